@@ -1,0 +1,128 @@
+# Tools are pinned here and run with `go run`, so nothing has to be installed.
+STATICCHECK      := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI_LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+PROTOC_GEN_GO    := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+PROTOC_GEN_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
+
+PROTO        := plugins/providerpb/provider.proto
+FUZZTIME     ?= 60s
+TEST_TIMEOUT ?= 10m
+TEST_FLAGS   ?=
+
+# The race detector needs a C compiler.
+RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/credagent, a static binary
+	CGO_ENABLED=0 go build -trimpath -o bin/credagent ./cmd/credagent
+
+.PHONY: demo
+demo: ## show the main job against an embedded authorization server
+	go run ./cmd/credagent demo
+
+.PHONY: test
+test: tools ## run all tests, with the race detector where there is a C compiler
+	go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	@go test -run '^TestScenarios$$' -v ./agent | grep 'histories,'
+
+.PHONY: tools
+tools: ## check that what the tests need is there
+	@command -v go >/dev/null || { echo 'go is missing: install Go 1.26 or newer' >&2; exit 1; }
+	@command -v node >/dev/null && command -v npm >/dev/null \
+		|| { echo 'node or npm is missing: install Node.js 20 or newer (apt-get install nodejs npm)' >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' \
+		|| { echo "node is $$(node --version): install Node.js 20 or newer" >&2; exit 1; }
+	@test -n '$(RACE)' \
+		|| echo 'no C compiler: testing without the race detector (apt-get install gcc libc6-dev)' >&2
+
+.PHONY: race
+race: ## run all tests twice with the race detector, in random order
+	go test -race -count=2 -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: e2e
+e2e: tools ## run the tests that start whole programs and servers
+	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/...
+
+.PHONY: bench
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file target; do \
+		go test -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	done
+
+.PHONY: check
+check: fmt-check vet staticcheck tidy-check generate-check ## all checks that need no configuration
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: fmt-check
+fmt-check: ## check that the code is formatted
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+		test -z "$$unformatted" || { echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; } >&2
+
+.PHONY: vet
+vet: ## run go vet
+	go vet ./...
+
+.PHONY: staticcheck
+staticcheck: ## run staticcheck
+	go run $(STATICCHECK) ./...
+
+.PHONY: lint
+lint: ## run golangci-lint
+	go run $(GOLANGCI_LINT) run ./...
+
+.PHONY: tidy-check
+tidy-check: ## check that go.mod and go.sum are tidy
+	go mod tidy -diff
+
+.PHONY: generate
+generate: bin/protoc-gen-go bin/protoc-gen-go-grpc ## generate the Go code of the provider protocol
+	@command -v protoc >/dev/null || { echo 'protoc is missing: apt-get install protobuf-compiler' >&2; exit 1; }
+	$(call protoc,.)
+
+.PHONY: generate-check
+generate-check: ## check that generated code is up to date, where protoc is installed
+	@if command -v protoc >/dev/null; then $(MAKE) --no-print-directory generate-diff; \
+		else echo 'protoc is missing: generated code is not checked (apt-get install protobuf-compiler)' >&2; fi
+
+.PHONY: generate-diff
+generate-diff: bin/protoc-gen-go bin/protoc-gen-go-grpc
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call protoc,"$$fresh") && \
+		for file in provider.pb.go provider_grpc.pb.go; do \
+			diff -u -I 'protoc  *v[0-9]' $(dir $(PROTO))$$file "$$fresh"/$(dir $(PROTO))$$file \
+				|| { echo 'generated code is old: run make generate' >&2; exit 1; }; \
+		done
+
+define protoc
+protoc --plugin=bin/protoc-gen-go --plugin=bin/protoc-gen-go-grpc \
+	--go_out=$(1) --go_opt=paths=source_relative \
+	--go-grpc_out=$(1) --go-grpc_opt=paths=source_relative $(PROTO)
+endef
+
+# protoc starts its plugins by itself, so they have to be files.
+bin/protoc-gen-go: Makefile
+	GOBIN=$(CURDIR)/bin go install $(PROTOC_GEN_GO)
+
+bin/protoc-gen-go-grpc: Makefile
+	GOBIN=$(CURDIR)/bin go install $(PROTOC_GEN_GRPC)
+
+.PHONY: size
+size: ## show how large a stripped binary is
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/credagent.stripped ./cmd/credagent
+	@ls -l bin/credagent.stripped | awk '{ printf "%.1f MiB\n", $$5 / 1048576 }'
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,208 @@
+// Package agent is the daemon: it keeps every configured token fresh and every sink up to date.
+//
+// It owns the goroutines: one for each gate, which all the tokens of a client pass, one for each
+// token, and one that watches the clock. What they decide comes from package policy; what
+// they know is published as values that anybody may read. It never sees a credential: requests are
+// authenticated and sent by a provider's process.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/token"
+)
+
+// stopTime is how long stopping waits for sinks whose file system does not answer.
+const stopTime = 3 * time.Second
+
+// Options are what an agent is made from.
+type Options struct {
+	Config   *config.Config // validated
+	Version  string
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+	Builtin  []string // providers that this executable serves itself
+	// Provider makes the provider of a client's credential; nil for processes, as configured.
+	Provider func(provider.Spec) Provider
+	// Sink opens a sink; nil for the file system.
+	Sink func(config.Sink) (Sink, error)
+	// Watch opens a watcher of credential files; nil for the system's.
+	Watch func() (FileWatcher, error)
+}
+
+// Agent keeps the tokens of its configuration.
+type Agent struct {
+	options   Options
+	log       *slog.Logger
+	startedAt time.Time
+	metrics   *metrics
+
+	parts   atomic.Pointer[parts] // replaced whole, by Open and by run
+	reloads chan reload
+
+	changes   chan struct{}
+	heartbeat atomic.Pointer[time.Time] // the watch's last look
+	looks     sync.WaitGroup            // looks at files, and credentials being proved
+	checking  atomic.Bool               // the sinks are being looked at
+}
+
+// New prepares an agent. It touches neither disk nor network and starts no goroutine.
+func New(o Options) *Agent {
+	a := &Agent{
+		options:   o,
+		log:       o.Log,
+		startedAt: time.Now(),
+		reloads:   make(chan reload),
+		changes:   make(chan struct{}, 1),
+	}
+	a.heartbeat.Store(&a.startedAt)
+	a.metrics = newMetrics(o.Registry, o.Version)
+	o.Registry.MustRegister(newGauges(a.Status))
+	if a.options.Sink == nil {
+		a.options.Sink = openFile
+	}
+	if a.options.Watch == nil {
+		a.options.Watch = newFileWatcher
+	}
+	a.parts.Store(a.assemble(o.Config, &parts{}))
+	return a
+}
+
+// Open opens the sinks. It refuses what cannot work on this host, such as a sink in a directory
+// that others can write to, with a [*config.Error].
+func (a *Agent) Open() error { return a.openSinks(a.parts.Load(), &parts{}) }
+
+// token returns the newest token of a name. It is how sinks look tokens up.
+func (a *Agent) token(name string) (token.Token, bool) {
+	k, ok := a.parts.Load().keepers[name]
+	if !ok {
+		return token.Token{}, false
+	}
+	t := k.published.Load().token
+	return t, !t.AccessToken.IsZero()
+}
+
+// deliver tells the sinks that show a token to look at it.
+func (a *Agent) deliver(name string) {
+	for _, w := range a.parts.Load().shows[name] {
+		w.notify()
+	}
+}
+
+// recovered tells a gate's tokens that an outage has ended.
+func (a *Agent) recovered(g *gate, since time.Time) {
+	for _, k := range a.parts.Load().keepers {
+		if k.client.gate == g {
+			k.recovered(since)
+		}
+	}
+}
+
+// changed tells whoever listens that something is different. Bursts coalesce.
+func (a *Agent) changed() {
+	select {
+	case a.changes <- struct{}{}:
+	default:
+	}
+}
+
+// Changes receives a value after something changed. It is for one reader.
+func (a *Agent) Changes() <-chan struct{} { return a.changes }
+
+// Run keeps the tokens until ctx ends, and returns when everything it started has ended. The files
+// stay: the tokens in them are still good.
+func (a *Agent) Run(ctx context.Context) {
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		a.watch(ctx)
+	}()
+	a.start(ctx, a.parts.Load())
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case r := <-a.reloads:
+			r.done <- a.apply(ctx, r.cfg)
+		}
+	}
+	<-watching
+	a.stop(a.parts.Load())
+}
+
+// start starts what does not run yet.
+func (a *Agent) start(ctx context.Context, p *parts) {
+	for _, g := range p.gates {
+		g.life.start(ctx, g.run)
+	}
+	for _, k := range p.keepers {
+		k.life.start(ctx, k.run)
+	}
+	for _, w := range p.writers {
+		w.notify()
+	}
+}
+
+// stop ends everything and waits for it.
+func (a *Agent) stop(p *parts) {
+	for _, k := range p.keepers {
+		k.life.stop()
+	}
+	for _, g := range p.gates {
+		g.life.stop()
+	}
+	for _, c := range p.clients {
+		c.provider.Close()
+	}
+	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	for _, w := range p.writers {
+		w.stop(stopping)
+	}
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		a.looks.Wait()
+	}()
+	select { // a file system that hangs must not hold up the end
+	case <-looked:
+	case <-stopping.Done():
+	}
+}
+
+// Close ends the providers' processes. [Agent.Run] does so by itself.
+func (a *Agent) Close() {
+	for _, c := range a.parts.Load().clients {
+		c.provider.Close()
+	}
+}
+
+// life is the goroutine of a client or a token.
+type life struct {
+	cancel context.CancelFunc // nil before start
+	ended  sync.WaitGroup
+}
+
+// start runs f once, however often it is called.
+func (l *life) start(ctx context.Context, f func(context.Context)) {
+	if l.cancel != nil {
+		return
+	}
+	ctx, l.cancel = context.WithCancel(ctx)
+	l.ended.Go(func() { f(ctx) })
+}
+
+// stop ends the goroutine and waits for it.
+func (l *life) stop() {
+	if l.cancel != nil {
+		l.cancel()
+	}
+	l.ended.Wait()
+}

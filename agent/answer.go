@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/credagent/credagent/agent/oauth"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+)
+
+// answer is how one token request ended: a grant, or a failure.
+type answer struct {
+	sent    time.Time // when the request was sent; zero when it was not
+	at      time.Time // when the answer was there
+	grant   oauth.Grant
+	failure *Failure
+	outcome policy.Outcome
+	capped  bool // more than policy.MaxRetryAfter was asked for
+}
+
+// readReply gives a server's answer its meaning. Who sent it does not matter: a token endpoint's
+// answer and a failed metadata request are read alike.
+func readReply(reply provider.Reply, limit time.Duration, at time.Time) answer {
+	a := answer{at: at}
+	if reply.TimedOut {
+		a.outcome.TimedOut = limit
+	}
+	if reply.Status == http.StatusOK && reply.BodyError == "" {
+		grant, err := oauth.ParseGrant(reply.Body)
+		if err == nil {
+			a.grant = grant
+			return a
+		}
+		var unusable *oauth.UnusableTypeError
+		if errors.As(err, &unusable) {
+			a.fail(&Failure{Class: policy.Configuration, Status: reply.Status, Message: err.Error(),
+				Advice: "configure the server to issue Bearer tokens to this client"}, false)
+			return a
+		}
+		if _, isError := oauth.ParseError(reply.Body); !isError {
+			a.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: err.Error()}, true)
+			return a
+		}
+	}
+	a.refused(reply)
+	return a
+}
+
+// refused reads an answer that is not a grant.
+func (a *answer) refused(reply provider.Reply) {
+	wire, readable := oauth.ParseError(reply.Body)
+	refusal := policy.Refusal{Status: reply.Status, Error: wire.Code, Codes: wire.AADSTS}
+	if reply.Status >= http.StatusBadRequest {
+		a.outcome.RetryAfter, a.capped, a.outcome.HasRetryAfter =
+			policy.RetryAfter(reply.Header.Get("Retry-After"), reply.Header.Get("Date"), a.at)
+	}
+	refusal.RetryAfter = a.outcome.HasRetryAfter
+	failure := &Failure{
+		Class:         policy.Classify(refusal),
+		Status:        reply.Status,
+		Code:          wire.Code,
+		Message:       wire.Description,
+		AADSTS:        wire.AADSTS,
+		CorrelationID: first(wire.CorrelationID, reply.Header.Get("Client-Request-Id"), reply.Header.Get("X-Correlation-Id"), reply.Header.Get("X-Request-Id")),
+		TraceID:       first(wire.TraceID, reply.Header.Get("X-Ms-Request-Id")),
+		RefusesClient: refusal.RefusesClient(),
+	}
+	switch {
+	case reply.BodyError != "":
+		failure.Message = reply.BodyError
+	case !readable:
+		failure.Message = unreadable(reply)
+	}
+	failure.Advice = adviceFor(failure.Class, failure.Code)
+	if advice, known := policy.Advise(wire.AADSTS); known {
+		failure.Advice = advice.Do
+	}
+	a.fail(failure, refusal.ClientWide())
+}
+
+func (a *answer) fail(f *Failure, clientWide bool) {
+	a.failure = f
+	a.outcome.Class = f.Class
+	a.outcome.ClientWide = clientWide
+}
+
+// unreadable says what came instead of an OAuth error.
+func unreadable(reply provider.Reply) string {
+	switch {
+	case reply.Status >= 300 && reply.Status < 400:
+		return "the server answered with a redirect, which credagent does not follow: check the token endpoint's URL"
+	case reply.Status == http.StatusNotFound:
+		return "there is nothing at this URL: check the token endpoint"
+	}
+	return http.StatusText(reply.Status) + ", with no OAuth error in the answer"
+}
+
+// unanswered reads the error of an exchange that brought no answer.
+func unanswered(err error, limit time.Duration, at time.Time) answer {
+	a := answer{at: at}
+	var failure *provider.Failure
+	if !errors.As(err, &failure) {
+		failure = &provider.Failure{Kind: provider.KindProvider, Message: err.Error()}
+	}
+	switch failure.Kind {
+	case provider.KindConfig:
+		a.fail(&Failure{Class: policy.Configuration, Message: failure.Message, Local: true,
+			Advice: "mend the credential's config"}, true)
+	case provider.KindCredential:
+		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
+			Advice: "mend the credential's files; nothing was sent to the server"}, true)
+	case provider.KindTimeout:
+		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
+		a.outcome.TimedOut = limit
+	default:
+		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
+	}
+	return a
+}
+
+func first(values ...string) string {
+	for _, value := range values {
+		if value != "" {
+			return oauth.Printable(value)
+		}
+	}
+	return ""
+}

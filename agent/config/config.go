@@ -1,0 +1,189 @@
+// Package config turns the configuration file or the environment into plain, validated values.
+//
+// It reads no credential and touches no network. Every problem is reported at once, each with
+// file, line and column; what it returns without an error is complete and consistent, so the
+// packages after it check nothing again.
+package config
+
+import (
+	"encoding/json"
+	"io/fs"
+	"log/slog"
+	"time"
+)
+
+// Config is a whole validated configuration.
+type Config struct {
+	Source string // the file's path, or "environment"
+
+	Log      Log
+	Watch    bool   // reload when the file changes
+	Listen   string // host:port for probes, metrics and status; "" is off
+	Socket   *Socket
+	Identity *IdentityEndpoint
+	State    *State
+	Plugins  Plugins
+	Clients  []Client // sorted by name
+	Tokens   []Token  // sorted by name
+	Sinks    []Sink   // in the order of the file
+
+	// Warnings are not mistakes, but what someone should look at.
+	Warnings []Problem
+
+	positions map[string]Position
+	variables map[string]string // path → variable, when the environment is the source
+}
+
+// Log says how to log.
+type Log struct {
+	Level slog.Level
+	JSON  bool
+}
+
+// Socket is the local token API's unix socket.
+type Socket struct {
+	Path  string
+	Mode  fs.FileMode
+	Group string
+}
+
+// IdentityEndpoint is the managed-identity protocol for Azure SDKs.
+type IdentityEndpoint struct {
+	Listen     string            // a loopback host:port
+	HeaderFile string            // where the shared header value is written
+	TokenFor   map[string]string // resource → token name
+}
+
+// State is the encrypted token cache.
+type State struct {
+	Dir     string
+	KeyFile string
+}
+
+// Plugins says where external credential providers are and which bytes may run.
+type Plugins struct {
+	Dirs        []string
+	SHA256      map[string]string // provider name → lower-case hex digest
+	IdleTimeout time.Duration
+}
+
+// Client is a registered client_id at one authorization server. Exactly one of Entra, Issuer
+// and TokenURL is set.
+type Client struct {
+	Name     string
+	Entra    *Entra
+	Issuer   string
+	TokenURL string
+
+	ClientID          string
+	CAFile            string        // extra trust roots, PEM; "" for none
+	Proxy             string        // "" for the standard environment variables
+	RequestTimeout    time.Duration // for one token request
+	AllowInsecureHTTP bool          // allow plain http to a host that is not loopback
+
+	Credential         Credential
+	FallbackCredential *Credential
+}
+
+// Entra names a Microsoft Entra ID tenant.
+type Entra struct {
+	Tenant    string
+	Authority string // https://host, no path
+}
+
+// Credential says which provider authenticates a client, and the provider's own configuration.
+type Credential struct {
+	Provider string
+	Config   json.RawMessage // a JSON object; its keys are the provider's to validate
+	Path     string          // where this credential stands in the configuration, for messages
+}
+
+// Token is a named access token to keep fresh.
+type Token struct {
+	Name      string
+	Client    string
+	Scopes    []string
+	Audience  string
+	Resources []string
+	Params    map[string]string
+	Claims    string // a JSON object, or ""
+	CAE       bool
+	RefreshAt float64 // share of the life, 0 < share < 1
+	Allow     []Principal
+}
+
+// Principal is a local user or group, by name or number. Exactly one field is set.
+type Principal struct {
+	User  string
+	Group string
+}
+
+// SinkType is the kind of a sink.
+type SinkType string
+
+// The sink types.
+const (
+	SinkFile SinkType = "file"
+	SinkEnv  SinkType = "env"
+)
+
+// Format is how a file sink shows a token.
+type Format string
+
+// The formats of a file sink.
+const (
+	FormatRaw            Format = "raw"
+	FormatJSON           Format = "json"
+	FormatHeader         Format = "header"
+	FormatExecCredential Format = "exec_credential"
+	FormatEnvoySDS       Format = "envoy_sds"
+	FormatTemplate       Format = "template"
+)
+
+// Sink is a file that workloads read.
+type Sink struct {
+	Type      SinkType
+	Path      string      // absolute, clean
+	Token     string      // file sinks but for templates
+	Format    Format      // file sinks
+	Template  string      // with FormatTemplate
+	Variables []Variable  // env sinks, sorted by name
+	Mode      fs.FileMode // exact
+	Owner     string      // name or number; "" leaves it
+	Group     string
+	Readers   []Principal
+	OnChange  []Action
+	Place     string // where this sink stands in the configuration, for messages
+}
+
+// Variable is one line of an env sink.
+type Variable struct {
+	Name  string // [A-Za-z_][A-Za-z0-9_]*
+	Token string
+	Field string // "" for the access token itself, else a field of the token's JSON form
+}
+
+// Action is what happens after a sink's content changed. Exactly one field is set.
+type Action struct {
+	Signal  *Signal
+	Command *Command
+}
+
+// Signal is sent to the process whose number is in a file.
+type Signal struct {
+	PIDFile string
+	Signal  string
+}
+
+// Command is run without a shell.
+type Command struct {
+	Run     []string
+	Timeout time.Duration
+}
+
+// Position is a place in the configuration file, counted from 1. The zero value means the
+// configuration did not come from a file.
+type Position struct {
+	Line   int
+	Column int
+}

@@ -1,0 +1,228 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// decoder fills the raw types from YAML nodes and reports everything that does not fit.
+type decoder struct {
+	*report
+	env func(string) (string, bool)
+}
+
+// entry is one key of a mapping with its value.
+type entry struct {
+	key, value *yaml.Node
+	path       string
+}
+
+// value decodes n into out, whose kind is one of those the raw types are made of.
+func (d *decoder) value(n *yaml.Node, path string, out reflect.Value) {
+	if !d.plain(n, path) {
+		return
+	}
+	if l, ok := out.Addr().Interface().(leaf); ok {
+		l.decode(d, n, path)
+		return
+	}
+	switch out.Kind() {
+	case reflect.Bool:
+		d.bool(n, path, out)
+	case reflect.Pointer:
+		if !isNull(n) {
+			out.Set(reflect.New(out.Type().Elem()))
+			d.value(n, path, out.Elem())
+		}
+	case reflect.Struct:
+		d.structure(n, path, out)
+	case reflect.Map:
+		d.mapping(n, path, out)
+	case reflect.Slice:
+		d.list(n, path, out)
+	default:
+		panic("config: no decoder for " + out.Type().String())
+	}
+}
+
+func (d *decoder) bool(n *yaml.Node, path string, out reflect.Value) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+		d.mistyped(n, path, "true or false", "")
+		return
+	}
+	out.SetBool(strings.EqualFold(n.Value, "true"))
+}
+
+func (d *decoder) structure(n *yaml.Node, path string, out reflect.Value) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.mistyped(n, path, "a mapping", "")
+		return
+	}
+	for _, e := range d.entries(n, path) {
+		field, ok := fieldByKey(out, e.key.Value)
+		if !ok {
+			d.unknownKey(e, path, out.Type())
+			continue
+		}
+		d.value(e.value, e.path, field)
+	}
+}
+
+func (d *decoder) mapping(n *yaml.Node, path string, out reflect.Value) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.mistyped(n, path, "a mapping", "")
+		return
+	}
+	out.Set(reflect.MakeMap(out.Type()))
+	for _, e := range d.entries(n, path) {
+		value := reflect.New(out.Type().Elem()).Elem()
+		d.value(e.value, e.path, value)
+		out.SetMapIndex(reflect.ValueOf(e.key.Value), value)
+	}
+}
+
+func (d *decoder) list(n *yaml.Node, path string, out reflect.Value) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.SequenceNode {
+		d.mistyped(n, path, "a list", "")
+		return
+	}
+	out.Set(reflect.MakeSlice(out.Type(), len(n.Content), len(n.Content)))
+	for i, item := range n.Content {
+		at := index(path, i)
+		d.positions[at] = position(item)
+		d.value(item, at, out.Index(i))
+	}
+}
+
+// entries returns the usable keys of a mapping, reports the others, and remembers where each
+// one is.
+func (d *decoder) entries(n *yaml.Node, path string) []entry {
+	entries := make([]entry, 0, len(n.Content)/2)
+	first := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if !d.usableKey(key, path) {
+			continue
+		}
+		if line, again := first[key.Value]; again {
+			d.problemAt(position(key), path, "", fmt.Sprintf("duplicate key %s, first given in line %d", quote(key.Value), line))
+			continue
+		}
+		first[key.Value] = key.Line
+		at := join(path, key.Value)
+		d.positions[at] = position(key)
+		if value.Kind == yaml.ScalarNode && !isNull(value) {
+			d.positions[at] = position(value)
+		}
+		entries = append(entries, entry{key, value, at})
+	}
+	return entries
+}
+
+func (d *decoder) usableKey(key *yaml.Node, path string) bool {
+	switch {
+	case key.ShortTag() == "!!merge":
+		d.problemAt(position(key), path, "write the keys out", "merge keys are not supported")
+	case key.Kind != yaml.ScalarNode:
+		d.problemAt(position(key), path, "", "a key is "+describe(key)+", want a string")
+	case key.Anchor != "" || key.Style&yaml.TaggedStyle != 0:
+		d.problemAt(position(key), path, "write the key plainly", "anchors and tags are not supported")
+	case isNull(key):
+		d.problemAt(position(key), path, "", "a key is empty")
+	default:
+		return true
+	}
+	return false
+}
+
+// plain reports whether n is free of YAML's indirections. Refusing them all keeps a small file
+// from standing for a huge one, and every value where its position says.
+func (d *decoder) plain(n *yaml.Node, path string) bool {
+	switch {
+	case n.Kind == yaml.AliasNode || n.Anchor != "":
+		d.hinted(path, "write the value out", "anchors and aliases are not supported")
+	case n.Style&yaml.TaggedStyle != 0:
+		d.hinted(path, "write the value plainly", "tags such as %s are not supported", quote(n.Tag))
+	default:
+		return true
+	}
+	return false
+}
+
+func (d *decoder) mistyped(n *yaml.Node, path, want, hint string) {
+	d.hinted(path, hint, "found %s, want %s", describe(n), want)
+}
+
+func (d *decoder) unknownKey(e entry, path string, t reflect.Type) {
+	key := e.key.Value
+	best := nearest(key, keysOf(t))
+	hint := ""
+	switch {
+	case isSecretKey(key):
+		hint = secretHint
+	case best != "":
+		d.silenced[join(path, best)] = true
+		hint = fmt.Sprintf("did you mean %q?", best)
+	}
+	d.problemAt(position(e.key), path, hint, "unknown key "+quote(key))
+}
+
+// fieldByKey returns the field of a raw struct that a key of the file stands for.
+func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
+	for i := range v.NumField() {
+		if keyOf(v.Type().Field(i)) == key {
+			return v.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+// keysOf returns the keys that a raw struct knows, sorted.
+func keysOf(t reflect.Type) []string {
+	keys := make([]string, t.NumField())
+	for i := range keys {
+		keys[i] = keyOf(t.Field(i))
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func keyOf(f reflect.StructField) string {
+	key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return key
+}
+
+func position(n *yaml.Node) Position { return Position{Line: n.Line, Column: n.Column} }
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.ShortTag() {
+	case "!!null":
+		return "nothing"
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "true or false"
+	}
+	return "a string"
+}

@@ -1,0 +1,378 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/credagent/credagent/sink"
+	"github.com/kelseyhightower/envconfig"
+)
+
+const (
+	// DefaultPath is the configuration file when nothing names another.
+	DefaultPath = "/etc/credagent/credagent.yaml"
+
+	// pathVariable names the file when no flag does.
+	pathVariable = "CREDAGENT_CONFIG"
+
+	variablePrefix = "CREDAGENT_"
+
+	// internalPrefix starts the variables between the agent and a provider's process.
+	internalPrefix = "CREDAGENT_PROVIDER_"
+
+	fromEnvironment = "environment"
+	onlyName        = "default" // of the environment's one client and one token
+)
+
+// environment is what envconfig reads. The names are written out because with a prefix envconfig
+// would also take the name without it: FILE, LISTEN. Every field is a string, so that reading
+// cannot fail: envconfig's errors show values.
+type environment struct {
+	TokenURL    string `envconfig:"CREDAGENT_TOKEN_URL"`
+	Issuer      string `envconfig:"CREDAGENT_ISSUER"`
+	EntraTenant string `envconfig:"CREDAGENT_ENTRA_TENANT"`
+	ClientID    string `envconfig:"CREDAGENT_CLIENT_ID"`
+	CAFile      string `envconfig:"CREDAGENT_CA_FILE"`
+
+	SecretFile      string `envconfig:"CREDAGENT_CLIENT_SECRET_FILE"`
+	CertificateFile string `envconfig:"CREDAGENT_CLIENT_CERTIFICATE_FILE"`
+	PrivateKeyFile  string `envconfig:"CREDAGENT_CLIENT_PRIVATE_KEY_FILE"`
+	AssertionFile   string `envconfig:"CREDAGENT_ASSERTION_FILE"`
+
+	Scopes       string  `envconfig:"CREDAGENT_SCOPES"`
+	File         string  `envconfig:"CREDAGENT_FILE"`
+	FileFormat   string  `envconfig:"CREDAGENT_FILE_FORMAT"`
+	FileMode     string  `envconfig:"CREDAGENT_FILE_MODE"`
+	EnvFile      string  `envconfig:"CREDAGENT_ENV_FILE"`
+	EnvVariable  string  `envconfig:"CREDAGENT_ENV_VARIABLE"`
+	Listen       *string `envconfig:"CREDAGENT_LISTEN"` // empty is off
+	StateDir     string  `envconfig:"CREDAGENT_STATE_DIR"`
+	StateKeyFile string  `envconfig:"CREDAGENT_STATE_KEY_FILE"`
+	LogLevel     string  `envconfig:"CREDAGENT_LOG_LEVEL"`
+	LogFormat    string  `envconfig:"CREDAGENT_LOG_FORMAT"`
+
+	AzureTenant      string   `envconfig:"AZURE_TENANT_ID"`
+	AzureClient      string   `envconfig:"AZURE_CLIENT_ID"`
+	AzureCertificate string   `envconfig:"AZURE_CLIENT_CERTIFICATE_PATH"`
+	AzureSecret      presence `envconfig:"AZURE_CLIENT_SECRET"`
+	AzureTokenFile   string   `envconfig:"AZURE_FEDERATED_TOKEN_FILE"`
+	AzureAuthority   string   `envconfig:"AZURE_AUTHORITY_HOST"`
+}
+
+// presence remembers that a variable has a value, and not the value: only the credential
+// provider's process may read it.
+type presence bool
+
+// Decode implements envconfig's Decoder.
+func (p *presence) Decode(value string) error {
+	*p = value != ""
+	return nil
+}
+
+// Find returns the configuration file to read, or that there is none and the environment is the
+// configuration. In this order: the flag, CREDAGENT_CONFIG, the environment if it names a client
+// and there is no file at [DefaultPath], and the file there.
+func Find(flag string, lookup func(string) (string, bool)) (path string, fromEnv bool) {
+	exists := func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	}
+	return find(flag, lookup, exists)
+}
+
+func find(flag string, lookup func(string) (string, bool), exists func(string) bool) (path string, fromEnv bool) {
+	if flag != "" {
+		return flag, false
+	}
+	if named, _ := lookup(pathVariable); named != "" {
+		return named, false
+	}
+	if EnvConfigured(lookup) && !exists(DefaultPath) {
+		return "", true
+	}
+	return DefaultPath, false
+}
+
+// EnvConfigured reports whether the environment says which token to get, so that it can stand in
+// for a file.
+func EnvConfigured(lookup func(string) (string, bool)) bool {
+	return slices.ContainsFunc([]string{
+		"CREDAGENT_TOKEN_URL", "CREDAGENT_ISSUER", "CREDAGENT_ENTRA_TENANT", "CREDAGENT_CLIENT_ID",
+		"AZURE_TENANT_ID", "AZURE_CLIENT_ID",
+	}, func(name string) bool {
+		value, _ := lookup(name)
+		return value != ""
+	})
+}
+
+// FromEnv reads a configuration with one client and one token, both called default, from the
+// process's environment. What is wrong comes back as an [*Error] that names variables and shows
+// no value.
+func FromEnv() (*Config, error) { return fromEnv(unavailable) }
+
+func fromEnv(without featureSet) (*Config, error) {
+	b := envBuilder{report: newReport(fromEnvironment)}
+	b.variables = map[string]string{}
+	if err := envconfig.Process("", &b.vars); err != nil {
+		b.problem("", "not readable as a configuration") // envconfig's own text shows values
+	}
+	b.unknown(os.Environ())
+	return validate(b.report, b.file(), without)
+}
+
+// envBuilder writes in the raw types what the environment says, and which variable said it.
+type envBuilder struct {
+	*report
+	vars environment
+}
+
+// text makes the value of a variable the one at path. Messages show ${NAME} for it.
+func (b *envBuilder) text(path, variable, value string) text {
+	b.variables[path] = variable
+	t := text{value: value, source: "${" + variable + "}", set: value != "", fromEnv: true}
+	if !utf8.ValidString(value) {
+		t.invalid = true
+		b.problem(path, "not valid UTF-8 text")
+	}
+	return t
+}
+
+// either makes the first variable that is set the value at path. The first is also the one that
+// a message about a missing value names.
+func (b *envBuilder) either(path string, candidates ...candidate) text {
+	for _, c := range candidates {
+		if c.value != "" {
+			return b.text(path, c.name, c.value)
+		}
+	}
+	return b.text(path, candidates[0].name, "")
+}
+
+// candidate is a variable that may give a value.
+type candidate struct{ name, value string }
+
+func (b *envBuilder) file() *rawFile {
+	raw := &rawFile{
+		Log: &rawLog{
+			Level:  b.text("log.level", "CREDAGENT_LOG_LEVEL", b.vars.LogLevel),
+			Format: b.text("log.format", "CREDAGENT_LOG_FORMAT", b.vars.LogFormat),
+		},
+		State:   b.state(),
+		Clients: map[string]rawClient{onlyName: b.client()},
+		Tokens:  map[string]rawToken{onlyName: b.token()},
+		Sinks:   b.sinks(),
+	}
+	if b.vars.Listen != nil {
+		raw.Listen = b.text("listen", "CREDAGENT_LISTEN", *b.vars.Listen)
+		raw.Listen.set = true
+	}
+	return raw
+}
+
+func (b *envBuilder) state() *rawState {
+	if b.vars.StateDir == "" {
+		b.alone("CREDAGENT_STATE_KEY_FILE", b.vars.StateKeyFile, "CREDAGENT_STATE_DIR")
+		return nil
+	}
+	b.variables["state"] = "CREDAGENT_STATE_DIR"
+	return &rawState{
+		Dir:     b.text("state.dir", "CREDAGENT_STATE_DIR", b.vars.StateDir),
+		KeyFile: b.text("state.key_file", "CREDAGENT_STATE_KEY_FILE", b.vars.StateKeyFile),
+	}
+}
+
+func (b *envBuilder) client() rawClient {
+	const path = "clients." + onlyName
+	c := rawClient{
+		TokenURL:   b.text(join(path, "token_url"), "CREDAGENT_TOKEN_URL", b.vars.TokenURL),
+		Issuer:     b.text(join(path, "issuer"), "CREDAGENT_ISSUER", b.vars.Issuer),
+		CAFile:     b.text(join(path, "ca_file"), "CREDAGENT_CA_FILE", b.vars.CAFile),
+		Credential: b.credential(join(path, "credential")),
+		ClientID: b.either(join(path, "client_id"),
+			candidate{"CREDAGENT_CLIENT_ID", b.vars.ClientID}, candidate{"AZURE_CLIENT_ID", b.vars.AzureClient}),
+	}
+	c.Entra = b.entra(join(path, "entra"), !c.TokenURL.set && !c.Issuer.set)
+	b.silenced[join(path, "token_url")] = true // the file's rule, told here in variables
+	own := count(b.vars.TokenURL, b.vars.Issuer, b.vars.EntraTenant)
+	switch {
+	case own > 1:
+		b.add("", "", "want exactly one of CREDAGENT_TOKEN_URL, CREDAGENT_ISSUER and CREDAGENT_ENTRA_TENANT")
+	case own == 0 && c.Entra == nil:
+		b.add("CREDAGENT_TOKEN_URL", "it, CREDAGENT_ISSUER or CREDAGENT_ENTRA_TENANT says where tokens come from", "not set")
+	}
+	return c
+}
+
+func count(values ...string) int {
+	n := 0
+	for _, v := range values {
+		if v != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// entra returns the tenant; what Azure SDKs are told counts only where nothing else is said.
+func (b *envBuilder) entra(path string, fallback bool) *rawEntra {
+	tenant := candidate{"CREDAGENT_ENTRA_TENANT", b.vars.EntraTenant}
+	if tenant.value == "" && fallback {
+		tenant = candidate{"AZURE_TENANT_ID", b.vars.AzureTenant}
+	}
+	if tenant.value == "" {
+		return nil
+	}
+	e := &rawEntra{Tenant: b.text(join(path, "tenant"), tenant.name, tenant.value)}
+	if host := b.vars.AzureAuthority; host != "" {
+		if !strings.Contains(host, "://") {
+			host = "https://" + host
+		}
+		e.Authority = b.text(join(path, "authority"), "AZURE_AUTHORITY_HOST", host)
+	}
+	return e
+}
+
+// credential returns credagent's own choice, or else the one that an Azure SDK would make.
+func (b *envBuilder) credential(path string) *rawCredential {
+	v := &b.vars
+	if v.CertificateFile == "" {
+		b.alone("CREDAGENT_CLIENT_PRIVATE_KEY_FILE", v.PrivateKeyFile, "CREDAGENT_CLIENT_CERTIFICATE_FILE")
+	}
+	if count(v.SecretFile, v.CertificateFile, v.AssertionFile) > 1 {
+		b.add("", "", "want exactly one of CREDAGENT_CLIENT_SECRET_FILE, CREDAGENT_CLIENT_CERTIFICATE_FILE and CREDAGENT_ASSERTION_FILE")
+	}
+	switch {
+	case v.SecretFile != "":
+		return b.provider(path, "secretcred", setting{"secret_file", "CREDAGENT_CLIENT_SECRET_FILE", v.SecretFile})
+	case v.CertificateFile != "":
+		return b.provider(path, "certcred", setting{"certificate_file", "CREDAGENT_CLIENT_CERTIFICATE_FILE", v.CertificateFile},
+			setting{"private_key_file", "CREDAGENT_CLIENT_PRIVATE_KEY_FILE", v.PrivateKeyFile})
+	case v.AssertionFile != "":
+		return b.provider(path, "jwtcred", setting{"assertion_file", "CREDAGENT_ASSERTION_FILE", v.AssertionFile})
+	}
+	return b.azureCredential(path)
+}
+
+func (b *envBuilder) azureCredential(path string) *rawCredential {
+	v := &b.vars
+	switch {
+	case bool(v.AzureSecret):
+		return b.provider(path, "secretcred", setting{"secret_env", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_SECRET"})
+	case v.AzureCertificate != "":
+		return b.provider(path, "certcred", setting{"certificate_file", "AZURE_CLIENT_CERTIFICATE_PATH", v.AzureCertificate})
+	case v.AzureTokenFile != "":
+		return b.provider(path, "jwtcred", setting{"assertion_file", "AZURE_FEDERATED_TOKEN_FILE", v.AzureTokenFile})
+	}
+	b.silenced[path] = true
+	b.add("CREDAGENT_CLIENT_SECRET_FILE", "it, CREDAGENT_CLIENT_CERTIFICATE_FILE or CREDAGENT_ASSERTION_FILE says where the credential is", "not set")
+	return nil
+}
+
+// setting is a key of a provider's configuration and the variable that gives its value.
+type setting struct{ key, variable, value string }
+
+func (b *envBuilder) provider(path, name string, settings ...setting) *rawCredential {
+	b.variables[path] = settings[0].variable
+	config := map[string]any{}
+	for _, s := range settings {
+		if t := b.text(join(join(path, "config"), s.key), s.variable, s.value); t.ok() {
+			config[s.key] = t.value
+		}
+	}
+	return &rawCredential{Provider: literal(name), Config: object{values: config}}
+}
+
+// literal is a value that nobody wrote: the environment-only form implies it.
+func literal(s string) text { return text{value: s, source: s, set: true} }
+
+func (b *envBuilder) token() rawToken {
+	const path = "tokens." + onlyName
+	t := rawToken{Client: literal(onlyName)}
+	separator := func(r rune) bool { return r == ' ' || r == ',' || r == '\t' || r == '\n' }
+	b.variables[join(path, "scopes")] = "CREDAGENT_SCOPES"
+	for i, scope := range strings.FieldsFunc(b.vars.Scopes, separator) {
+		t.Scopes = append(t.Scopes, b.text(index(join(path, "scopes"), i), "CREDAGENT_SCOPES", scope))
+	}
+	return t
+}
+
+func (b *envBuilder) sinks() []rawSink {
+	var sinks []rawSink
+	if b.vars.File != "" {
+		sinks = append(sinks, b.fileSink(index("sinks", len(sinks))))
+	} else {
+		b.alone("CREDAGENT_FILE_FORMAT", b.vars.FileFormat, "CREDAGENT_FILE")
+		b.alone("CREDAGENT_FILE_MODE", b.vars.FileMode, "CREDAGENT_FILE")
+	}
+	if b.vars.EnvFile != "" {
+		sinks = append(sinks, b.envSink(index("sinks", len(sinks))))
+	} else {
+		b.alone("CREDAGENT_ENV_VARIABLE", b.vars.EnvVariable, "CREDAGENT_ENV_FILE")
+	}
+	return sinks
+}
+
+func (b *envBuilder) fileSink(path string) rawSink {
+	s := rawSink{
+		Type:   literal(string(SinkFile)),
+		Path:   b.text(join(path, "path"), "CREDAGENT_FILE", b.vars.File),
+		Token:  literal(onlyName),
+		Format: b.text(join(path, "format"), "CREDAGENT_FILE_FORMAT", b.vars.FileFormat),
+		Mode:   mode{b.text(join(path, "mode"), "CREDAGENT_FILE_MODE", b.vars.FileMode)},
+	}
+	if s.Format.value == string(FormatTemplate) {
+		s.Format.invalid = true
+		b.problem(join(path, "format"), "a template needs a configuration file")
+	}
+	return s
+}
+
+func (b *envBuilder) envSink(path string) rawSink {
+	name := b.vars.EnvVariable
+	if name == "" {
+		name = "ACCESS_TOKEN"
+	}
+	line := join(path, "variables")
+	b.variables[line] = "CREDAGENT_ENV_VARIABLE"
+	s := rawSink{
+		Type: literal(string(SinkEnv)),
+		Path: b.text(join(path, "path"), "CREDAGENT_ENV_FILE", b.vars.EnvFile),
+	}
+	if _, err := sink.Env([]sink.Variable{{Name: name, Token: onlyName}}); err != nil {
+		b.problem(line, "not the name of a variable that a shell can set")
+		return s
+	}
+	s.Variables = map[string]text{name: literal(onlyName)}
+	return s
+}
+
+// alone reports a variable that does nothing without another.
+func (b *envBuilder) alone(name, value, other string) {
+	if value != "" {
+		b.add(name, "", "has no effect without "+other)
+	}
+}
+
+// unknown reports the variables that are credagent's by name and mean nothing to it.
+func (b *envBuilder) unknown(environ []string) {
+	known := knownVariables()
+	for _, pair := range slices.Sorted(slices.Values(environ)) {
+		name, _, _ := strings.Cut(pair, "=")
+		mine := strings.HasPrefix(name, variablePrefix) && !strings.HasPrefix(name, internalPrefix)
+		if mine && !slices.Contains(known, name) {
+			b.add(clip(name), didYouMean(name, known), "unknown variable")
+		}
+	}
+}
+
+func knownVariables() []string {
+	known := []string{pathVariable}
+	t := reflect.TypeFor[environment]()
+	for i := range t.NumField() {
+		known = append(known, t.Field(i).Tag.Get("envconfig"))
+	}
+	return known
+}

@@ -1,0 +1,363 @@
+package config
+
+import (
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	defaultListen         = "127.0.0.1:9465"
+	defaultPluginDir      = "/usr/lib/credagent/plugins"
+	defaultRefreshAt      = 0.5
+	defaultSinkMode       = fs.FileMode(0o600)
+	defaultSocketMode     = fs.FileMode(0o660)
+	defaultIdleTimeout    = time.Minute
+	defaultRequestTimeout = 10 * time.Second
+	defaultCommandTimeout = 10 * time.Second
+)
+
+var (
+	namePattern     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	providerPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+	digestPattern   = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+	modePattern     = regexp.MustCompile(`^0?[0-7]{3,4}$`)
+	percentPattern  = regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,3})?%$`)
+	userPattern     = regexp.MustCompile(`^[A-Za-z0-9_][^\s:,/\\]{0,255}$`)
+)
+
+var (
+	logLevels = map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	logFormats = map[string]bool{"text": false, "json": true}
+)
+
+// validator turns the raw configuration into a [Config] and reports every rule it breaks.
+type validator struct {
+	*report
+	raw        *rawFile
+	without    featureSet
+	tokenNames []string          // sorted
+	used       map[string]bool   // clients that a token names
+	written    map[string]string // file → the path in the configuration that has it written
+}
+
+func validate(r *report, raw *rawFile, without featureSet) (*Config, error) {
+	v := &validator{
+		report: r, raw: raw, without: without,
+		tokenNames: sortedKeys(raw.Tokens),
+		used:       map[string]bool{},
+		written:    map[string]string{},
+	}
+	c := &Config{
+		Source:   r.source,
+		Log:      v.log(raw.Log),
+		Watch:    raw.Watch,
+		Listen:   v.listen(raw.Listen),
+		Socket:   v.socket(raw.Socket),
+		Identity: v.identity(raw.IdentityEndpoint),
+		State:    v.state(raw.State),
+		Plugins:  v.plugins(raw.Plugins),
+		Clients:  v.clients(),
+		Tokens:   v.tokens(),
+		Sinks:    v.sinks(),
+	}
+	if raw.Watch {
+		v.needs(featureWatch, "watch")
+	}
+	v.separateListeners(c)
+	v.unusedClients()
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	c.Warnings, c.positions, c.variables = r.warnings, r.positions, r.variables
+	return c, nil
+}
+
+func (v *validator) log(raw *rawLog) Log {
+	if raw == nil {
+		raw = &rawLog{}
+	}
+	return Log{
+		Level: oneOf(v, "log.level", raw.Level, choice[slog.Level]{logLevels, "info"}),
+		JSON:  oneOf(v, "log.format", raw.Format, choice[bool]{logFormats, "text"}),
+	}
+}
+
+func (v *validator) state(raw *rawState) *State {
+	if raw == nil {
+		return nil
+	}
+	v.needs(featureState, "state")
+	return &State{
+		Dir:     v.file("state", "dir", raw.Dir),
+		KeyFile: v.file("state", "key_file", raw.KeyFile),
+	}
+}
+
+func (v *validator) plugins(raw *rawPlugins) Plugins {
+	if raw == nil {
+		raw = &rawPlugins{}
+	}
+	p := Plugins{
+		Dirs:        []string{defaultPluginDir},
+		IdleTimeout: v.duration("plugins.idle_timeout", raw.IdleTimeout, limits{time.Second, 24 * time.Hour, defaultIdleTimeout}),
+	}
+	if raw.Dirs != nil {
+		p.Dirs = make([]string, len(raw.Dirs))
+	}
+	for i, dir := range raw.Dirs {
+		p.Dirs[i] = v.absolute(index("plugins.dirs", i), dir)
+	}
+	for _, name := range sortedKeys(raw.SHA256) {
+		path, digest := join("plugins.sha256", name), raw.SHA256[name]
+		v.providerName(path, name)
+		if !digest.ok() {
+			continue
+		}
+		if !digestPattern.MatchString(digest.value) {
+			v.hinted(path, "sha256sum of the executable prints it", "not a SHA-256 digest of 64 hexadecimal digits")
+			continue
+		}
+		if p.SHA256 == nil {
+			p.SHA256 = map[string]string{}
+		}
+		p.SHA256[name] = strings.ToLower(digest.value)
+	}
+	return p
+}
+
+func (v *validator) providerName(path, name string) {
+	if !providerPattern.MatchString(name) {
+		v.problem(path, "a provider's name has lower-case letters, digits, - and _ only")
+	}
+}
+
+// checkName checks the name that the configuration gives a client or a token.
+func (v *validator) checkName(path, name string) {
+	if !namePattern.MatchString(name) {
+		v.add(path, "letters, digits, dots, - and _, starting with a letter or digit, at most 63", quote(name)+" is not a name")
+	}
+}
+
+// required returns the value of a key that must be there with a value.
+func (v *validator) required(path, key string, t text) (string, bool) {
+	if !t.set {
+		v.missing(path, key)
+		return "", false
+	}
+	if t.ok() && t.value == "" {
+		v.problem(join(path, key), "empty")
+		return "", false
+	}
+	return v.optional(join(path, key), t)
+}
+
+// optional returns the value of a key that may be left out. An empty one counts as left out,
+// so that an environment variable can decide.
+func (v *validator) optional(path string, t text) (string, bool) {
+	if !t.ok() || t.value == "" {
+		return "", false
+	}
+	if strings.ContainsFunc(t.value, unicode.IsControl) {
+		v.problem(path, "a line break or another control character in the value")
+		return "", false
+	}
+	return t.value, true
+}
+
+// file returns the absolute path in a key that must be there.
+func (v *validator) file(path, key string, t text) string {
+	if _, ok := v.required(path, key, t); !ok {
+		return ""
+	}
+	return v.absolute(join(path, key), t)
+}
+
+// absolute returns a clean absolute path, or "" for an empty value.
+func (v *validator) absolute(path string, t text) string {
+	value, ok := v.optional(path, t)
+	if !ok {
+		return ""
+	}
+	if !filepath.IsAbs(value) {
+		v.problem(path, "%v is not an absolute path", t)
+		return ""
+	}
+	return filepath.Clean(value)
+}
+
+// writes records that credagent will write the file at path, and refuses a second use of it.
+func (v *validator) writes(path, file string) {
+	if file == "" {
+		return
+	}
+	if first, taken := v.written[file]; taken {
+		v.problem(path, "the same file as %s", v.place(first))
+		return
+	}
+	v.written[file] = path
+}
+
+// place names another part of the configuration in a message.
+func (v *validator) place(path string) string {
+	if at := locate(v.positions, path); at.Line != 0 {
+		return v.name(path) + " in line " + strconv.Itoa(at.Line)
+	}
+	return v.name(path)
+}
+
+type limits struct {
+	least, most, otherwise time.Duration
+}
+
+func (v *validator) duration(path string, t duration, l limits) time.Duration {
+	if !t.ok() || t.value == "" {
+		return l.otherwise
+	}
+	value, err := time.ParseDuration(t.value)
+	switch {
+	case err != nil:
+		v.hinted(path, "a duration such as 90s", "%v is not a duration", t.text)
+	case value < l.least:
+		v.problem(path, "%v is shorter than %s", t.text, short(l.least))
+	case value > l.most:
+		v.problem(path, "%v is longer than %s", t.text, short(l.most))
+	default:
+		return value
+	}
+	return l.otherwise
+}
+
+// modeRule says which modes make sense somewhere.
+type modeRule struct {
+	otherwise fs.FileMode
+	needed    fs.FileMode // bits without which the file is of no use
+	allowed   fs.FileMode
+}
+
+func (v *validator) mode(path string, t mode, rule modeRule) fs.FileMode {
+	if !t.ok() || t.value == "" {
+		return rule.otherwise
+	}
+	bits, err := strconv.ParseUint(t.value, 8, 32)
+	if err != nil || !modePattern.MatchString(t.value) {
+		v.hinted(path, `octal digits in quotes, such as "0640"`, "%v is not a file mode", t.text)
+		return rule.otherwise
+	}
+	value := fs.FileMode(bits)
+	switch {
+	case value&0o7000 != 0:
+		v.problem(path, "%v has the setuid, setgid or sticky bit", t.text)
+	case value&0o111 != 0:
+		v.problem(path, "%v makes the file executable", t.text)
+	case value&0o002 != 0:
+		v.problem(path, "%v lets everybody write", t.text)
+	case value&^rule.allowed != 0:
+		v.problem(path, "%v lets the group write", t.text)
+	case value&rule.needed != rule.needed:
+		v.problem(path, "%v keeps the owner out", t.text)
+	}
+	return value
+}
+
+func (v *validator) refreshAt(path string, t percent) float64 {
+	if !t.ok() || t.value == "" {
+		return defaultRefreshAt
+	}
+	number, err := strconv.ParseFloat(strings.TrimSuffix(t.value, "%"), 64)
+	if err != nil || !percentPattern.MatchString(t.value) {
+		v.hinted(path, "a share such as 50%", "%v is not a percentage", t.text)
+		return defaultRefreshAt
+	}
+	if number < 10 || number > 95 {
+		v.problem(path, "%v is outside 10%% to 95%%", t.text)
+	}
+	return number / 100
+}
+
+func (v *validator) principals(path string, raw []rawPrincipal) []Principal {
+	var principals []Principal
+	for i, p := range raw {
+		at := index(path, i)
+		if p.User.set == p.Group.set {
+			v.problem(at, "want exactly one of user and group")
+			continue
+		}
+		principals = append(principals, Principal{
+			User:  v.account(join(at, "user"), p.User),
+			Group: v.account(join(at, "group"), p.Group),
+		})
+		if p.User.ok() && p.User.value == "" || p.Group.ok() && p.Group.value == "" {
+			v.problem(at, "an empty name")
+		}
+	}
+	return principals
+}
+
+// account returns the name or number of a user or group.
+func (v *validator) account(path string, t name) string {
+	value, ok := v.optional(path, t.text)
+	if !ok {
+		return ""
+	}
+	if !userPattern.MatchString(value) {
+		v.problem(path, "%v is not the name or number of a user or group", t.text)
+		return ""
+	}
+	// The highest number means "no change" to chown(2).
+	if n, err := strconv.ParseUint(value, 10, 64); isNumber(value) && (err != nil || n >= math.MaxUint32) {
+		v.problem(path, "%v is too large for the number of a user or group", t.text)
+	}
+	return value
+}
+
+// choice is a closed set of words and what they mean.
+type choice[T any] struct {
+	words     map[string]T
+	otherwise string // the word that an omitted key stands for
+}
+
+func oneOf[T any](v *validator, path string, t text, c choice[T]) T {
+	if !t.ok() || t.value == "" {
+		return c.words[c.otherwise]
+	}
+	meaning, ok := c.words[t.value]
+	if ok {
+		return meaning
+	}
+	words := sortedKeys(c.words)
+	hint := ""
+	if !t.fromEnv {
+		hint = didYouMean(t.value, words)
+	}
+	v.hinted(path, hint, "unknown value %v, want one of %s", t, strings.Join(words, ", "))
+	return c.words[c.otherwise]
+}
+
+// known reports whether a name is among those defined, and says so at path when it is not.
+func (v *validator) known(path, kind string, t text, names []string) bool {
+	if _, found := slices.BinarySearch(names, t.value); found {
+		return true
+	}
+	if v.silenced[kind+"s"] {
+		return false // their mapping is itself wrong
+	}
+	hint := ""
+	if !t.fromEnv {
+		hint = didYouMean(t.value, names)
+	}
+	v.hinted(path, hint, "unknown %s %v", kind, t)
+	return false
+}
+
+func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,152 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`)
+
+func (v *validator) listen(t text) string {
+	if !t.set {
+		return defaultListen
+	}
+	value, ok := v.optional("listen", t)
+	if ok {
+		v.hostPort("listen", t)
+	}
+	return value
+}
+
+// hostPort checks host:port and returns the host.
+func (v *validator) hostPort(path string, t text) string {
+	host, port, err := net.SplitHostPort(t.value)
+	if err != nil {
+		v.hinted(path, "an address such as 127.0.0.1:9465", "%v is not host:port", t)
+		return ""
+	}
+	if n, err := strconv.ParseUint(port, 10, 32); err != nil || n > 65535 {
+		v.problem(path, "%v does not end in a port number from 0 to 65535", t)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !hostPattern.MatchString(host) {
+		v.problem(path, "%v does not start with a host name or IP address", t)
+	}
+	return host
+}
+
+func (v *validator) socket(raw *rawSocket) *Socket {
+	if raw == nil {
+		return nil
+	}
+	v.needs(featureSocket, "socket")
+	s := &Socket{
+		Path:  v.file("socket", "path", raw.Path),
+		Mode:  v.mode("socket.mode", raw.Mode, modeRule{defaultSocketMode, 0o600, 0o664}),
+		Group: v.account("socket.group", raw.Group),
+	}
+	// sun_path of unix(7) holds 108 bytes with the final zero.
+	if len(s.Path) > 107 {
+		v.problem("socket.path", "longer than the 107 bytes that a unix socket's path may have")
+	}
+	v.writes("socket.path", s.Path)
+	return s
+}
+
+func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
+	const path = "identity_endpoint"
+	if raw == nil {
+		return nil
+	}
+	v.needs(featureIdentity, path)
+	e := &IdentityEndpoint{HeaderFile: v.file(path, "header_file", raw.HeaderFile), TokenFor: map[string]string{}}
+	v.writes(join(path, "header_file"), e.HeaderFile)
+
+	listen, ok := v.required(path, "listen", raw.Listen)
+	if ok {
+		e.Listen = listen
+		host := v.hostPort(join(path, "listen"), raw.Listen)
+		if !v.silenced[join(path, "listen")] && !isLoopback(host) {
+			v.hinted(join(path, "listen"), "an address such as 127.0.0.1:9466", "%v is not a loopback address", raw.Listen)
+		}
+	}
+	if len(raw.TokenFor) == 0 {
+		v.missing(path, "token_for")
+	}
+	for _, resource := range sortedKeys(raw.TokenFor) {
+		e.TokenFor[resource] = v.tokenName(join(path, "token_for"), resource, raw.TokenFor[resource])
+	}
+	return e
+}
+
+// separateListeners refuses two servers on one port.
+func (v *validator) separateListeners(c *Config) {
+	if c.Identity != nil && c.Listen != "" && c.Listen == c.Identity.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		v.problem("identity_endpoint.listen", "the same address as %s", v.place("listen"))
+	}
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+// endpoint checks the URL of a place that credentials are sent to, and returns nil when it is
+// not one. Its messages do not repeat the value: there may be a password in it.
+func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
+	value, ok := v.optional(path, t)
+	if !ok {
+		return nil
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "" || !isPort(u.Port()):
+		v.hinted(path, "an address such as https://login.example.com/token", "not an absolute URL")
+	case u.User != nil:
+		v.hinted(path, secretHint, "a user or password in a URL")
+	case strings.Contains(value, "#"):
+		v.problem(path, "a URL with a fragment")
+	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+		v.hinted(path, "use https; for a closed test network the file can say allow_insecure_http: true on the client", "a plain http URL: credentials would be sent in the clear")
+	case u.Scheme != "https" && u.Scheme != "http":
+		v.hinted(path, "use https", "a URL that is not https")
+	default:
+		return u
+	}
+	return nil
+}
+
+func isPort(s string) bool {
+	if s == "" {
+		return true
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+func (v *validator) proxy(path string, t text) string {
+	value, ok := v.optional(path, t)
+	if !ok {
+		return ""
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Hostname() == "" || !isPort(u.Port()):
+		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL")
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5":
+		v.problem(path, "a proxy's URL starts with http://, https:// or socks5://")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || strings.Contains(value, "#"):
+		v.problem(path, "a proxy's URL ends after its host and port")
+	case u.User != nil && !t.fromEnv:
+		v.hinted(path, `take the whole URL from the environment: "${PROXY_URL}"`, "a user or password in this file")
+	default:
+		return value
+	}
+	return ""
+}

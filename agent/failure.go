@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/credagent/credagent/agent/policy"
+)
+
+// Failure is a token request that brought no token. It holds nothing secret.
+type Failure struct {
+	Class         policy.Class
+	Status        int    // HTTP status; 0 where there was no answer
+	Code          string // error of RFC 6749, 5.2
+	Message       string // what happened
+	Advice        string // what to do; "" where waiting is all
+	AADSTS        []int
+	CorrelationID string
+	TraceID       string
+
+	Local         bool // nothing was sent: the credential or the configuration is not usable here
+	RefusesClient bool // the server does not accept the credential or the client
+}
+
+// Error implements error: `invalid_client (401), AADSTS7000222: …`, or `HTTP 503, …` where the
+// answer holds no OAuth error.
+func (f *Failure) Error() string {
+	head := ""
+	switch {
+	case f.Code != "":
+		head = fmt.Sprintf("%s (%d)", f.Code, f.Status)
+	case f.Status != 0:
+		head = fmt.Sprintf("HTTP %d", f.Status)
+	}
+	if head == "" || f.Message == "" {
+		return head + f.Message
+	}
+	return head + ", " + f.Message
+}
+
+// attributes are what a log line says of the failure.
+func (f *Failure) attributes() []slog.Attr {
+	attrs := []slog.Attr{slog.String(keyClass, f.Class.String()), slog.String(keyError, f.Error())}
+	if f.Status != 0 {
+		attrs = append(attrs, slog.Int(keyStatus, f.Status))
+	}
+	for _, text := range []struct{ key, value string }{
+		{keyErrorCode, f.Code}, {keyCorrelationID, f.CorrelationID}, {keyTraceID, f.TraceID}, {keyAdvice, f.Advice},
+	} {
+		if text.value != "" {
+			attrs = append(attrs, slog.String(text.key, text.value))
+		}
+	}
+	if len(f.AADSTS) > 0 {
+		attrs = append(attrs, slog.Any(keyAADSTS, f.AADSTS))
+	}
+	return attrs
+}
+
+// adviceFor is what to do about a class of failure when nothing more precise is known.
+func adviceFor(class policy.Class, code string) string {
+	switch {
+	case code == "invalid_scope":
+		return "check the token's scopes against what the server lets this client ask for"
+	case code == "unauthorized_client":
+		return "allow this client the client-credentials grant at the server"
+	case code == "invalid_target":
+		return "check the token's resources and audience"
+	case code == "unsupported_grant_type":
+		return "the server does not offer the client-credentials grant: check the token endpoint"
+	case class == policy.Credential:
+		return "check the client's credential against what is registered at the server for this client_id"
+	case class == policy.Configuration:
+		return "check the token's and the client's configuration"
+	case class == policy.Refused:
+		return "ask the administrator of the authorization server which rule refuses this client"
+	}
+	return ""
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/sink"
+)
+
+// scripted is a provider and the server behind it: answer decides what comes back, and when.
+type scripted struct {
+	answer func(ctx context.Context, r provider.Request) (provider.Reply, error)
+	check  func() (provider.Credential, error) // nil for a credential of no files
+}
+
+func (s *scripted) Exchange(ctx context.Context, r provider.Request) (provider.Reply, error) {
+	return s.answer(ctx, r)
+}
+
+func (s *scripted) Check(context.Context, bool) (provider.Credential, []provider.Problem, error) {
+	if s.check == nil {
+		return provider.Credential{}, nil, nil
+	}
+	credential, err := s.check()
+	return credential, nil, err
+}
+
+func (s *scripted) Close() {}
+
+// memory is a sink without a file system.
+type memory struct {
+	path   string
+	tokens []string
+	fail   func() error // consulted before each write; nil never fails
+
+	mu      sync.Mutex
+	content map[string]token.Token // guarded by mu, as is writes
+	writes  int
+}
+
+func (m *memory) Path() string     { return m.path }
+func (m *memory) Tokens() []string { return m.tokens }
+
+func (m *memory) Write(lookup sink.Lookup) (sink.Outcome, error) {
+	if m.fail != nil {
+		if err := m.fail(); err != nil {
+			return sink.Unchanged, err
+		}
+	}
+	next := map[string]token.Token{}
+	for _, name := range m.tokens {
+		t, ok := lookup(name)
+		if !ok {
+			return sink.Unchanged, &sink.MissingTokenError{Token: name}
+		}
+		next[name] = t
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.content = next
+	m.writes++
+	return sink.Written, nil
+}
+
+func (m *memory) Holds(lookup sink.Lookup) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, held := range m.content {
+		if t, _ := lookup(name); t.AccessToken != held.AccessToken {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// held returns what the sink shows of a token.
+func (m *memory) held(name string) token.Token {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.content[name]
+}
+
+var errNoSpace = errors.New("no space left on device")
+
+// fixture is an agent with scripted providers and sinks in memory: one for each token.
+type fixture struct {
+	agent *Agent
+	sinks map[string]*memory
+	check func() (provider.Credential, error) // for every provider
+	watch FileWatcher                         // nil for none
+}
+
+// newFixture makes an agent of one client and the named tokens, all served by answer.
+func newFixture(answer func(context.Context, provider.Request) (provider.Reply, error), tokens ...string) *fixture {
+	cfg := &config.Config{Source: "test", Clients: []config.Client{{
+		Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: 10 * time.Second,
+	}}}
+	f := &fixture{sinks: map[string]*memory{}}
+	for _, name := range tokens {
+		cfg.Tokens = append(cfg.Tokens, config.Token{Name: name, Client: "client", Scopes: []string{"scope-" + name}, RefreshAt: 0.5})
+		cfg.Sinks = append(cfg.Sinks, config.Sink{Type: config.SinkFile, Path: "/" + name, Token: name})
+		f.sinks[name] = &memory{path: "/" + name, tokens: []string{name}}
+	}
+	f.make(cfg, answer)
+	return f
+}
+
+// remade is the fixture with another configuration and server.
+func remade(f *fixture, s *server, cfg *config.Config) *fixture {
+	f.make(cfg, s.exchange)
+	return f
+}
+
+func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider.Request) (provider.Reply, error)) {
+	f.agent = New(Options{
+		Config:   cfg,
+		Version:  "test",
+		Log:      slog.New(slog.DiscardHandler),
+		Registry: prometheus.NewRegistry(),
+		Provider: func(provider.Spec) Provider { return &scripted{answer: answer, check: f.check} },
+		Sink:     f.open,
+		Watch: func() (FileWatcher, error) {
+			if f.watch == nil {
+				return nil, errors.New("there is none")
+			}
+			return f.watch, nil
+		},
+	})
+	if err := f.agent.Open(); err != nil {
+		panic(err)
+	}
+}
+
+func (f *fixture) open(cfg config.Sink) (Sink, error) {
+	if m, ok := f.sinks[cfg.Token]; ok {
+		return m, nil
+	}
+	return nil, errors.New("it cannot be opened")
+}
+
+// foreign stands for a token that somebody else put into a sink.
+var foreign = secret.New("tampered")
+
+// run runs the agent until the returned function is called.
+func (f *fixture) run(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.agent.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+// granted is a token answer.
+func granted(accessToken string, life time.Duration) provider.Reply {
+	return provider.Reply{
+		Status: http.StatusOK,
+		Header: http.Header{},
+		Body:   fmt.Appendf(nil, `{"access_token":%q,"token_type":"Bearer","expires_in":%d}`, accessToken, int(life.Seconds())),
+	}
+}
+
+// refusal is an error answer, with a Retry-After unless that is empty.
+func refusal(status int, code, retryAfter string) provider.Reply {
+	reply := provider.Reply{Status: status, Header: http.Header{}, Body: fmt.Appendf(nil, `{"error":%q}`, code)}
+	if retryAfter != "" {
+		reply.Header.Set("Retry-After", retryAfter)
+	}
+	return reply
+}

@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/sink"
+)
+
+// openFile opens a sink of the file system.
+func openFile(cfg config.Sink) (Sink, error) {
+	renderer, err := rendererOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	options := sink.Options{
+		Path: cfg.Path, Mode: cfg.Mode, Owner: cfg.Owner, Group: cfg.Group, Renderer: renderer,
+	}
+	for _, reader := range cfg.Readers {
+		options.Readers = append(options.Readers, sink.Principal(reader))
+	}
+	return sink.New(options)
+}
+
+func rendererOf(cfg config.Sink) (sink.Renderer, error) {
+	if cfg.Type == config.SinkEnv {
+		variables := make([]sink.Variable, len(cfg.Variables))
+		for i, v := range cfg.Variables {
+			variables[i] = sink.Variable(v)
+		}
+		return sink.Env(variables)
+	}
+	switch cfg.Format {
+	case config.FormatRaw:
+		return sink.Raw(cfg.Token), nil
+	case config.FormatJSON:
+		return sink.JSON(cfg.Token), nil
+	case config.FormatHeader:
+		return sink.Header(cfg.Token), nil
+	case config.FormatTemplate:
+		return sink.Template(cfg.Template)
+	case config.FormatExecCredential:
+		return sink.ExecCredential(cfg.Token), nil
+	case config.FormatEnvoySDS:
+		return sink.EnvoySDS(cfg.Token), nil
+	}
+	return nil, fmt.Errorf("format %q is unknown", cfg.Format)
+}

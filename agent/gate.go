@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/policy"
+)
+
+// gateKey is what a gate is to the server: a client_id at one token endpoint. Configured clients
+// that are one to the server share the gate.
+type gateKey struct{ clientID, server string }
+
+func keyOf(cfg config.Client) gateKey {
+	key := gateKey{clientID: cfg.ClientID, server: cfg.TokenURL + cfg.Issuer}
+	if cfg.Entra != nil {
+		key.server = cfg.Entra.Authority + "/" + cfg.Entra.Tenant
+	}
+	return key
+}
+
+// gate is where every request of a client passes. Its goroutine sends them one after another, in
+// the order in which they were asked for, and never while the gate is closed. It lives on when the
+// configuration changes, so that nothing the server asked for is forgotten.
+type gate struct {
+	log       *slog.Logger
+	recovered func(g *gate, since time.Time) // told when an outage ended
+	life      life
+
+	serving  sync.Mutex // held while a request is under way
+	mu       sync.Mutex
+	line     []ask // guarded by mu, as is forgiven: who waits for a request
+	forgiven bool  // the gate's own backoff is to end
+	arrive   chan struct{}
+
+	state     policy.Gate // owned by run
+	published atomic.Pointer[policy.Gate]
+}
+
+// ask is a token's wish for one request.
+type ask struct {
+	ctx    context.Context // ends when nobody waits for the answer any more
+	client *client
+	token  string
+	form   url.Values
+	reply  chan<- answer // has room for the answer
+}
+
+func newGate(log *slog.Logger, recovered func(*gate, time.Time)) *gate {
+	g := &gate{log: log, recovered: recovered, arrive: make(chan struct{}, 1)}
+	g.publish()
+	return g
+}
+
+// request puts an ask in line.
+func (g *gate) request(a ask) {
+	g.mu.Lock()
+	g.line = append(g.line, a)
+	g.mu.Unlock()
+	g.wake()
+}
+
+// forgive ends the gate's own backoff, because the configuration or a credential changed.
+func (g *gate) forgive() {
+	g.mu.Lock()
+	g.forgiven = true
+	g.mu.Unlock()
+	g.wake()
+}
+
+// wake makes the goroutine look again at what it waits for.
+func (g *gate) wake() {
+	select {
+	case g.arrive <- struct{}{}:
+	default:
+	}
+}
+
+// run serves the line until ctx ends.
+func (g *gate) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := time.Now()
+		switch waiting := g.look(); {
+		case !waiting:
+			g.pause(ctx, nil)
+		case !g.state.Open(now):
+			timer := time.NewTimer(g.state.OpensAt().Sub(now))
+			g.pause(ctx, timer.C)
+			timer.Stop()
+		default:
+			if a, ok := g.next(); ok {
+				a.reply <- g.serve(ctx, a)
+			}
+		}
+	}
+}
+
+// look takes note of what others want, and reports whether anybody waits.
+func (g *gate) look() (waiting bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.forgiven {
+		g.forgiven = false
+		g.state = g.state.Forgiven()
+		g.publish()
+	}
+	return len(g.line) > 0
+}
+
+// next takes the first ask that somebody still waits for.
+func (g *gate) next() (ask, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.line) > 0 {
+		a := g.line[0]
+		g.line = g.line[1:]
+		if a.ctx.Err() == nil {
+			return a, true
+		}
+	}
+	g.line = nil
+	return ask{}, false
+}
+
+// pause waits for the gate to open, or for a reason to look again.
+func (g *gate) pause(ctx context.Context, open <-chan time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-open:
+	case <-g.arrive:
+	}
+}
+
+// serve sends one request and learns from its answer, also when nobody waits for it any more: the
+// server has seen it. Only the agent's own end cuts a request off, which teaches nothing.
+func (g *gate) serve(ctx context.Context, a ask) answer {
+	g.serving.Lock()
+	defer g.serving.Unlock()
+	sent := time.Now()
+	g.state = g.state.Sent(sent)
+	got := a.client.exchange(ctx, a)
+	if ctx.Err() != nil {
+		return got
+	}
+	if got.failure == nil || !got.failure.Local {
+		got.sent = sent
+	}
+	since, failing := g.state.FailingSince, g.state.Failures > 0
+	g.state = g.state.Answered(got.at, got.outcome, rand.Float64())
+	g.publish()
+	if got.capped {
+		a.client.log.Error("server asked for more than a day, waiting one day", keyError, got.failure)
+	}
+	if failing && g.state.Failures == 0 {
+		g.recovered(g, since)
+	}
+	return got
+}
+
+// settle waits for a request that is under way.
+func (g *gate) settle() {
+	g.serving.Lock()
+	defer g.serving.Unlock()
+}
+
+// publish shows the gate's state to whoever reads it.
+func (g *gate) publish() {
+	state := g.state
+	g.published.Store(&state)
+}

@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/provider"
+)
+
+// parts is everything that one configuration asks for. It is never changed once it is in use; a
+// reload makes new parts and takes over from the old what the new configuration left as it was.
+type parts struct {
+	cfg     *config.Config
+	gates   map[gateKey]*gate
+	clients map[string]*client
+	keepers map[string]*keeper
+	writers []*writer
+	shows   map[string][]*writer // by token
+}
+
+// assemble makes the parts of a configuration, without sinks. What is the same in old stays the
+// same part, with all its state.
+func (a *Agent) assemble(cfg *config.Config, old *parts) *parts {
+	p := &parts{
+		cfg:     cfg,
+		gates:   make(map[gateKey]*gate, len(cfg.Clients)),
+		clients: make(map[string]*client, len(cfg.Clients)),
+		keepers: make(map[string]*keeper, len(cfg.Tokens)),
+		shows:   map[string][]*writer{},
+	}
+	// A gate outlives its clients until nothing is left of what the server asked for.
+	for key, g := range old.gates {
+		if time.Now().Before(g.published.Load().OpensAt()) {
+			p.gates[key] = g
+		}
+	}
+	a.addClients(p, old)
+	a.addTokens(p, old)
+	return p
+}
+
+func (a *Agent) addClients(p, old *parts) {
+	host := a.processes(p.cfg)
+	for _, c := range p.cfg.Clients {
+		g := p.gate(keyOf(c), old)
+		if g == nil {
+			g = newGate(a.log, a.recovered)
+			p.gates[keyOf(c)] = g
+		}
+		if was, ok := old.clients[c.Name]; ok && sameClient(was.cfg, c) && samePlugins(old.cfg, p.cfg) {
+			p.clients[c.Name] = was
+			continue
+		}
+		spec := provider.Spec{Client: c.Name, Provider: c.Credential.Provider, Config: c.Credential.Config}
+		p.clients[c.Name] = newClient(c, g, host(spec), a.metrics, a.log)
+	}
+}
+
+// gate returns the gate of a key, from old if it is there.
+func (p *parts) gate(key gateKey, old *parts) *gate {
+	if g, ok := old.gates[key]; ok {
+		p.gates[key] = g
+	}
+	return p.gates[key]
+}
+
+func (a *Agent) addTokens(p, old *parts) {
+	for _, t := range p.cfg.Tokens {
+		c := p.clients[t.Client]
+		if was, ok := old.keepers[t.Name]; ok && was.client == c && reflect.DeepEqual(was.cfg, t) {
+			p.keepers[t.Name] = was
+			continue
+		}
+		made := newKeeper(t, c, a.log)
+		made.deliver = func() { a.deliver(t.Name) }
+		made.changed = a.changed
+		p.keepers[t.Name] = made
+	}
+}
+
+// processes makes the providers of clients' credentials.
+func (a *Agent) processes(cfg *config.Config) func(provider.Spec) Provider {
+	if a.options.Provider != nil {
+		return a.options.Provider
+	}
+	host := provider.New(provider.Options{
+		Builtin:     a.options.Builtin,
+		Dirs:        cfg.Plugins.Dirs,
+		SHA256:      cfg.Plugins.SHA256,
+		IdleTimeout: cfg.Plugins.IdleTimeout,
+		Log:         a.log,
+		Started:     a.metrics.started,
+	})
+	return func(spec provider.Spec) Provider { return host.Process(spec) }
+}
+
+// sameClient compares all but where the client stands in the file.
+func sameClient(a, b config.Client) bool {
+	a.Credential.Path, b.Credential.Path = "", ""
+	return reflect.DeepEqual(a, b)
+}
+
+func samePlugins(a, b *config.Config) bool { return reflect.DeepEqual(a.Plugins, b.Plugins) }
+
+// openSinks opens the sinks of p, but for those that old has open just so.
+func (a *Agent) openSinks(p, old *parts) error {
+	var problems []config.Problem
+	open := make(map[string]int, len(old.writers)) // path → index in old
+	for i, w := range old.writers {
+		open[w.sink.Path()] = i
+	}
+	for _, cfg := range p.cfg.Sinks {
+		w, err := a.openSink(cfg, old, open)
+		if err != nil {
+			problems = append(problems, p.cfg.Problem(cfg.Place+".path", err.Error()))
+			continue
+		}
+		p.writers = append(p.writers, w)
+		for _, name := range w.sink.Tokens() {
+			p.shows[name] = append(p.shows[name], w)
+		}
+	}
+	if len(problems) > 0 {
+		return &config.Error{Problems: problems}
+	}
+	a.metrics.begin(p.cfg)
+	return nil
+}
+
+func (a *Agent) openSink(cfg config.Sink, old *parts, open map[string]int) (*writer, error) {
+	if i, ok := open[cfg.Path]; ok {
+		was := old.cfg.Sinks[i]
+		was.Place = cfg.Place
+		if reflect.DeepEqual(was, cfg) {
+			return old.writers[i], nil
+		}
+	}
+	s, err := a.options.Sink(cfg)
+	if err != nil {
+		return nil, err
+	}
+	w := newWriter(s, a.token, a.metrics, a.log)
+	w.changed = a.changed
+	return w, nil
+}
+
+// Check asks every client's provider whether its configuration is sound and, if load, whether the
+// credential could be used. It sends nothing to a server. Its error is a [*config.Error].
+func (a *Agent) Check(ctx context.Context, load bool) error {
+	return a.check(ctx, a.parts.Load(), load)
+}
+
+func (a *Agent) check(ctx context.Context, p *parts, load bool) error {
+	found := make([][]config.Problem, len(p.cfg.Clients))
+	var asking sync.WaitGroup
+	for i, cfg := range p.cfg.Clients {
+		asking.Go(func() { found[i] = a.checkClient(ctx, p, cfg, load) })
+	}
+	asking.Wait()
+	if problems := slices.Concat(found...); len(problems) > 0 {
+		return &config.Error{Problems: problems}
+	}
+	return nil
+}
+
+func (a *Agent) checkClient(ctx context.Context, p *parts, cfg config.Client, load bool) []config.Problem {
+	path := cfg.Credential.Path
+	credential, wrong, err := p.clients[cfg.Name].provider.Check(ctx, load)
+	p.clients[cfg.Name].learn(credential)
+	var problems []config.Problem
+	for _, problem := range wrong {
+		at := path + ".config"
+		if problem.Key != "" {
+			at += "." + problem.Key
+		}
+		problems = append(problems, p.cfg.Problem(at, problem.Message))
+	}
+	var failure *provider.Failure
+	switch {
+	case errors.As(err, &failure) && failure.Kind == provider.KindConfig:
+		problems = append(problems, p.cfg.Problem(path+".provider", failure.Message))
+	case err != nil && load:
+		problems = append(problems, p.cfg.Problem(path, err.Error()))
+	case err != nil: // it may be better when it is needed; the request will tell
+		a.log.Warn("provider could not be asked", keyClient, cfg.Name, keyProvider, cfg.Credential.Provider, keyError, err)
+	}
+	return problems
+}

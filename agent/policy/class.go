@@ -1,0 +1,104 @@
+package policy
+
+// Class is what kind of outcome a token request had. The zero value is success.
+type Class int
+
+// The classes.
+const (
+	Success       Class = iota
+	Throttled           // the server asked for time
+	Transient           // waiting may help
+	Credential          // the client's credential was refused or cannot be used
+	Configuration       // the request asks for something that is not there
+	Refused             // policy: refused by a rule of the tenant, such as conditional access
+)
+
+// String returns the class's name in logs and metrics.
+func (c Class) String() string {
+	switch c {
+	case Success:
+		return "success"
+	case Throttled:
+		return "throttled"
+	case Transient:
+		return "transient"
+	case Credential:
+		return "credential"
+	case Configuration:
+		return "configuration"
+	case Refused:
+		return "policy"
+	}
+	return "unknown"
+}
+
+// Lasting reports whether a person has to act: waiting alone does not mend it.
+func (c Class) Lasting() bool { return c == Credential || c == Configuration || c == Refused }
+
+// Classes returns every class, for metrics that start at zero.
+func Classes() []Class {
+	return []Class{Success, Throttled, Transient, Credential, Configuration, Refused}
+}
+
+// Refusal is what there is to know of an answer that brought no token.
+type Refusal struct {
+	Status     int    // the HTTP status; 0 where there was no answer
+	Error      string // error of RFC 6749, 5.2; "" where the body is not such an answer
+	Codes      []int  // AADSTS numbers, Entra's refinement
+	RetryAfter bool   // whether it carries a Retry-After that can be read
+}
+
+// Classify says what class a refusal is: by HTTP status first, then by error, then refined by
+// Entra's numbers.
+func Classify(r Refusal) Class {
+	switch {
+	case r.Status == 429 || r.RetryAfter && r.Status >= 400:
+		return Throttled
+	case r.Status == 0 || r.Status == 408 || r.Status >= 500:
+		return Transient
+	}
+	if advice, known := Advise(r.Codes); known {
+		return advice.Class
+	}
+	return byError(r)
+}
+
+// byError follows RFC 6749, 5.2, RFC 8707, 2 and OpenID Connect.
+func byError(r Refusal) Class {
+	switch r.Error {
+	case "invalid_client", "invalid_grant", "invalid_client_assertion":
+		return Credential
+	case "temporarily_unavailable", "server_error", "slow_down":
+		return Transient
+	case "access_denied", "interaction_required", "consent_required", "login_required":
+		return Refused
+	case "":
+		if r.Status == 401 { // RFC 6749, 5.2: 401 is for a failed client authentication
+			return Credential
+		}
+		return Transient // an answer that cannot be read says nothing lasting
+	}
+	return Configuration
+}
+
+// ClientWide reports whether a failure of this class concerns every token of the client, or only
+// the one that was asked for.
+func (r Refusal) ClientWide() bool {
+	class := Classify(r)
+	if advice, known := Advise(r.Codes); known && class.Lasting() {
+		return advice.ClientWide
+	}
+	return class == Throttled || class == Transient || class == Credential
+}
+
+// RefusesClient reports whether it is the credential or the client that the server does not
+// accept, rather than what the client asked for.
+func (r Refusal) RefusesClient() bool {
+	switch Classify(r) {
+	case Credential, Refused:
+		return true
+	case Configuration:
+		return r.Error == "unauthorized_client" || r.ClientWide()
+	}
+	return false
+}

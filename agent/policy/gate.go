@@ -1,0 +1,107 @@
+package policy
+
+import "time"
+
+// Outcome is how a request ended, as far as waiting is concerned.
+type Outcome struct {
+	Class         Class
+	ClientWide    bool          // concerns every token of the client
+	HasRetryAfter bool          // the server said how long to stay away
+	RetryAfter    time.Duration // for how long
+	TimedOut      time.Duration // the time limit that ran out; 0 where none did
+}
+
+// Gate is what one client owes one token endpoint: all its tokens wait together. It is a value;
+// the methods return the next one.
+type Gate struct {
+	BlockedUntil time.Time   // asked for by Retry-After; nothing ends it early
+	RetryAt      time.Time   // our own backoff
+	Failures     int         // in a row and of one kind, of requests that concern the client
+	Lasting      bool        // those failures need a person
+	FailingSince time.Time   // when the first of them failed
+	FailedAt     time.Time   // when a request last failed; a success clears it
+	Recent       []time.Time // when the last MaxInPace requests were sent, oldest first
+}
+
+// Open reports whether a request may be sent now.
+func (g Gate) Open(now time.Time) bool {
+	return Passed(now, g.BlockedUntil) && Overdue(now, g.RetryAt) && Passed(now, g.paced())
+}
+
+// OpensAt returns when the next request may be sent.
+func (g Gate) OpensAt() time.Time { return latest(g.BlockedUntil, g.RetryAt, g.paced()) }
+
+func (g Gate) paced() time.Time {
+	if len(g.Recent) < MaxInPace {
+		return time.Time{}
+	}
+	return g.Recent[len(g.Recent)-MaxInPace].Add(PaceWindow)
+}
+
+// Sent records that a request is being sent.
+func (g Gate) Sent(now time.Time) Gate {
+	g.Recent = remember(g.Recent, now, MaxInPace)
+	return g
+}
+
+// Answered records how a request ended. A Retry-After only ever lengthens the wait.
+func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
+	switch {
+	case o.HasRetryAfter:
+		g.BlockedUntil = latest(g.BlockedUntil, now.Add(blocked(o.RetryAfter, r)))
+		g = g.failed(now, o)
+		g.RetryAt = time.Time{}
+	case o.Class == Success || !o.ClientWide:
+		g = g.cleared()
+	default:
+		g = g.failed(now, o)
+		g.RetryAt = now.Add(o.wait(g.Failures, r))
+	}
+	return g
+}
+
+// failed counts a failure. Waiting for a passing fault and waiting for a person are two ladders.
+func (g Gate) failed(now time.Time, o Outcome) Gate {
+	if g.Failures == 0 || g.Lasting != o.Class.Lasting() {
+		g.Failures, g.FailingSince, g.Lasting = 0, now, o.Class.Lasting()
+	}
+	g.Failures++
+	g.FailedAt = now
+	return g
+}
+
+func (g Gate) cleared() Gate {
+	return Gate{BlockedUntil: g.BlockedUntil, Recent: g.Recent}
+}
+
+// Forgiven ends the gate's own backoff, because the credential or the configuration changed, down
+// to the shortest retry. What the server asked for stays.
+func (g Gate) Forgiven() Gate {
+	forgiven := g.cleared()
+	if !g.FailedAt.IsZero() {
+		forgiven.FailedAt, forgiven.RetryAt = g.FailedAt, g.FailedAt.Add(MinRetry)
+	}
+	return forgiven
+}
+
+// blocked adds the jitter to a Retry-After, and keeps it between the shortest retry and the longest
+// wait that is honoured.
+func blocked(wait time.Duration, r float64) time.Duration {
+	wait = min(max(wait, MinRetry), MaxRetryAfter)
+	return wait + time.Duration(float64(wait)*jitter*r)
+}
+
+// wait is our own wait after so many failures in a row.
+func (o Outcome) wait(failures int, r float64) time.Duration {
+	if o.Class.Lasting() {
+		return Backoff(failures, MinProbe, MaxProbe, r)
+	}
+	return Backoff(failures, max(MinRetry, o.TimedOut), MaxRetry, r)
+}
+
+// remember appends an instant and keeps the newest limit of them, in fresh memory, because the
+// old value may still be read elsewhere.
+func remember(instants []time.Time, now time.Time, limit int) []time.Time {
+	kept := instants[max(0, len(instants)-limit+1):]
+	return append(append(make([]time.Time, 0, limit), kept...), now)
+}

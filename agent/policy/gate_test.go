@@ -1,0 +1,278 @@
+package policy_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/credagent/credagent/agent/policy"
+)
+
+// The outcomes that the tests are made of.
+func succeeded() policy.Outcome { return policy.Outcome{Class: policy.Success} }
+
+func throttled(wait time.Duration) policy.Outcome {
+	return policy.Outcome{Class: policy.Throttled, ClientWide: true, HasRetryAfter: true, RetryAfter: wait}
+}
+
+func failed(class policy.Class) policy.Outcome {
+	return policy.Outcome{Class: class, ClientWide: true}
+}
+
+func tokenOnly(class policy.Class) policy.Outcome { return policy.Outcome{Class: class} }
+
+func timedOut(limit time.Duration) policy.Outcome {
+	return policy.Outcome{Class: policy.Transient, ClientWide: true, TimedOut: limit}
+}
+
+func TestGateWaits(t *testing.T) {
+	tests := []struct {
+		name     string
+		outcomes []policy.Outcome // one after another, each at the instant at which the gate opened
+		r        float64
+		want     time.Duration // from the last answer to the opening
+		failures int
+	}{
+		{"nothing happened", nil, 0, 0, 0},
+		{"success", []policy.Outcome{succeeded()}, 0, 0, 0},
+		{"a failure of one token", []policy.Outcome{tokenOnly(policy.Configuration)}, 0, 0, 0},
+		{"a first failure", []policy.Outcome{failed(policy.Transient)}, 0, 5 * time.Second, 1},
+		{"a first timeout", []policy.Outcome{timedOut(10 * time.Second)}, 0, 10 * time.Second, 1},
+		{"a short timeout", []policy.Outcome{timedOut(time.Second)}, 0, 5 * time.Second, 1},
+		{"a second failure", []policy.Outcome{failed(policy.Transient), failed(policy.Transient)}, 0, 10 * time.Second, 2},
+		{"throttled without Retry-After", []policy.Outcome{failed(policy.Throttled)}, 0, 5 * time.Second, 1},
+		{"throttled and transient are one ladder", []policy.Outcome{failed(policy.Throttled), failed(policy.Transient)}, 0, 10 * time.Second, 2},
+		{"a refused credential", []policy.Outcome{failed(policy.Credential)}, 0, time.Minute, 1},
+		{"refusals are one ladder", []policy.Outcome{failed(policy.Credential), failed(policy.Configuration), failed(policy.Refused)}, 0, 4 * time.Minute, 3},
+		{"a refusal after an outage starts afresh", []policy.Outcome{failed(policy.Transient), failed(policy.Transient), failed(policy.Credential)}, 0, time.Minute, 1},
+		{"an outage after a refusal starts afresh", []policy.Outcome{failed(policy.Credential), failed(policy.Credential), failed(policy.Transient)}, 0, 5 * time.Second, 1},
+		{"success ends the ladder", []policy.Outcome{failed(policy.Transient), succeeded(), failed(policy.Transient)}, 0, 5 * time.Second, 1},
+		{"so does an answer about one token", []policy.Outcome{failed(policy.Transient), tokenOnly(policy.Refused), failed(policy.Transient)}, 0, 5 * time.Second, 1},
+		{"Retry-After", []policy.Outcome{throttled(time.Minute)}, 0, time.Minute, 1},
+		{"Retry-After with all the jitter", []policy.Outcome{throttled(time.Minute)}, 1, 66 * time.Second, 1},
+		{"Retry-After of nothing", []policy.Outcome{throttled(0)}, 0, 5 * time.Second, 1},
+		{"Retry-After of a second", []policy.Outcome{throttled(time.Second)}, 0, 5 * time.Second, 1},
+		{"Retry-After of a day", []policy.Outcome{throttled(policy.MaxRetryAfter)}, 0, policy.MaxRetryAfter, 1},
+		{"Retry-After of centuries", []policy.Outcome{throttled(math.MaxInt64)}, 0, policy.MaxRetryAfter, 1},
+		{"Retry-After takes the place of the backoff", []policy.Outcome{failed(policy.Transient), failed(policy.Transient), failed(policy.Transient), throttled(6 * time.Second)}, 0, 6 * time.Second, 4},
+		{"and the ladder goes on behind it", []policy.Outcome{throttled(time.Minute), failed(policy.Transient)}, 0, 10 * time.Second, 2},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var gate policy.Gate
+			now := epoch()
+			for _, outcome := range test.outcomes {
+				if opens := gate.OpensAt(); opens.After(now) {
+					now = opens
+				}
+				gate = gate.Sent(now).Answered(now, outcome, test.r)
+			}
+			checkOpening(t, gate, now, test.want)
+			if n := len(test.outcomes); n > 0 && test.outcomes[n-1].HasRetryAfter && !gate.RetryAt.IsZero() {
+				t.Errorf("beside the Retry-After it has a wait of its own until %v", gate.RetryAt)
+			}
+			if gate.Failures != test.failures {
+				t.Errorf("%d failures, want %d", gate.Failures, test.failures)
+			}
+		})
+	}
+}
+
+// checkOpening holds the gate closed until wait after now, and open from then on.
+func checkOpening(t *testing.T, gate policy.Gate, now time.Time, wait time.Duration) {
+	t.Helper()
+	opens := now.Add(wait)
+	if wait > 0 && !gate.OpensAt().Equal(opens) {
+		t.Errorf("it opens after %v, want %v", gate.OpensAt().Sub(now), wait)
+	}
+	if !gate.Open(opens) {
+		t.Errorf("it is closed %v later", wait)
+	}
+	if wait > 0 && gate.Open(opens.Add(-1)) {
+		t.Errorf("it is open just before %v later", wait)
+	}
+}
+
+func TestGateProbesSlowly(t *testing.T) {
+	for _, r := range []float64{0, 0.5, almostOne} {
+		var gate policy.Gate
+		now := epoch()
+		for failure := range 30 {
+			gate = gate.Sent(now).Answered(now, failed(policy.Credential), r)
+			wait := gate.OpensAt().Sub(now)
+			if wait < time.Minute || wait > 15*time.Minute {
+				t.Errorf("r %v, failure %d: the next probe is %v away", r, failure+1, wait)
+			}
+			now = gate.OpensAt()
+		}
+	}
+}
+
+func TestGateRemembersSinceWhenItFails(t *testing.T) {
+	first := epoch()
+	gate := policy.Gate{}.Answered(first, failed(policy.Transient), 0)
+	gate = gate.Answered(first.Add(time.Minute), throttled(time.Minute), 0)
+	if !gate.FailingSince.Equal(first) {
+		t.Errorf("failing since %v, want the first failure %v", gate.FailingSince, first)
+	}
+	lasting := first.Add(time.Hour)
+	gate = gate.Answered(lasting, failed(policy.Credential), 0)
+	if !gate.FailingSince.Equal(lasting) || !gate.Lasting {
+		t.Errorf("failing since %v (lasting %v), want the first refusal %v", gate.FailingSince, gate.Lasting, lasting)
+	}
+	if gate = gate.Answered(lasting.Add(time.Minute), succeeded(), 0); !gate.FailingSince.IsZero() || gate.Lasting {
+		t.Errorf("after a success it is failing since %v (lasting %v)", gate.FailingSince, gate.Lasting)
+	}
+}
+
+func TestNothingShortensARetryAfter(t *testing.T) {
+	now := epoch()
+	until := now.Add(time.Hour)
+	gate := policy.Gate{}.Answered(now, throttled(time.Hour), 0)
+	later := now.Add(time.Minute)
+	tests := []struct {
+		name string
+		next policy.Gate
+	}{
+		{"a changed credential or a reload", gate.Forgiven()},
+		{"a late success", gate.Answered(later, succeeded(), 0)},
+		{"a late failure", gate.Answered(later, failed(policy.Transient), 0)},
+		{"a late refusal", gate.Answered(later, failed(policy.Credential), 0)},
+		{"a shorter Retry-After", gate.Answered(later, throttled(time.Second), 0)},
+		{"a late failure of one token", gate.Answered(later, tokenOnly(policy.Configuration), 0)},
+		{"a request", gate.Sent(later)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if !test.next.BlockedUntil.Equal(until) {
+				t.Errorf("blocked until %v, want %v", test.next.BlockedUntil, until)
+			}
+			checkOpening(t, test.next, now, time.Hour)
+		})
+	}
+	if longer := gate.Answered(later, throttled(2*time.Hour), 0); !longer.BlockedUntil.Equal(later.Add(2 * time.Hour)) {
+		t.Errorf("a longer Retry-After blocks until %v", longer.BlockedUntil)
+	}
+}
+
+func TestForgivenGateWaitsForTheShortestRetryOnly(t *testing.T) {
+	now := epoch()
+	gate := policy.Gate{}.Answered(now, failed(policy.Credential), 0).Forgiven()
+	if gate.Failures != 0 || !gate.FailingSince.IsZero() || gate.Lasting {
+		t.Errorf("it still counts failures: %+v", gate)
+	}
+	checkOpening(t, gate, now, policy.MinRetry)
+	checkOpening(t, gate.Forgiven(), now, policy.MinRetry) // two reloads in a row
+	if again := gate.Answered(now, failed(policy.Credential), 0); again.Failures != 1 {
+		t.Errorf("the next failure is number %d, want the first", again.Failures)
+	}
+	if open := gate.Answered(now, succeeded(), 0).Forgiven(); !open.Open(now) {
+		t.Error("it still waits after a success")
+	}
+	if never := (policy.Gate{}).Forgiven(); !never.Open(now) {
+		t.Error("it waits although nothing failed")
+	}
+}
+
+func TestGateUnderASteppedClock(t *testing.T) {
+	answered := time.Now()
+	asked := policy.Gate{}.Answered(answered, throttled(time.Minute), 0)
+	ours := policy.Gate{}.Answered(answered, failed(policy.Credential), 0)
+	paced := policy.Gate{}
+	for range policy.MaxInPace {
+		paced = paced.Sent(answered)
+	}
+	restored := policy.Gate{BlockedUntil: asked.BlockedUntil.Round(0)}
+	tests := []struct {
+		name string
+		gate policy.Gate
+		now  time.Time
+		want bool
+	}{
+		{"forward does not end a Retry-After", asked, stepped(t, answered, time.Hour), false},
+		{"forward does not end it early", asked, stepped(t, answered.Add(time.Minute-1), time.Hour), false},
+		{"forward lets it end in time", asked, stepped(t, answered.Add(time.Minute), time.Hour), true},
+		{"back does not lengthen a Retry-After", asked, stepped(t, answered.Add(time.Minute), -time.Hour), true},
+		{"forward ends our own wait", ours, stepped(t, answered, time.Hour), true},
+		{"forward by too little does not", ours, stepped(t, answered, 59*time.Second), false},
+		{"back does not lengthen our own wait", ours, stepped(t, answered.Add(time.Minute), -time.Hour), true},
+		{"forward does not end the pace", paced, stepped(t, answered, time.Hour), false},
+		{"a Retry-After from disk holds", restored, answered.Add(time.Minute - 1), false},
+		{"and ends", restored, answered.Add(time.Minute), true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := test.gate.Open(test.now); got != test.want {
+				t.Errorf("Open = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestGatePacesRequests(t *testing.T) {
+	var gate policy.Gate
+	now := epoch()
+	for i := range policy.MaxInPace {
+		if !gate.Open(now) {
+			t.Fatalf("it is closed for request %d", i+1)
+		}
+		gate = gate.Sent(now)
+		now = now.Add(time.Millisecond)
+	}
+	checkOpening(t, gate, epoch(), policy.PaceWindow)
+	gate = gate.Sent(epoch().Add(policy.PaceWindow))
+	if len(gate.Recent) != policy.MaxInPace {
+		t.Errorf("it remembers %d requests, want %d", len(gate.Recent), policy.MaxInPace)
+	}
+	checkOpening(t, gate, epoch(), policy.PaceWindow+time.Millisecond)
+}
+
+func TestARestoredListMayBeLonger(t *testing.T) {
+	var instants []time.Time
+	for i := range 20 {
+		instants = append(instants, epoch().Add(time.Duration(i)*100*time.Millisecond))
+	}
+	last := func(n int) time.Time { return instants[len(instants)-n] }
+	gate := policy.Gate{Recent: instants}
+	if want := last(policy.MaxInPace).Add(policy.PaceWindow); !gate.OpensAt().Equal(want) {
+		t.Errorf("the gate opens at %v, want %v", gate.OpensAt(), want)
+	}
+	if sent := gate.Sent(epoch()); len(sent.Recent) != policy.MaxInPace {
+		t.Errorf("the gate remembers %d requests, want %d", len(sent.Recent), policy.MaxInPace)
+	}
+	attempts := policy.Attempts{Recent: instants}
+	if want := last(policy.MaxInWindow).Add(policy.Window); !attempts.ReadyAt().Equal(want) {
+		t.Errorf("the token is ready at %v, want %v", attempts.ReadyAt(), want)
+	}
+}
+
+func TestGatesAreValues(t *testing.T) {
+	now := epoch()
+	old := policy.Gate{}.Sent(now).Sent(now)
+	recent := slices.Clone(old.Recent)
+	one, other := old.Sent(now.Add(1)), old.Sent(now.Add(2))
+	if !slices.Equal(old.Recent, recent) {
+		t.Errorf("Sent changed the old gate to %v", old.Recent)
+	}
+	if got := one.Recent[len(one.Recent)-1]; !got.Equal(now.Add(1)) {
+		t.Errorf("a second Sent changed the first one's gate: %v", got)
+	}
+	full := other.Sent(now).Sent(now)
+	recent = slices.Clone(full.Recent)
+	_ = full.Sent(now.Add(9))
+	if !slices.Equal(full.Recent, recent) {
+		t.Errorf("Sent changed the old full gate to %v", full.Recent)
+	}
+}
+
+func ExampleGate() {
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	var gate policy.Gate
+	gate = gate.Sent(now)
+	gate = gate.Answered(now, policy.Outcome{Class: policy.Throttled, HasRetryAfter: true, RetryAfter: time.Minute}, 0)
+	gate = gate.Forgiven() // the credential was rotated: no reason to undercut the server
+	fmt.Println(gate.Open(now.Add(59*time.Second)), gate.OpensAt().Format(time.TimeOnly))
+	// Output: false 12:01:00
+}

@@ -1,0 +1,134 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/credagent/credagent/internal/handshake"
+)
+
+// child runs a provider's executable for go-plugin. In place of go-plugin's own runner it gives
+// the process no descriptor of the agent's but the lifeline, no environment but what it needs, and
+// no part in the terminal's signals.
+type child struct {
+	cmd        *exec.Cmd
+	executable *os.File // open while the child starts from sealed memory; else nil
+	keys       handshake.Keys
+	lifeline   *os.File // the agent's end; closing it ends the child
+	socketDir  string   // made by go-plugin
+	stdout     io.ReadCloser
+	stderr     *lineLog
+
+	mu     sync.Mutex
+	begun  bool // guarded by mu, as are ended and killed
+	ended  bool
+	killed bool
+}
+
+// Start implements runner.Runner.
+func (c *child) Start(context.Context) error {
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("making the lifeline: %w", err)
+	}
+	defer theirs.Close()
+	if c.executable != nil {
+		defer c.executable.Close()
+	}
+	c.lifeline = ours
+	c.cmd.ExtraFiles = []*os.File{theirs} // becomes handshake.LifelineFD
+	c.cmd.Stderr = c.stderr
+	if c.stdout, err = c.cmd.StdoutPipe(); err != nil {
+		_ = ours.Close()
+		return fmt.Errorf("making a pipe: %w", err)
+	}
+	if err := c.launch(); err != nil {
+		_ = ours.Close()
+		return err
+	}
+	return c.keys.Send(ours)
+}
+
+// launch starts the process unless it was killed before it lived.
+func (c *child) launch() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.killed {
+		return context.Canceled
+	}
+	err := withoutInherited(c.cmd.Start)
+	c.begun = err == nil
+	return err
+}
+
+// Wait implements runner.Runner. What a provider that ended by itself has left running is ended too,
+// before the process is reaped: after that its number may be another's.
+func (c *child) Wait(context.Context) error {
+	if awaitExit(c.cmd.Process) {
+		c.mu.Lock()
+		c.ended = true
+		killGroup(c.cmd.Process)
+		c.mu.Unlock()
+	}
+	err := c.cmd.Wait()
+	_ = c.lifeline.Close()
+	c.stderr.finish()
+	return err
+}
+
+// Kill implements runner.Runner. A provider has nothing to finish, so nothing is waited for. What
+// it started itself and left running must not hold up its end, so the pipe is closed as well.
+func (c *child) Kill(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.killed = true
+	if c.begun && !c.ended {
+		killGroup(c.cmd.Process)
+		_ = c.stdout.Close()
+	}
+	return nil
+}
+
+// Stdout implements runner.Runner.
+func (c *child) Stdout() io.ReadCloser { return c.stdout }
+
+// Stderr implements runner.Runner: nothing is left to go-plugin, which would log it unbounded.
+func (c *child) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name implements runner.Runner.
+func (c *child) Name() string { return c.cmd.Args[0] }
+
+// ID implements runner.Runner.
+func (c *child) ID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.begun {
+		return ""
+	}
+	return strconv.Itoa(c.cmd.Process.Pid)
+}
+
+// Diagnose implements runner.Runner.
+func (c *child) Diagnose(context.Context) string { return "" }
+
+// PluginToHost implements runner.Runner: both sides see one file system. An address anywhere else
+// than in the directory made for this process is not believed.
+func (c *child) PluginToHost(network, address string) (string, string, error) {
+	if network != "unix" || filepath.Dir(address) != filepath.Clean(c.socketDir) {
+		return "", "", errors.New("it listens elsewhere than on a socket in its own directory")
+	}
+	return network, address, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (c *child) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}

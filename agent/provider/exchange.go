@@ -1,0 +1,203 @@
+package provider
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"time"
+	"unicode"
+
+	"github.com/credagent/credagent/plugins/providerpb"
+)
+
+// Bounds on what a provider may say. Beyond them it is talking nonsense.
+const (
+	maxBody     = 1 << 20 // bytes of an answer
+	maxHeaders  = 32
+	maxFiles    = 32
+	maxProblems = 100
+	maxPath     = 4096 // bytes of a path or a header
+	maxText     = 500  // bytes of a message that are shown
+)
+
+// Exchange makes one token request. Its error is a [*Failure], or the context's.
+func (p *Process) Exchange(ctx context.Context, r Request) (Reply, error) {
+	in := &providerpb.ExchangeRequest{
+		TokenEndpoint:        r.TokenEndpoint,
+		MtlsTokenEndpoint:    r.MTLSTokenEndpoint,
+		Issuer:               r.Issuer,
+		AuthMethodsSupported: r.AuthMethodsSupported,
+		ClientId:             r.ClientID,
+		Form:                 parameters(r.Form),
+		Headers:              parameters(r.Header),
+		TrustRoots:           r.TrustRoots,
+		Proxy:                r.Proxy,
+		TimeoutMilliseconds:  r.Timeout.Milliseconds(),
+		Config:               p.spec.Config,
+	}
+	var reply Reply
+	var failure *Failure
+	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, func(ctx context.Context, client providerpb.ProviderClient) error {
+		out, err := client.Exchange(ctx, in)
+		if err != nil {
+			return err
+		}
+		reply, failure, err = readReply(out)
+		return err
+	})
+	if err == nil && failure != nil {
+		err = failure
+	}
+	return reply, err
+}
+
+// Check validates the configuration and, if asked, loads the credential. It makes no request. The
+// problems are the configuration's; the error is a [*Failure], or the context's.
+func (p *Process) Check(ctx context.Context, load bool) (Credential, []Problem, error) {
+	reply, err := p.check(ctx, load)
+	if err == nil && reply.failure != nil {
+		err = reply.failure
+	}
+	return reply.credential, reply.problems, err
+}
+
+// checkReply is the checked reply to a check.
+type checkReply struct {
+	credential Credential
+	problems   []Problem
+	failure    *Failure
+	version    string
+}
+
+func (p *Process) check(ctx context.Context, load bool) (reply checkReply, err error) {
+	err = p.call(ctx, p.host.options.limits.check, func(ctx context.Context, client providerpb.ProviderClient) error {
+		out, err := client.Check(ctx, &providerpb.CheckRequest{Config: p.spec.Config, Load: load})
+		if err != nil {
+			return err
+		}
+		reply, err = readCheck(out)
+		return err
+	})
+	return reply, err
+}
+
+// readCheck checks a provider's reply. Its error means that the reply makes no sense.
+func readCheck(out *providerpb.CheckReply) (checkReply, error) {
+	credential, ok := readCredential(out.GetCredential())
+	if !ok {
+		return checkReply{}, nonsense("a credential that makes no sense")
+	}
+	if len(out.GetProblems()) > maxProblems {
+		return checkReply{}, nonsense("more problems than a configuration can have")
+	}
+	reply := checkReply{credential: credential, version: printable(out.GetVersion(), maxText)}
+	for _, problem := range out.GetProblems() {
+		reply.problems = append(reply.problems, Problem{Key: printable(problem.GetKey(), maxText), Message: printable(problem.GetMessage(), maxText)})
+	}
+	if failure := out.GetFailure(); failure != nil {
+		reply.failure = readFailure(failure, credential)
+	}
+	return reply, nil
+}
+
+func parameters[M ~map[string][]string](values M) []*providerpb.Parameter {
+	var all []*providerpb.Parameter
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		for _, value := range values[name] {
+			all = append(all, &providerpb.Parameter{Name: name, Value: value})
+		}
+	}
+	return all
+}
+
+// readReply checks a provider's reply. Its error means that the reply makes no sense.
+func readReply(out *providerpb.ExchangeReply) (Reply, *Failure, error) {
+	credential, ok := readCredential(out.GetCredential())
+	if !ok {
+		return Reply{}, nil, nonsense("a credential that makes no sense")
+	}
+	if failure := out.GetFailure(); failure != nil {
+		return Reply{}, readFailure(failure, credential), nil
+	}
+	answer := out.GetAnswer()
+	switch {
+	case answer == nil:
+		return Reply{}, nil, nonsense("neither an answer nor a failure")
+	case answer.GetStatus() < 100 || answer.GetStatus() > 599:
+		return Reply{}, nil, nonsense("an HTTP status that does not exist")
+	case len(answer.GetBody()) > maxBody || len(answer.GetHeaders()) > maxHeaders:
+		return Reply{}, nil, nonsense("an answer larger than the protocol allows")
+	}
+	header, ok := readHeader(answer.GetHeaders())
+	if !ok {
+		return Reply{}, nil, nonsense("a header that is not one")
+	}
+	return Reply{
+		Status:     int(answer.GetStatus()),
+		Header:     header,
+		Body:       answer.GetBody(),
+		BodyError:  printable(answer.GetBodyError(), maxText),
+		TimedOut:   answer.GetTimedOut(),
+		Credential: credential,
+	}, nil, nil
+}
+
+func readHeader(in []*providerpb.Parameter) (http.Header, bool) {
+	header := http.Header{}
+	for _, parameter := range in {
+		name, value := parameter.GetName(), parameter.GetValue()
+		if name == "" || len(name) > maxPath || len(value) > maxPath || hasControl(name) || hasControl(value) {
+			return nil, false
+		}
+		header.Add(name, value)
+	}
+	return header, true
+}
+
+func readCredential(in *providerpb.Credential) (Credential, bool) {
+	if len(in.GetFiles()) > maxFiles {
+		return Credential{}, false
+	}
+	for _, path := range in.GetFiles() {
+		if !filepath.IsAbs(path) || len(path) > maxPath || hasControl(path) {
+			return Credential{}, false
+		}
+	}
+	credential := Credential{Files: in.GetFiles(), Identity: printable(in.GetIdentity(), maxText)}
+	if seconds := in.GetNotAfterSeconds(); seconds != 0 {
+		credential.NotAfter = time.Unix(seconds, 0)
+		if year := credential.NotAfter.UTC().Year(); year < 1970 || year > 9999 {
+			return Credential{}, false
+		}
+	}
+	return credential, true
+}
+
+func readFailure(in *providerpb.Failure, credential Credential) *Failure {
+	kinds := map[providerpb.Failure_Kind]Kind{
+		providerpb.Failure_KIND_CONFIG:     KindConfig,
+		providerpb.Failure_KIND_CREDENTIAL: KindCredential,
+		providerpb.Failure_KIND_NETWORK:    KindNetwork,
+		providerpb.Failure_KIND_TIMEOUT:    KindTimeout,
+	}
+	kind, known := kinds[in.GetKind()]
+	if !known {
+		kind = KindProvider
+	}
+	return &Failure{Kind: kind, Message: printable(in.GetMessage(), maxText), Credential: credential}
+}
+
+func nonsense(what string) error {
+	return &Failure{Kind: KindProvider, Message: "the provider's process answered with " + what}
+}
+
+func hasControl(text string) bool {
+	for _, r := range text {
+		if unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// prefix starts the file name of every external provider.
+const prefix = "credagent-provider-"
+
+// finder knows which executables are providers.
+type finder struct {
+	dirs    []string
+	sha256  map[string]string
+	builtin []string
+}
+
+// names returns every provider there is, built-in ones first, each once.
+func (f finder) names() []string {
+	names := slices.Clone(f.builtin)
+	for _, dir := range f.dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // a directory that does not exist holds no providers
+		}
+		for _, entry := range entries {
+			name, ok := strings.CutPrefix(entry.Name(), prefix)
+			if ok && name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// locate returns the executable of a provider, after checking that nobody else can change it.
+func (f finder) locate(name string) (string, error) {
+	if slices.Contains(f.builtin, name) {
+		return self()
+	}
+	if name != filepath.Base(name) {
+		return "", fmt.Errorf("provider %q: a name holds no path separator", name)
+	}
+	for _, dir := range f.dirs {
+		path, err := filepath.EvalSymlinks(filepath.Join(dir, prefix+name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("finding provider %q: %w", name, err)
+		}
+		if err := trustedDir(dir); err != nil {
+			return "", err
+		}
+		return path, trusted(path)
+	}
+	return "", fmt.Errorf("finding provider %q: no %s%s in %s; built in are %s",
+		name, prefix, name, strings.Join(f.dirs, ", "), strings.Join(f.builtin, ", "))
+}
+
+// trusted refuses an executable that somebody other than root and the agent's user could replace.
+func trusted(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("looking at provider %q: %w", path, err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("refusing provider %q: it is not an executable file", path)
+	}
+	if err := onlyOwnerWrites(path, info); err != nil {
+		return err
+	}
+	return trustedAbove(path)
+}
+
+// trustedDir refuses a directory of providers in which somebody else could place one, even as a
+// link to a trusted executable that was never meant to be a provider.
+func trustedDir(dir string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("looking at %q: %w", dir, err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("looking at %q: %w", dir, err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return othersWrite(dir)
+	}
+	return trustedAbove(filepath.Join(dir, prefix))
+}
+
+// trustedAbove checks every directory above a path.
+func trustedAbove(path string) error {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		info, err := os.Lstat(dir)
+		if err != nil {
+			return fmt.Errorf("looking at %q: %w", dir, err)
+		}
+		if err := onlyOwnerWrites(dir, info); err != nil {
+			return err
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+func onlyOwnerWrites(path string, info fs.FileInfo) error {
+	sticky := info.IsDir() && info.Mode()&fs.ModeSticky != 0
+	if info.Mode().Perm()&0o022 != 0 && !sticky {
+		return othersWrite(path)
+	}
+	if owner, ok := ownerOf(info); ok && owner != 0 && owner != os.Geteuid() {
+		return fmt.Errorf("refusing provider in %q: it belongs to uid %d, neither root nor the agent's user", path, owner)
+	}
+	return nil
+}
+
+func othersWrite(path string) error {
+	return fmt.Errorf("refusing provider in %q: others may write to it; run: chmod go-w %s", path, path)
+}

@@ -1,0 +1,166 @@
+// Package provider is the agent's side of the credential providers: it finds, checks, starts,
+// supervises and asks them, and it is the only bridge to go-plugin.
+//
+// Each client's credential has a process of its own, so a provider that crashes, hangs or talks
+// nonsense is felt by that client alone. A process starts when it is asked for something and ends
+// after a while unused. Everything that a provider says is checked here as input from outside.
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+)
+
+// Spec says which provider authenticates a client, with which configuration.
+type Spec struct {
+	Client   string // the client's name, for messages
+	Provider string
+	Config   json.RawMessage
+}
+
+// Options configure a [Host].
+type Options struct {
+	Dirs        []string          // where executables named credagent-provider-NAME are
+	SHA256      map[string]string // provider → lower-case hex digest its executable must have
+	IdleTimeout time.Duration     // how long a process may be unused
+	Builtin     []string          // served by this executable, started as `provider NAME`
+	Log         *slog.Logger
+	Started     func(provider string, err error) // told of every start; may be nil
+
+	limits  limits // zero for defaultLimits
+	sockets string // where the directories of sockets are made; "" picks one
+}
+
+// Request is one token request, without the client's authentication.
+type Request struct {
+	TokenEndpoint        string
+	MTLSTokenEndpoint    string // RFC 8705, 5; "" where there is none
+	Issuer               string
+	AuthMethodsSupported []string
+	ClientID             string
+	Form                 url.Values
+	Header               http.Header
+	TrustRoots           []byte // PEM
+	Proxy                string
+	Timeout              time.Duration
+}
+
+// Reply is the server's answer, unread.
+type Reply struct {
+	Status     int
+	Header     http.Header // Retry-After, Date, Content-Type and correlation ids
+	Body       []byte      // at most 1 MiB
+	BodyError  string      // why the body is not whole; "" when it is
+	TimedOut   bool        // the time limit ran out while the body was read
+	Credential Credential
+}
+
+// Credential is what is known of a client's credential: nothing secret.
+type Credential struct {
+	Files    []string  // absolute paths
+	NotAfter time.Time // zero where it does not expire or nobody knows
+	Identity string
+}
+
+// Kind tells apart why there is no answer.
+type Kind int
+
+// The kinds of failure.
+const (
+	KindProvider   Kind = iota // the provider's process did not start, crashed, hung or talked nonsense
+	KindConfig                 // the provider's configuration is not sound; nothing was sent
+	KindCredential             // the credential could not be loaded; nothing was sent
+	KindNetwork                // no answer came
+	KindTimeout                // no answer came in time
+)
+
+// Failure is the error of every call on a [Process].
+type Failure struct {
+	Kind       Kind
+	Message    string
+	Credential Credential // what is known of the credential nevertheless
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return f.Message }
+
+// Sent reports whether the request may have reached the server.
+func (f *Failure) Sent() bool { return f.Kind != KindConfig && f.Kind != KindCredential }
+
+// Problem is a mistake in a provider's configuration.
+type Problem struct {
+	Key     string // "" where it is about the whole
+	Message string
+}
+
+// Host knows where providers are and starts them.
+type Host struct {
+	options Options
+	finder  finder
+}
+
+// New returns a host. It starts nothing.
+func New(options Options) *Host {
+	if options.limits == (limits{}) {
+		options.limits = defaultLimits()
+	}
+	return &Host{options: options, finder: finder{dirs: options.Dirs, sha256: options.SHA256, builtin: options.Builtin}}
+}
+
+// Process returns the handle for a client's credential. It starts nothing yet.
+func (h *Host) Process(spec Spec) *Process {
+	return &Process{
+		spec:    spec,
+		host:    h,
+		log:     h.options.Log.With("client", spec.Client, "provider", spec.Provider),
+		calling: make(chan struct{}, 1),
+	}
+}
+
+// Info describes a provider that could be started.
+type Info struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Path    string `json:"path"`
+	Builtin bool   `json:"builtin"`
+	Pinned  bool   `json:"pinned"`
+	Error   string `json:"error,omitempty"` // why it cannot be used
+}
+
+// List describes every provider found, asking each for its version.
+func (h *Host) List(ctx context.Context) []Info {
+	var all []Info
+	for _, name := range h.finder.names() {
+		path, err := h.finder.locate(name)
+		if slices.Contains(h.finder.builtin, name) {
+			path, err = os.Executable()
+		}
+		_, pinned := h.options.SHA256[name]
+		info := Info{Name: name, Path: path, Builtin: slices.Contains(h.finder.builtin, name), Pinned: pinned}
+		if err == nil {
+			info.Version, err = h.version(ctx, name)
+		}
+		if err != nil {
+			info.Error = err.Error()
+		}
+		all = append(all, info)
+	}
+	return all
+}
+
+func (h *Host) version(ctx context.Context, name string) (string, error) {
+	p := h.Process(Spec{Client: "-", Provider: name, Config: json.RawMessage("{}")})
+	defer p.Close()
+	reply, err := p.check(ctx, false)
+	if err != nil {
+		return "", fmt.Errorf("asking for its version: %w", err)
+	}
+	return reply.version, nil
+}

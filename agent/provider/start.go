@@ -1,0 +1,192 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+
+	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/plugins/providerpb"
+)
+
+// maxMessage bounds one message from a provider, in bytes: an answer's body and what goes with it.
+const maxMessage = 2 << 20
+
+// running is a started process and its connection.
+type running struct {
+	plugin *plugin.Client
+	child  *child
+	client providerpb.ProviderClient
+}
+
+// end kills first: go-plugin's own way asks politely and would wait for a process that hangs.
+func (r *running) end() {
+	_ = r.child.Kill(context.Background())
+	r.plugin.Kill()
+	// go-plugin leaves it behind when the process could not even be started.
+	_ = os.RemoveAll(r.child.socketDir)
+}
+
+// start starts a provider's process and connects to it.
+func (h *Host) start(ctx context.Context, spec Spec, log *slog.Logger) (*running, error) {
+	c, err := h.newChild(spec, log)
+	if err != nil {
+		return nil, err
+	}
+	tls, err := c.keys.Agent.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	starting, cancel := context.WithTimeout(ctx, h.options.limits.start)
+	defer cancel()
+	defer context.AfterFunc(starting, func() { _ = c.Kill(ctx) })()
+	client := plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  handshake.Config(),
+		VersionedPlugins: map[int]plugin.PluginSet{handshake.ProtocolVersion: {handshake.PluginName: connector{}}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error) {
+			c.cmd.Env = append(c.cmd.Env, cmd.Env...)
+			c.socketDir = socketDir
+			return c, nil
+		},
+		SkipHostEnv:      true,
+		TLSConfig:        tls,
+		StartTimeout:     h.options.limits.start,
+		Logger:           hclog.NewNullLogger(),
+		SyncStdout:       c.stderr,
+		SyncStderr:       c.stderr,
+		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage))},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: cmp.Or(h.options.sockets, socketParent())},
+	})
+	r := &running{plugin: client, child: c}
+	if r.client, err = connect(client); err != nil {
+		r.end()
+		return nil, fmt.Errorf("starting provider %q: %s", spec.Provider, whyNotStarted(starting, err))
+	}
+	if starting.Err() != nil {
+		r.end()
+		return nil, fmt.Errorf("starting provider %q: %s", spec.Provider, whyNotStarted(starting, starting.Err()))
+	}
+	log.Debug("provider started", "pid", c.ID())
+	return r, nil
+}
+
+// whyNotStarted says it without what the process printed, which go-plugin would quote.
+func whyNotStarted(starting context.Context, err error) string {
+	text := err.Error()
+	switch {
+	case starting.Err() != nil || strings.Contains(text, "timeout while waiting"):
+		return "its process was not ready in time"
+	case strings.Contains(text, "plugin exited") || strings.Contains(text, "Failed to read any lines"):
+		return "its process ended before it was ready; what it printed is in the log at level debug"
+	case strings.Contains(strings.ToLower(text), "incompatible"):
+		return "it speaks another version of the protocol; build it with the plugins package of this version of credagent"
+	case strings.Contains(text, "Unrecognized remote plugin message") || strings.Contains(strings.ToLower(text), "error parsing"):
+		return "it printed something else than the handshake to standard output, which belongs to the protocol"
+	}
+	return printable(text, 300)
+}
+
+func connect(client *plugin.Client) (providerpb.ProviderClient, error) {
+	protocol, err := client.Client()
+	if err != nil {
+		return nil, err
+	}
+	service, err := protocol.Dispense(handshake.PluginName)
+	if err != nil {
+		return nil, err
+	}
+	return service.(providerpb.ProviderClient), nil
+}
+
+// newChild prepares the process: the executable, checked, and an environment of its own.
+func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
+	path, err := h.finder.locate(spec.Provider)
+	if err != nil {
+		return nil, &Failure{Kind: KindConfig, Message: err.Error()}
+	}
+	keys, err := handshake.NewKeys()
+	if err != nil {
+		return nil, err
+	}
+	c := &child{keys: keys, stderr: &lineLog{log: log}}
+	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: detached(), WaitDelay: time.Second}
+	if slices.Contains(h.finder.builtin, spec.Provider) {
+		c.cmd.Args = []string{"credagent", "provider", spec.Provider}
+	} else if digest, pinned := h.finder.sha256[spec.Provider]; pinned {
+		if c.executable, err = sealed(path, digest); err != nil {
+			return nil, &Failure{Kind: KindConfig, Message: err.Error()}
+		}
+		c.cmd.Path = pathOf(c.executable)
+	}
+	return c, nil
+}
+
+// inherited are the variables that every provider gets: how to reach the server and whom to trust.
+var inherited = [...]string{
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR",
+}
+
+// environment is what a provider's process sees of the agent's environment: the proxy settings,
+// the trust roots, and the variables that its configuration names in keys that end in "_env".
+func environment(config json.RawMessage) []string {
+	names := slices.Clone(inherited[:])
+	var keys map[string]any
+	if json.Unmarshal(config, &keys) == nil {
+		for key, value := range keys {
+			if name, ok := value.(string); ok && strings.HasSuffix(key, "_env") {
+				names = append(names, name)
+			}
+		}
+	}
+	var env []string
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// socketParent is where the directory of a provider's socket is made: somewhere writable even when
+// the root file system is not, and short, because a unix socket's path is at most 107 bytes.
+func socketParent() string {
+	for _, dir := range []string{os.Getenv("RUNTIME_DIRECTORY"), os.TempDir(), "/dev/shm", "/run"} {
+		if dir == "" || len(dir) > 60 {
+			continue
+		}
+		probe, err := os.MkdirTemp(dir, "credagent-probe-")
+		if err == nil {
+			_ = os.Remove(probe)
+			return dir
+		}
+	}
+	return "" // go-plugin's own choice, and its error
+}
+
+// connector joins the connection to the generated client.
+type connector struct{ plugin.NetRPCUnsupportedPlugin }
+
+// GRPCClient implements [plugin.GRPCPlugin].
+func (connector) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return providerpb.NewProviderClient(conn), nil
+}
+
+// GRPCServer implements [plugin.GRPCPlugin]; the agent never serves.
+func (connector) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("the agent serves no provider")
+}

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+// reload asks the agent's goroutine to take a new configuration.
+type reload struct {
+	cfg  *config.Config
+	done chan<- error
+}
+
+// Reload makes a running agent follow a new configuration. It is checked whole first: after an
+// error, which is a [*config.Error], nothing has changed. Tokens and clients that are the same in
+// both keep their schedule, and a client that changed still honours what its server asked for.
+// Files of sinks that are gone stay as they are.
+func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
+	done := make(chan error, 1)
+	select {
+	case a.reloads <- reload{cfg, done}:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
+	old := a.parts.Load()
+	next := a.assemble(cfg, old)
+	err := a.check(ctx, next, false)
+	if err == nil {
+		err = a.openSinks(next, old)
+	}
+	if err != nil {
+		next.abandon(old)
+		a.metrics.reloaded(false)
+		return err
+	}
+	a.retire(old, next)
+	inherit(old, next)
+	a.parts.Store(next)
+	a.start(ctx, next)
+	a.metrics.reloaded(true)
+	a.metrics.forget(old.cfg, cfg)
+	a.changed()
+	return nil
+}
+
+// abandon ends what was made for a configuration that will not be used.
+func (p *parts) abandon(old *parts) {
+	for name, c := range p.clients {
+		if old.clients[name] != c {
+			c.provider.Close()
+		}
+	}
+}
+
+// retire ends the parts of old that next does not keep, and waits for them, so that their state
+// can be taken over.
+func (a *Agent) retire(old, next *parts) {
+	for name, k := range old.keepers {
+		if next.keepers[name] != k {
+			k.life.stop()
+		}
+	}
+	for name, c := range old.clients {
+		if next.clients[name] != c {
+			c.gate.settle() // what is under way is seen through
+			c.provider.Close()
+		}
+	}
+	for key, g := range old.gates {
+		if next.gates[key] != g {
+			g.life.stop()
+		}
+	}
+	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	kept := make(map[*writer]bool, len(next.writers))
+	for _, w := range next.writers {
+		kept[w] = true
+	}
+	for _, w := range old.writers {
+		if !kept[w] {
+			w.stop(stopping)
+			a.log.Info("sink is not kept as it was, its file stays", keySink, w.sink.Path())
+		}
+	}
+}
+
+// inherit hands tokens that are still the right ones to the new keepers, and ends the waits of our
+// own: the new configuration may be what was missing.
+func inherit(old, next *parts) {
+	for name, k := range next.keepers {
+		if was, ok := old.keepers[name]; ok && was != k {
+			k.inherit(was)
+		}
+		k.forgive()
+	}
+	for _, g := range next.gates {
+		g.forgive()
+	}
+}
+
+// ReloadFailed records that a new configuration could not even be read.
+func (a *Agent) ReloadFailed() { a.metrics.reloaded(false) }

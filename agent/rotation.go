@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/credagent/credagent/agent/policy"
+)
+
+const (
+	// settleTime is how long after a change credential files are left alone: a pair is two writes.
+	settleTime = time.Second
+	// proveWithin spreads the requests that prove a rotated credential.
+	proveWithin = 3 * time.Second
+)
+
+// FileWatcher tells of changes in directories.
+type FileWatcher interface {
+	Add(dir string) error // may be called again for the same directory
+	Changes() <-chan fsnotify.Event
+	Failures() <-chan error // changes may have been missed
+	Close() error
+}
+
+// inotify is the system's own watcher.
+type inotify struct{ *fsnotify.Watcher }
+
+// Changes implements [FileWatcher].
+func (w inotify) Changes() <-chan fsnotify.Event { return w.Events }
+
+// Failures implements [FileWatcher].
+func (w inotify) Failures() <-chan error { return w.Errors }
+
+func newFileWatcher() (FileWatcher, error) {
+	watcher, err := fsnotify.NewWatcher()
+	return inotify{watcher}, err
+}
+
+// rotation notices that credential files changed. It looks at directories, because files are
+// replaced by renames and symlinks; and at what stat says, because not every file system tells of
+// changes. It never reads a credential: only the provider's process may. It belongs to the watch's
+// goroutine.
+type rotation struct {
+	watcher FileWatcher        // nil where there is none
+	seen    map[*client]string // what stat said of the client's files
+	settled *time.Timer
+	pending bool // settled will fire
+	looking atomic.Bool
+}
+
+func newRotation(open func() (FileWatcher, error), log *slog.Logger) *rotation {
+	r := &rotation{seen: map[*client]string{}, settled: time.NewTimer(time.Hour)}
+	r.settled.Stop()
+	watcher, err := open()
+	if err != nil {
+		log.Warn("credential files are looked at every half minute only, the system does not tell of changes", keyError, err)
+		return r
+	}
+	r.watcher = watcher
+	return r
+}
+
+func (r *rotation) close() {
+	r.settled.Stop()
+	if r.watcher != nil {
+		_ = r.watcher.Close()
+	}
+}
+
+// events tells of changes in the watched directories; nil where the system does not.
+func (r *rotation) events() <-chan fsnotify.Event {
+	if r.watcher == nil {
+		return nil
+	}
+	return r.watcher.Changes()
+}
+
+// failures tells that changes may have been missed; nil where there is no watcher.
+func (r *rotation) failures() <-chan error {
+	if r.watcher == nil {
+		return nil
+	}
+	return r.watcher.Failures()
+}
+
+// touched takes note of a change: files are looked at a moment later. More changes do not put that
+// off, or a busy directory would for ever.
+func (r *rotation) touched() {
+	if !r.pending {
+		r.pending = true
+		r.settled.Reset(settleTime)
+	}
+}
+
+// look returns the clients whose credential files are not as they were at the last look.
+func (r *rotation) look(clients map[string]*client) []*client {
+	var changed []*client
+	seen := make(map[*client]string, len(clients))
+	for _, c := range clients {
+		files := c.published.Load().credential.Files
+		if len(files) == 0 {
+			continue
+		}
+		r.watchDirs(files)
+		now := fingerprint(files)
+		if before, known := r.seen[c]; known && before != now {
+			changed = append(changed, c)
+		}
+		seen[c] = now
+	}
+	r.seen = seen
+	return changed
+}
+
+// watchDirs watches the directories of files, and of what they are links to. It does so at every
+// look: a directory that was removed and made again is a new one to the system. What cannot be
+// watched is still looked at.
+func (r *rotation) watchDirs(files []string) {
+	if r.watcher == nil {
+		return
+	}
+	for _, file := range files {
+		_ = r.watcher.Add(filepath.Dir(file))
+		if target, err := filepath.EvalSymlinks(file); err == nil && target != file {
+			_ = r.watcher.Add(filepath.Dir(target))
+		}
+	}
+}
+
+// fingerprint is what stat says of the files that the paths lead to.
+func fingerprint(files []string) string {
+	all := ""
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			all += "missing;"
+			continue
+		}
+		target, _ := filepath.EvalSymlinks(file)
+		all += fmt.Sprintf("%s,%d,%d,%v,%s;", target, info.Size(), info.ModTime().UnixNano(), info.Mode(), inode(info))
+	}
+	return all
+}
+
+// prove makes use of a credential that changed: the provider loads it, every wait of our own ends,
+// and one token is refreshed early, while the old one is still good.
+func (a *Agent) prove(ctx context.Context, c *client) {
+	before := c.published.Load().credential.Identity
+	credential, problems, err := c.provider.Check(ctx, true)
+	if ctx.Err() != nil {
+		return
+	}
+	if err == nil && len(problems) > 0 {
+		err = fmt.Errorf("its configuration: %s", problems[0].Message)
+	}
+	a.metrics.rotated(c.cfg.Name, err)
+	if err != nil {
+		c.log.Warn("changed credential cannot be loaded, tokens stay as they are; the next change is tried again", keyError, err)
+		return
+	}
+	c.learn(credential)
+	failing := c.gate.published.Load().Failures > 0
+	keepers := a.keepersOf(c)
+	proof := proofAmong(keepers) // before the waits end: a token that waits is proof enough
+	c.gate.forgive()
+	for _, k := range keepers {
+		k.forgive()
+	}
+	if credential.Identity != "" && credential.Identity == before && !failing {
+		c.log.Info("credential files changed, the credential is the same", keyCredential, credential.Identity)
+		return
+	}
+	c.log.Info("credential changed, proving it by one early refresh", keyCredential, credential.Identity)
+	if proof != nil {
+		proof.advance(time.Now().Add(time.Duration(rand.Float64() * float64(proveWithin))))
+	}
+}
+
+func (a *Agent) keepersOf(c *client) []*keeper {
+	var keepers []*keeper
+	p := a.parts.Load()
+	for _, cfg := range p.cfg.Tokens {
+		if k := p.keepers[cfg.Name]; k.client == c {
+			keepers = append(keepers, k)
+		}
+	}
+	return keepers
+}
+
+// proofAmong picks the keeper whose refresh is to prove a new credential. It is nil when one of
+// them asks for a token anyway.
+func proofAmong(keepers []*keeper) *keeper {
+	for _, k := range keepers {
+		if v := k.published.Load(); v.token.AccessToken.IsZero() || v.failures > 0 {
+			return nil
+		}
+	}
+	if len(keepers) == 0 {
+		return nil
+	}
+	return keepers[0]
+}
+
+// advance makes the keeper refresh its token at the given time, if that is earlier than planned.
+func (k *keeper) advance(at time.Time) {
+	k.early.Store(&at)
+	k.wake()
+}
+
+// earlier takes note of a refresh that was brought forward.
+func (k *keeper) earlier() {
+	at := k.early.Swap(nil)
+	if at == nil || k.view.token.AccessToken.IsZero() || policy.Overdue(*at, k.view.token.RefreshOn) {
+		return
+	}
+	k.proofAt = *at
+	k.publish()
+}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/credagent/credagent/agent/status"
+)
+
+// Status returns what there is to know now.
+func (a *Agent) Status() status.Status {
+	now := time.Now()
+	p := a.parts.Load()
+	s := status.Status{
+		Version:   a.options.Version,
+		Source:    p.cfg.Source,
+		StartedAt: a.startedAt.Round(0).UTC(),
+		Now:       now.Round(0).UTC(),
+		Tokens:    make([]status.Token, 0, len(p.keepers)),
+		Clients:   make([]status.Client, 0, len(p.clients)),
+		Sinks:     make([]status.Sink, 0, len(p.writers)),
+	}
+	for _, cfg := range p.cfg.Tokens {
+		t := tokenStatus(p.keepers[cfg.Name], now)
+		if !t.Valid {
+			s.NotReady = append(s.NotReady, fmt.Sprintf("token %q is not valid", t.Name))
+		}
+		s.Tokens = append(s.Tokens, t)
+	}
+	for _, cfg := range p.cfg.Clients {
+		s.Clients = append(s.Clients, p.clients[cfg.Name].status())
+	}
+	for _, w := range p.writers {
+		sink := a.sinkStatus(w)
+		if !sink.Holds {
+			s.NotReady = append(s.NotReady, fmt.Sprintf("sink %q does not hold the newest token", sink.Path))
+		}
+		s.Sinks = append(s.Sinks, sink)
+	}
+	s.Ready = len(s.NotReady) == 0
+	return s
+}
+
+func tokenStatus(k *keeper, now time.Time) status.Token {
+	v := k.published.Load()
+	next := v.nextAt
+	if opens := k.client.gate.published.Load().OpensAt(); !next.After(now) && opens.After(now) {
+		next = opens
+	}
+	t := status.Token{
+		Name:                k.cfg.Name,
+		Client:              k.cfg.Client,
+		Valid:               v.token.ValidAt(now),
+		Scope:               v.token.Scope,
+		AcquiredAt:          status.Instant(v.acquiredAt),
+		Expiry:              status.Instant(v.token.Expiry),
+		RefreshAt:           status.Instant(next),
+		ConsecutiveFailures: v.failures,
+		Requests:            v.requests,
+	}
+	if t.Expiry != nil {
+		t.ExpiresOn = t.Expiry.Unix()
+	}
+	if v.answered {
+		t.LastOutcome = v.last.String()
+	}
+	if v.failure != nil {
+		t.LastError, t.Advice = v.failure.Error(), v.failure.Advice
+		t.LastErrorAt = status.Instant(v.failedAt)
+	}
+	return t
+}
+
+func (a *Agent) sinkStatus(w *writer) status.Sink {
+	v := w.published.Load()
+	s := status.Sink{
+		Path:        w.sink.Path(),
+		Tokens:      w.sink.Tokens(),
+		Holds:       v.holds(w.sink.Tokens(), a.token),
+		LastSuccess: status.Instant(v.lastSuccess),
+		LastErrorAt: status.Instant(v.failedAt),
+		RetryAt:     status.Instant(v.retryAt),
+	}
+	if v.failure != nil {
+		s.LastError = v.failure.Error()
+	}
+	return s
+}

@@ -1,0 +1,80 @@
+// Package status is what the agent tells about itself: the JSON of /v1/status, which probes,
+// metrics and the command line read as well. It holds nothing secret.
+package status
+
+import "time"
+
+// Status is one snapshot.
+type Status struct {
+	Version   string    `json:"version"`
+	Source    string    `json:"source"` // the configuration's file, or "environment"
+	StartedAt time.Time `json:"started_at"`
+	Now       time.Time `json:"now"`
+	Ready     bool      `json:"ready"`
+	NotReady  []string  `json:"not_ready,omitempty"` // why not, one sentence each
+	Tokens    []Token   `json:"tokens"`
+	Clients   []Client  `json:"clients"`
+	Sinks     []Sink    `json:"sinks"`
+}
+
+// Token is the state of a token. Instants that do not apply are left out.
+type Token struct {
+	Name                string     `json:"name"`
+	Client              string     `json:"client"`
+	Valid               bool       `json:"valid"`
+	Scope               string     `json:"scope,omitempty"`
+	AcquiredAt          *time.Time `json:"acquired_at,omitempty"`
+	Expiry              *time.Time `json:"expiry,omitempty"`
+	ExpiresOn           int64      `json:"expires_on,omitempty"` // Expiry in epoch seconds
+	RefreshAt           *time.Time `json:"refresh_at,omitempty"` // when the next request is planned
+	LastOutcome         string     `json:"last_outcome,omitempty"`
+	LastError           string     `json:"last_error,omitempty"`
+	LastErrorAt         *time.Time `json:"last_error_at,omitempty"`
+	Advice              string     `json:"advice,omitempty"` // what to do about the error
+	ConsecutiveFailures int        `json:"consecutive_failures"`
+	Requests            int        `json:"requests"`
+}
+
+// Client is the state of a client: its gate and its credential.
+type Client struct {
+	Name          string     `json:"name"`
+	ClientID      string     `json:"client_id"`
+	TokenEndpoint string     `json:"token_endpoint,omitempty"` // once known
+	Gate          Gate       `json:"gate"`
+	Credential    Credential `json:"credential"`
+}
+
+// Gate says whether requests of the client are held back.
+type Gate struct {
+	BlockedUntil *time.Time `json:"blocked_until,omitempty"` // the server's Retry-After
+	RetryAt      *time.Time `json:"retry_at,omitempty"`      // credagent's own backoff
+	Failures     int        `json:"failures"`
+}
+
+// Credential is what is known of a client's credential.
+type Credential struct {
+	InUse    string     `json:"in_use"` // primary or fallback
+	Provider string     `json:"provider"`
+	Identity string     `json:"identity,omitempty"`
+	NotAfter *time.Time `json:"not_after,omitempty"`
+}
+
+// Sink is the state of a sink.
+type Sink struct {
+	Path        string     `json:"path"`
+	Tokens      []string   `json:"tokens"`
+	Holds       bool       `json:"holds"` // the file holds the newest of every token
+	LastSuccess *time.Time `json:"last_success,omitempty"`
+	LastError   string     `json:"last_error,omitempty"`
+	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
+	RetryAt     *time.Time `json:"retry_at,omitempty"`
+}
+
+// Instant returns a pointer to the wall-clock instant, or nil for the zero time.
+func Instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	wall := t.Round(0).UTC()
+	return &wall
+}

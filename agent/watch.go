@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// lookEvery is how often the clocks are compared: whatever happened to time is noticed within
+	// ten seconds.
+	lookEvery = 9 * time.Second
+	// checkEvery is after how many looks the sinks are looked at too.
+	checkEvery = 3
+	// stepped is the difference between the two clocks that is no drift any more.
+	stepped = time.Second
+	// alive is how old the last look may be before something is badly wrong.
+	alive = 4 * lookEvery
+)
+
+// watch compares the wall clock with the monotonic one, which stands still during a suspend and
+// does not follow steps. Timers run on the monotonic clock; after a difference everybody looks at
+// the time again. It also notices when sinks or credential files were changed.
+func (a *Agent) watch(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	files := newRotation(a.options.Watch, a.log)
+	defer files.close()
+	last := a.lookAtClocks(time.Now())
+	a.lookAtFiles(ctx, files)
+	for looks := 1; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-files.events():
+			files.touched()
+			continue
+		case err := <-files.failures():
+			a.log.Warn("changes of credential files may have been missed, looking at them", keyError, err)
+			files.touched()
+			continue
+		case <-files.settled.C:
+			files.pending = false
+			a.lookAtFiles(ctx, files)
+			continue
+		case <-ticker.C:
+		}
+		last = a.lookAtClocks(last)
+		if looks++; looks%checkEvery == 0 {
+			a.checkSinks()
+			a.lookAtFiles(ctx, files)
+		}
+	}
+}
+
+func (a *Agent) lookAtClocks(last time.Time) time.Time {
+	now := time.Now()
+	a.heartbeat.Store(&now)
+	if step := timeStep(last, now); step.Abs() > stepped {
+		a.log.Info("clock stepped or the machine slept, looking at the time again", keyStep, step)
+		a.wakeAll()
+	}
+	return now
+}
+
+// lookAtFiles proves the credentials whose files changed. A provider may take its time, so that is
+// not waited for.
+func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
+	if !files.looking.CompareAndSwap(false, true) {
+		return // the file system does not answer
+	}
+	a.looks.Go(func() {
+		defer files.looking.Store(false)
+		for _, c := range files.look(a.parts.Load().clients) {
+			a.looks.Go(func() { a.prove(ctx, c) })
+		}
+	})
+}
+
+// timeStep is by how much the wall clock moved more than the monotonic clock.
+func timeStep(from, to time.Time) time.Duration {
+	return to.Round(0).Sub(from.Round(0)) - to.Sub(from)
+}
+
+func (a *Agent) wakeAll() {
+	p := a.parts.Load()
+	for _, g := range p.gates {
+		g.wake()
+	}
+	for _, k := range p.keepers {
+		k.wake()
+	}
+}
+
+// checkSinks looks at every sink, away from the clocks: a file system may not answer.
+func (a *Agent) checkSinks() {
+	if !a.checking.CompareAndSwap(false, true) {
+		return
+	}
+	a.looks.Go(func() {
+		defer a.checking.Store(false)
+		for _, w := range a.parts.Load().writers {
+			w.check()
+		}
+	})
+}
+
+// Alive reports whether the agent's goroutines still get to run.
+func (a *Agent) Alive() bool {
+	return time.Since(*a.heartbeat.Load()) < alive
+}

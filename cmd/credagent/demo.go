@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/credagent/credagent/internal/demo"
+)
+
+func newDemo() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the main job against an authorization server of its own",
+		Long: `demo needs nothing and leaves nothing behind. It starts an authorization server on loopback
+whose tokens live for seconds, makes a certificate, and runs the agent: tokens are refreshed and
+files rewritten while a workload reads one of them all the time, the server throttles and fails,
+and the certificate is rotated. At the end it says what was seen to happen, and it exits with 70
+if anything was not. Ctrl-C stops it early.
+
+On a terminal it draws; elsewhere, and with TERM=dumb, it prints a line an event. NO_COLOR is
+respected.`,
+		Example: "  credagent demo --for 30s",
+		Args:    noArguments,
+	}
+	length := c.Flags().Duration("for", time.Minute, fmt.Sprintf("how long, at least %v", demo.Shortest))
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *length < demo.Shortest {
+			return &usageError{c.CommandPath(), fmt.Errorf("invalid argument %q for --for: %v is the least that there is time for everything in", *length, demo.Shortest)}
+		}
+		defer surviveBrokenPipe()()
+		return demo.Run(c.Context(), demo.Options{
+			For:     *length,
+			Version: version(),
+			Builtin: builtinNames(),
+			Out:     c.OutOrStdout(),
+			Screen:  screenOf(c.OutOrStdout(), os.LookupEnv),
+		})
+	}
+	return c
+}
+
+// surviveBrokenPipe makes a write to a reader who has gone an error instead of the end of the
+// process, which has a directory to remove first. It returns what undoes it.
+func surviveBrokenPipe() (undo func()) {
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	return func() { signal.Stop(broken) }
+}
+
+// screenOf is the terminal behind out, or nil where there is none to draw on.
+func screenOf(out io.Writer, lookup func(string) (string, bool)) *demo.Screen {
+	file, ok := out.(*os.File)
+	kind, known := lookup("TERM")
+	if !ok || !known || kind == "dumb" || !term.IsTerminal(int(file.Fd())) {
+		return nil
+	}
+	noColor, _ := lookup("NO_COLOR")
+	return &demo.Screen{Color: noColor == "", Size: func() (width, height int) {
+		width, height, err := term.GetSize(int(file.Fd()))
+		if err != nil || width <= 0 || height <= 0 { // a serial line knows no size
+			return 80, 24
+		}
+		return width, height
+	}}
+}

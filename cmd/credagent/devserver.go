@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/internal/demo"
+	"github.com/credagent/credagent/internal/devserver"
+)
+
+func newDevserver() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "devserver",
+		Short: "Run the demo's authorization server alone",
+		Long: `devserver is an authorization server to try an application against: with tokens that live for
+seconds, throttling, outages, slow and broken answers. It prints one line of JSON with its address
+and a ready-made client, whose secret, certificate and configuration are in files that only you
+can read and that go when it stops; then a line on standard error for every token request.
+
+A fault is NAME[=ARG][*COUNT], the COUNT being how many token requests it befalls, all of them if
+there is none. Faults come one after another; more can be injected while it runs, at the URL that
+the JSON calls control. The faults:
+
+` + faultHelp(),
+		Example: `  credagent devserver --ttl 10s --fault 'ok*3' --fault 'throttle=7*2' > client.json &
+  credagent once -c "$(jq -r .config client.json)"
+  curl -d grant_type=client_credentials -d scope=demo.read -d client_id=demo \
+    --data-urlencode "client_secret@$(jq -r .secret_file client.json)" "$(jq -r .token_url client.json)"
+  curl -X POST "$(jq -r .control client.json)/faults?fault=outage*3"`,
+		Args: noArguments,
+	}
+	listen := c.Flags().String("listen", "127.0.0.1:0", "the `address` to listen on; port 0 is a free one")
+	ttl := c.Flags().Duration("ttl", 30*time.Second, "the life of a token, at least 1s")
+	tls := c.Flags().Bool("tls", false, "serve HTTPS, under a CA made for it")
+	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		parsed, err := parseFaults(*faults)
+		if err == nil && *ttl < time.Second {
+			err = fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", *ttl)
+		}
+		if err != nil {
+			return &usageError{c.CommandPath(), err}
+		}
+		defer surviveBrokenPipe()()
+		return demo.Serve(c.Context(), demo.ServeOptions{
+			Listen: *listen, TTL: *ttl, TLS: *tls, Faults: parsed,
+			Out: c.OutOrStdout(),
+			Log: slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)),
+		})
+	}
+	return c
+}
+
+func parseFaults(texts []string) ([]devserver.Fault, error) {
+	var faults []devserver.Fault
+	for _, text := range texts {
+		fault, err := devserver.ParseFault(text)
+		if err != nil {
+			return nil, err
+		}
+		faults = append(faults, fault)
+	}
+	return faults, nil
+}
+
+// faultHelp is a line for every fault.
+func faultHelp() string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, f := range devserver.Faults() {
+		name := f.Name
+		if f.Arg != "" {
+			name += "=" + f.Arg
+		}
+		fmt.Fprintf(table, "  %s\t%s\n", name, f.Help)
+	}
+	_ = table.Flush() // to a strings.Builder
+	return strings.TrimSuffix(text.String(), "\n")
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/credagent/credagent/agent"
+	"github.com/credagent/credagent/agent/config"
+)
+
+// The exit statuses, after sysexits(3).
+const (
+	exitOK      = 0
+	exitUsage   = 64 // wrong usage
+	exitBug     = 70 // a bug, or a failure that nobody expected
+	exitNoToken = 75 // no token yet; trying later may help
+	exitRefused = 77 // the server refused the credential or the client
+	exitConfig  = 78 // bad configuration
+)
+
+// usageError is a mistake on the command line.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string {
+	return fmt.Sprintf("%v\n    hint: %s --help shows how it is used", e.err, e.command)
+}
+
+// errNoAgent says that no running agent answers.
+var errNoAgent = errors.New("no running agent answers")
+
+// report shows an error to a person, one line for each part and its hints below, and returns the
+// exit status.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if strings.HasPrefix(line, " ") {
+			fmt.Fprintln(stderr, line)
+			continue
+		}
+		fmt.Fprintln(stderr, "credagent: "+line)
+	}
+	for _, advice := range advices(err) {
+		fmt.Fprintln(stderr, "    hint: "+advice)
+	}
+	return exitCode(err)
+}
+
+// exitCode finds the status for an error. Of several reasons the one that a person must act on wins.
+func exitCode(err error) int {
+	var usage *usageError
+	var bad *config.Error
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &bad):
+		return exitConfig
+	case errors.Is(err, errNoAgent):
+		return exitNoToken
+	}
+	code := exitBug
+	for _, part := range leaves(err) {
+		code = worse(code, codeOf(part))
+	}
+	return code
+}
+
+func codeOf(err error) int {
+	var token *agent.TokenError
+	var sink *agent.SinkError
+	switch {
+	case errors.As(err, &token) && token.Failure != nil && token.Failure.Class.Lasting():
+		if token.Failure.RefusesClient && !token.Failure.Local {
+			return exitRefused
+		}
+		return exitConfig
+	case errors.As(err, &token), errors.As(err, &sink):
+		return exitNoToken
+	}
+	return exitBug
+}
+
+// worse picks the status that says more: a refusal, then the configuration, then later.
+func worse(a, b int) int {
+	for _, code := range []int{exitRefused, exitConfig, exitNoToken} {
+		if a == code || b == code {
+			return code
+		}
+	}
+	return exitBug
+}
+
+// leaves are the errors that were joined into one.
+func leaves(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, part := range joined.Unwrap() {
+			all = append(all, leaves(part)...)
+		}
+		return all
+	}
+	return []error{err}
+}
+
+// advices are what to do about the tokens that could not be had, each once.
+func advices(err error) []string {
+	var all []string
+	for _, part := range leaves(err) {
+		var token *agent.TokenError
+		if errors.As(part, &token) && token.Failure != nil && token.Failure.Advice != "" {
+			all = appendNew(all, token.Failure.Advice)
+		}
+	}
+	return all
+}
+
+func appendNew(all []string, s string) []string {
+	for _, known := range all {
+		if known == s {
+			return all
+		}
+	}
+	return append(all, s)
+}

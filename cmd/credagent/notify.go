@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/credagent/credagent/agent"
+)
+
+// notify tells the service manager (sd_notify(3)) and the log how the agent is, until ctx ends, and
+// notes that READY=1 was told.
+// Without a service manager only the log hears it.
+func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Logger) {
+	watchdog := watchdogTicks(log)
+	wasReady := false
+	for {
+		select {
+		case <-ctx.Done():
+			say(log, daemon.SdNotifyStopping)
+			return
+		case <-watchdog:
+			if a.Alive() {
+				say(log, daemon.SdNotifyWatchdog)
+			}
+			continue
+		case <-a.Changes():
+		}
+		s := a.Status()
+		if s.Ready != wasReady {
+			wasReady = s.Ready
+			announce(log, s.Ready, s.NotReady)
+		}
+		if s.Ready && told.CompareAndSwap(false, true) {
+			say(log, daemon.SdNotifyReady)
+		}
+		say(log, fmt.Sprintf("STATUS=%s", summary(s)))
+	}
+}
+
+func announce(log *slog.Logger, ready bool, reasons []string) {
+	if ready {
+		log.Info("ready: every token is valid and every sink holds it")
+		return
+	}
+	log.Warn("not ready any more", "reasons", reasons)
+}
+
+// watchdogTicks ticks at half the time after which the service manager loses patience; never, where
+// it has no watchdog.
+func watchdogTicks(log *slog.Logger) <-chan time.Time {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("watchdog settings of the service manager cannot be read", "error", err)
+	}
+	if interval == 0 {
+		return nil
+	}
+	return time.Tick(interval / 2)
+}
+
+func say(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("service manager cannot be told", "error", err)
+	}
+}

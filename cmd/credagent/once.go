@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newOnce() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "once",
+		Short: "Acquire every token, write its sinks, exit",
+		Long: `once is for an init container or a cron job. Passing failures are retried, by the same rules
+as in run, until the timeout; a refusal of the credential, the configuration or by policy ends it
+at once. What succeeded is written.`,
+		Example: "  credagent once -c credagent.yaml --timeout 30s --token graph",
+		Args:    noArguments,
+	}
+	file := configFlag(c)
+	timeout := c.Flags().Duration("timeout", time.Minute, "how long to try")
+	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that it suffices for; can be repeated")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(*file)
+		if err != nil {
+			return err
+		}
+		if cfg, err = cfg.Only(*tokens); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), *timeout)
+		defer cancel()
+		log := newLogger(cfg, c.ErrOrStderr())
+		warn(cfg, log)
+		a, _ := newAgent(cfg, log)
+		if err := a.Open(); err != nil {
+			return err
+		}
+		if err := a.Check(ctx, false); err != nil {
+			return err
+		}
+		return a.Once(ctx)
+	}
+	return c
+}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+func newSchema() *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the configuration's JSON Schema",
+		Example: "  credagent schema > credagent.schema.json",
+		Args:    noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			schema, err := config.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(append(schema, '\n'))
+			return err
+		},
+	}
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent"
+	"github.com/credagent/credagent/agent/config"
+)
+
+// configFlag adds -c to a command that reads a configuration.
+func configFlag(c *cobra.Command) *string {
+	return c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
+}
+
+// loadConfig reads the configuration from where the flag and the environment say.
+func loadConfig(flag string) (*config.Config, error) {
+	path, fromEnv := config.Find(flag, os.LookupEnv)
+	if fromEnv {
+		return config.FromEnv()
+	}
+	return config.Load(path, os.LookupEnv)
+}
+
+// newLogger logs as configured.
+func newLogger(cfg *config.Config, stderr io.Writer) *slog.Logger {
+	return newLoggerAt(cfg.Log.Level, cfg, stderr)
+}
+
+// newLoggerAt logs as configured, from a level that may change.
+func newLoggerAt(level slog.Leveler, cfg *config.Config, stderr io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
+	if cfg.Log.JSON {
+		return slog.New(slog.NewJSONHandler(stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(stderr, options))
+}
+
+// readable writes durations as people do, in JSON too, where they would be nanoseconds.
+func readable(_ []string, attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() == slog.KindDuration {
+		attr.Value = slog.StringValue(attr.Value.Duration().String())
+	}
+	return attr
+}
+
+// newAgent prepares an agent and the registry of its metrics.
+func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
+	registry := prometheus.NewRegistry()
+	return agent.New(agent.Options{
+		Config:   cfg,
+		Version:  version(),
+		Log:      log,
+		Registry: registry,
+		Builtin:  builtinNames(),
+	}), registry
+}
+
+func builtinNames() []string { return slices.Sorted(maps.Keys(builtin())) }

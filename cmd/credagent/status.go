@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/status"
+)
+
+const (
+	askTime   = 5 * time.Second // for an answer of the running agent
+	watchTime = time.Second     // between two looks of --watch
+)
+
+func newStatus() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the running agent is doing",
+		Long: `status asks the running agent, at the listen address of the configuration, for each token's
+expiry, next request and last outcome, each client's gate and credential, and each sink's state.`,
+		Example: "  credagent status --watch",
+		Args:    noArguments,
+	}
+	file := configFlag(c)
+	asJSON := c.Flags().Bool("json", false, "print the answer as JSON")
+	watch := c.Flags().Bool("watch", false, "print it again every second")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(*file)
+		if err != nil {
+			return err
+		}
+		for {
+			if err := showStatus(c.Context(), c.OutOrStdout(), cfg, *asJSON); err != nil || !*watch {
+				return err
+			}
+			select {
+			case <-c.Context().Done():
+				return nil
+			case <-time.After(watchTime):
+			}
+		}
+	}
+	return c
+}
+
+func showStatus(ctx context.Context, out io.Writer, cfg *config.Config, asJSON bool) error {
+	s, err := askStatus(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(s)
+	}
+	return writeStatus(out, s)
+}
+
+func askStatus(ctx context.Context, cfg *config.Config) (status.Status, error) {
+	if cfg.Listen == "" {
+		return status.Status{}, fmt.Errorf("asking for the status: %w: the configuration turns listen off", errNoAgent)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(cfg.Listen)+"/v1/status", nil)
+	if err != nil {
+		return status.Status{}, err
+	}
+	direct := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // never by a proxy
+	response, err := direct.Do(request)
+	if err != nil {
+		return status.Status{}, fmt.Errorf("asking for the status: %w at %s: %w", errNoAgent, cfg.Listen, causeOf(err))
+	}
+	defer response.Body.Close()
+	var s status.Status
+	if err := json.NewDecoder(io.LimitReader(response.Body, 64<<20)).Decode(&s); err != nil || response.StatusCode != http.StatusOK {
+		return status.Status{}, fmt.Errorf("asking for the status: %w at %s: something else does (%s)", errNoAgent, cfg.Listen, response.Status)
+	}
+	return s, nil
+}
+
+// local is how to reach, from this host, an address to listen on.
+func local(listen string) string {
+	if host, port, err := net.SplitHostPort(listen); err == nil && host == "" {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listen
+}
+
+// causeOf leaves out what the message says already.
+func causeOf(err error) error {
+	var inNet *net.OpError
+	if errors.As(err, &inNet) {
+		return inNet.Err
+	}
+	return err
+}
+
+func writeStatus(out io.Writer, s status.Status) error {
+	fmt.Fprintf(out, "credagent %s, %s: %s\n\n", s.Version, s.Source, summary(s))
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TOKEN\tCLIENT\tVALID\tEXPIRES IN\tNEXT REQUEST\tLAST OUTCOME\tFAILURES")
+	for _, t := range s.Tokens {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", t.Name, t.Client, yesNo(t.Valid),
+			until(s.Now, t.Expiry), until(s.Now, t.RefreshAt), dash(t.LastOutcome), t.ConsecutiveFailures)
+	}
+	fmt.Fprintln(table, "\nCLIENT\tCREDENTIAL\tPROVIDER\tNOT AFTER\tBLOCKED FOR\tBACKOFF")
+	for _, c := range s.Clients {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Credential.InUse, c.Credential.Provider,
+			day(c.Credential.NotAfter), until(s.Now, c.Gate.BlockedUntil), until(s.Now, c.Gate.RetryAt))
+	}
+	fmt.Fprintln(table, "\nSINK\tHOLDS\tLAST WRITTEN")
+	for _, k := range s.Sinks {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", k.Path, yesNo(k.Holds), ago(s.Now, k.LastSuccess))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return writeProblems(out, s)
+}
+
+func writeProblems(out io.Writer, s status.Status) error {
+	var lines []string
+	for _, t := range s.Tokens {
+		if t.LastError != "" {
+			lines = append(lines, fmt.Sprintf("token %s: %s", t.Name, t.LastError))
+		}
+		if t.Advice != "" {
+			lines = append(lines, "    hint: "+t.Advice)
+		}
+	}
+	for _, k := range s.Sinks {
+		if k.LastError != "" {
+			lines = append(lines, k.LastError)
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(lines, "\n"))
+	return err
+}
+
+// summary is the state in a few words.
+func summary(s status.Status) string {
+	valid, next := 0, time.Time{}
+	for _, t := range s.Tokens {
+		if t.Valid {
+			valid++
+		}
+		if t.RefreshAt != nil && (next.IsZero() || t.RefreshAt.Before(next)) {
+			next = *t.RefreshAt
+		}
+	}
+	text := fmt.Sprintf("%d of %d tokens valid", valid, len(s.Tokens))
+	if !next.IsZero() {
+		text += ", next request in " + until(s.Now, &next)
+	}
+	if !s.Ready {
+		text += ", not ready: " + strings.Join(s.NotReady[:min(3, len(s.NotReady))], ", ")
+	}
+	return text
+}
+
+func until(now time.Time, t *time.Time) string {
+	if t == nil || !t.After(now) {
+		return "-"
+	}
+	return t.Sub(now).Round(time.Second).String()
+}
+
+func ago(now time.Time, t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return now.Sub(*t).Round(time.Second).String() + " ago"
+}
+
+func day(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.Format(time.DateOnly)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

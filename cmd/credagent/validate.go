@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+// probeTime bounds the whole of a probe.
+const probeTime = 2 * time.Minute
+
+func newValidate() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "validate",
+		Short: "Check the configuration",
+		Long: `validate checks the configuration, each provider's own keys included, without touching the
+network or reading a credential, and reports every problem at once. With --probe it also loads
+each credential and makes one token request for each client; it writes nothing.`,
+		Example: "  credagent validate -c credagent.yaml --probe",
+		Args:    noArguments,
+	}
+	file := configFlag(c)
+	probe := c.Flags().Bool("probe", false, "also load each credential and make one token request for each client")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(*file)
+		if err != nil {
+			return err
+		}
+		for _, warning := range cfg.Warnings {
+			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
+		}
+		if err := validate(c.Context(), c, cfg, *probe); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d clients, %d tokens, %d sinks\n", cfg.Source, len(cfg.Clients), len(cfg.Tokens), len(cfg.Sinks))
+		return nil
+	}
+	return c
+}
+
+func validate(ctx context.Context, c *cobra.Command, cfg *config.Config, probe bool) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	a, _ := newAgent(cfg, newLogger(cfg, c.ErrOrStderr()))
+	defer a.Close()
+	if err := a.Check(ctx, probe); err != nil || !probe {
+		return err
+	}
+	return a.Probe(ctx)
+}

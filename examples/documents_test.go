@@ -1,0 +1,226 @@
+package examples_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// documents returns the names of all the project's texts, from the root.
+func documents(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(root, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"docs", "examples"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Ext(path) == ".md" {
+				names = append(names, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, name := range names {
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[i] = filepath.ToSlash(relative)
+	}
+	return names
+}
+
+// blocks returns the fenced blocks of a language.
+func blocks(text, language string) []string {
+	pattern := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$")
+	var found []string
+	for _, match := range pattern.FindAllStringSubmatch(text, -1) {
+		found = append(found, match[1])
+	}
+	return found
+}
+
+// base is what a block of YAML that shows a part of a configuration is a part of.
+var base = []struct{ key, text string }{
+	{"clients", `clients:
+  payments:
+    token_url: https://login.example.com/token
+    client_id: payments
+    credential: { provider: secretcred, config: { secret_file: /etc/credagent/payments.secret } }
+`},
+	{"tokens", `tokens:
+  graph: { client: payments, scopes: [read] }
+`},
+}
+
+// complete makes a whole configuration of a part of one.
+func complete(part string) string {
+	whole := part
+	for _, section := range base {
+		if !regexp.MustCompile(`(?m)^` + section.key + `:`).MatchString(part) {
+			whole += section.text
+		}
+	}
+	return whole
+}
+
+func TestYAMLInDocumentsIsValid(t *testing.T) {
+	found := 0
+	for _, name := range documents(t) {
+		for _, block := range blocks(read(t, name), "yaml") {
+			found++
+			config := filepath.Join(t.TempDir(), "credagent.yaml")
+			write(t, config, complete(block))
+			t.Logf("%s:\n%s", name, block)
+			run(t, 0, environment(), "validate", "-c", config)
+		}
+	}
+	if found == 0 {
+		t.Error("no document has a block of YAML")
+	}
+}
+
+// TestCommandsInExamplesRun runs the shell blocks of the examples' texts as far as they call
+// credagent without a server.
+func TestCommandsInExamplesRun(t *testing.T) {
+	harmless := regexp.MustCompile(`^(set -a;.*|credagent (validate|schema|plugins|version)\b.*)$`)
+	ran := 0
+	for _, name := range documents(t) {
+		if !strings.HasPrefix(name, "examples/") {
+			continue
+		}
+		for _, block := range blocks(read(t, name), "sh") {
+			var script []string
+			for line := range strings.Lines(block) {
+				if line = strings.TrimSpace(line); harmless.MatchString(line) {
+					script = append(script, line)
+				}
+			}
+			if len(script) == 0 {
+				continue
+			}
+			ran++
+			cmd := exec.CommandContext(t.Context(), "sh", "-ec", strings.Join(script, "\n"))
+			cmd.Dir = filepath.Join(root, filepath.Dir(name))
+			execute(t, 0, environment(), cmd)
+		}
+	}
+	if ran < 3 {
+		t.Errorf("%d examples have commands to run, want one of each", ran)
+	}
+}
+
+func TestRelativeLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, name := range documents(t) {
+		for _, match := range link.FindAllStringSubmatch(read(t, name), -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			target, anchor, _ := strings.Cut(match[1], "#")
+			at := filepath.Join(filepath.Dir(name), target)
+			if target == "" {
+				at = name
+			}
+			if _, err := os.Stat(filepath.Join(root, at)); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, match[1])
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(read(t, at)), anchor) {
+				t.Errorf("%s links to %s, but %s has no such heading", name, match[1], at)
+			}
+		}
+	}
+}
+
+// anchors are the names that a page's headings get where Markdown is shown.
+func anchors(text string) []string {
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped := regexp.MustCompile(`[^a-z0-9 _-]`)
+	var all []string
+	for _, match := range heading.FindAllStringSubmatch(text, -1) {
+		all = append(all, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
+	}
+	return all
+}
+
+func TestReadmeListsTheCommands(t *testing.T) {
+	help, _ := run(t, 0, environment(), "--help")
+	_, list, _ := strings.Cut(help, "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	var commands []string
+	for line := range strings.Lines(list) {
+		commands = append(commands, strings.Fields(line)[0])
+	}
+	same(t, "commands", commands, names(table(t, "README.md", "command")))
+}
+
+func TestQuickStartHasTwoCommands(t *testing.T) {
+	_, section, _ := strings.Cut(read(t, "README.md"), "## Quick start\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	commands := strings.Fields(strings.Join(blocks(section, "sh"), ""))
+	want := "go run ./cmd/credagent demo make test"
+	if got := strings.Join(commands, " "); got != want {
+		t.Errorf("the quick start says %q, want %q", got, want)
+	}
+	if makefile := read(t, "Makefile"); !regexp.MustCompile(`(?m)^test:`).MatchString(makefile) {
+		t.Error("the Makefile has no target test")
+	}
+	if ci := read(t, ".ci/run"); !strings.Contains(ci, "make test") {
+		t.Error(".ci/run does not run the README's test command")
+	}
+}
+
+// TestProviderInDocumentsWorks builds the provider of docs/providers.md and has credagent start it.
+func TestProviderInDocumentsWorks(t *testing.T) {
+	code := blocks(read(t, "docs/providers.md"), "go")
+	if len(code) != 1 {
+		t.Fatalf("docs/providers.md has %d blocks of Go, want one", len(code))
+	}
+	if lines := strings.Count(code[0], "\n"); lines >= 60 {
+		t.Errorf("the provider has %d lines, want fewer than 60", lines)
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	provider := filepath.Join(dir, "credagent-provider-headercred")
+	build(t, code[0], provider)
+	config := filepath.Join(dir, "credagent.yaml")
+	write(t, config, complete("plugins: { dirs: [\""+dir+"\"] }\n"))
+	list, _ := run(t, 0, environment(), "plugins", "-c", config)
+	found := regexp.MustCompile(`(?m)^headercred\s+\S+\s+no\s+` + regexp.QuoteMeta(provider) + `\s+-$`)
+	if !found.MatchString(list) {
+		t.Errorf("credagent does not list the provider without a problem:\n%s", list)
+	}
+}
+
+// build compiles a program as if its file lay in this module.
+func build(t *testing.T, code, to string) {
+	t.Helper()
+	at, err := filepath.Abs(filepath.Join("headercred", "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
+	write(t, source, code)
+	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {at: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, overlay, string(replaced))
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", to, "./headercred").CombinedOutput(); err != nil {
+		t.Fatalf("building the provider: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,164 @@
+package demo
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/credagent/credagent/internal/devserver"
+)
+
+// The client of the server alone, and the scope that its configuration asks for.
+const (
+	guest      = "demo"
+	guestScope = "demo.read"
+)
+
+// The keys of the log.
+const (
+	keyClient     = "client"
+	keyAuthMethod = "auth_method"
+	keyPath       = "path"
+	keyStatus     = "status"
+	keyOutcome    = "outcome"
+	keyFault      = "fault"
+	keyRetryAfter = "retry_after"
+	keyEarly      = "early"
+	keyListen     = "listen"
+)
+
+// ServeOptions says what server to run.
+type ServeOptions struct {
+	Listen string // host:port
+	TTL    time.Duration
+	TLS    bool
+	Faults []devserver.Fault
+	Out    io.Writer    // gets one line of JSON
+	Log    *slog.Logger // gets one line a request
+}
+
+// announcement is that line of JSON: the server, and a client whose credentials are in files.
+type announcement struct {
+	URL             string `json:"url"`
+	TokenURL        string `json:"token_url"`
+	Issuer          string `json:"issuer"`
+	Control         string `json:"control"`
+	ClientID        string `json:"client_id"`
+	SecretFile      string `json:"secret_file"`
+	CertificateFile string `json:"certificate_file"`
+	PrivateKeyFile  string `json:"private_key_file"`
+	CAFile          string `json:"ca_file,omitempty"`
+	Scope           string `json:"scope"`
+	Config          string `json:"config"`
+}
+
+// Serve runs the server alone until ctx ends, which is no error. The client's files go then.
+func Serve(ctx context.Context, o ServeOptions) error {
+	w, err := newWorld("credagent-devserver-")
+	if err != nil {
+		return err
+	}
+	defer w.remove()
+	server, err := devserver.New(devserver.Options{Listen: o.Listen, TTL: o.TTL, TLS: o.TLS, Faults: o.Faults, Control: true})
+	if err != nil {
+		return err
+	}
+	requests, unsubscribe := server.Subscribe()
+	defer unsubscribe()
+	if err := server.Start(); err != nil {
+		return err
+	}
+	defer server.Close()
+	a, err := w.invite(server)
+	if err != nil {
+		return err
+	}
+	if !isLoopback(o.Listen) {
+		o.Log.Warn("listening beyond this machine, where the clients' tokens and the faults are for anybody", keyListen, o.Listen)
+	}
+	if err := json.NewEncoder(o.Out).Encode(a); err != nil {
+		return fmt.Errorf("writing the server's address: %w", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-requests:
+			o.Log.LogAttrs(ctx, slog.LevelInfo, "token request", attributes(r)...)
+		}
+	}
+}
+
+func isLoopback(hostport string) bool {
+	host, _, _ := net.SplitHostPort(hostport)
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// attributes are what a person wants to know of a request; what does not apply is left out.
+func attributes(r devserver.Request) []slog.Attr {
+	attrs := []slog.Attr{slog.String(keyClient, r.Client), slog.String(keyAuthMethod, r.AuthMethod),
+		slog.String(keyPath, r.Path), slog.Int(keyStatus, r.Status), slog.String(keyOutcome, r.Outcome)}
+	if r.Fault != "" {
+		attrs = append(attrs, slog.String(keyFault, r.Fault))
+	}
+	if r.RetryAfter != "" {
+		attrs = append(attrs, slog.String(keyRetryAfter, r.RetryAfter))
+	}
+	if r.Early > 0 {
+		attrs = append(attrs, slog.Duration(keyEarly, r.Early.Round(time.Millisecond)))
+	}
+	return attrs
+}
+
+// invite registers a client and writes its credentials and a configuration for it.
+func (w *world) invite(server *devserver.Server) (announcement, error) {
+	a := announcement{
+		URL: server.URL(), TokenURL: server.TokenURL(), Issuer: server.URL(), Control: server.URL() + "/control",
+		ClientID: guest, Scope: guestScope,
+		SecretFile: w.path("client.secret"), CertificateFile: w.path("client.pem"), PrivateKeyFile: w.path("client.key"),
+		Config: w.path("credagent.yaml"),
+	}
+	certificate, key, parsed, err := devserver.NewCertificate(guest, devserver.KeyRSA, certificateLife)
+	if err != nil {
+		return a, err
+	}
+	server.SetClient(devserver.Client{ID: guest, Secret: w.secret, Certificates: []*x509.Certificate{parsed}})
+	files := map[string][]byte{
+		a.SecretFile: []byte(w.secret.Reveal()), a.CertificateFile: certificate, a.PrivateKeyFile: key,
+	}
+	if ca := server.CAPEM(); ca != nil {
+		a.CAFile = w.path("ca.pem")
+		files[a.CAFile] = ca
+	}
+	files[a.Config] = []byte(a.configuration(w.path("demo.token")))
+	for path, data := range files {
+		if err := replaceFile(path, data); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
+
+func (a announcement) configuration(sink string) string {
+	ca := ""
+	if a.CAFile != "" {
+		ca = "\n    ca_file: " + quoted(a.CAFile)
+	}
+	return fmt.Sprintf(`# A client of the server at %[1]s. These files go away when it stops.
+clients:
+  %[2]s:
+    token_url: %[3]s%[4]s
+    client_id: %[2]s
+    credential: { provider: certcred, config: { certificate_file: %[5]s, private_key_file: %[6]s } }
+    # or: credential: { provider: secretcred, config: { secret_file: %[7]s } }
+tokens:
+  %[2]s: { client: %[2]s, scopes: [%[8]s] }
+sinks:
+  - { type: file, token: %[2]s, path: %[9]s }
+`, a.URL, a.ClientID, a.TokenURL, ca, quoted(a.CertificateFile), quoted(a.PrivateKeyFile), quoted(a.SecretFile), a.Scope, quoted(sink))
+}

@@ -1,0 +1,47 @@
+package devserver
+
+import "net/http"
+
+// metadata is what discovery tells (RFC 8414, 2). A server without an authorization endpoint
+// has no response types, but must say so.
+type metadata struct {
+	Issuer                string   `json:"issuer"`
+	TokenEndpoint         string   `json:"token_endpoint"`
+	IntrospectionEndpoint string   `json:"introspection_endpoint"`
+	ResponseTypes         []string `json:"response_types_supported"`
+	GrantTypes            []string `json:"grant_types_supported"`
+	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
+	SigningAlgorithms     []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+}
+
+// routeDiscovery serves each issuer's metadata where OpenID Connect puts it (after the issuer's
+// path) and where RFC 8414 does (before it).
+func (s *Server) routeDiscovery(mux *http.ServeMux) {
+	const oidc, oauth = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
+	mux.HandleFunc("GET "+oidc, s.serveMetadata(plainEndpoint))
+	mux.HandleFunc("GET "+oauth, s.serveMetadata(plainEndpoint))
+	mux.HandleFunc("GET /{tenant}"+oidc, s.serveMetadata(plainEndpoint))
+	mux.HandleFunc("GET "+oauth+"/{tenant}", s.serveMetadata(plainEndpoint))
+	mux.HandleFunc("GET /{tenant}/v2.0"+oidc, s.serveMetadata(entraEndpoint))
+	mux.HandleFunc("GET "+oauth+"/{tenant}/v2.0", s.serveMetadata(entraEndpoint))
+}
+
+func (s *Server) serveMetadata(at func(tenant string) endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		here := at(r.PathValue("tenant"))
+		if !s.knowsTenant(here) {
+			q := &tokenRequest{at: here, header: r.Header}
+			q.refusalAnswer(unknownTenant(here)).write(w)
+			return
+		}
+		writeJSON(w, http.StatusOK, metadata{
+			Issuer:                s.URL() + here.issuerPath,
+			TokenEndpoint:         s.URL() + here.path,
+			IntrospectionEndpoint: s.URL() + "/introspect",
+			ResponseTypes:         []string{},
+			GrantTypes:            []string{"client_credentials"},
+			AuthMethods:           []string{methodBasic, methodPost, methodJWT},
+			SigningAlgorithms:     []string{"PS256", "RS256", "ES256", "ES384", "EdDSA"},
+		})
+	}
+}

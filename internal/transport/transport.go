@@ -1,0 +1,58 @@
+// Package transport makes the HTTP connections of credagent and its providers: which roots are
+// trusted, which proxy is used, and that no request is repeated by itself. Its users call RoundTrip:
+// an http.Client follows redirects, which would carry a client's authentication elsewhere.
+package transport
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	idleTimeout = 90 * time.Second
+	maxHeader   = 64 << 10 // bytes of an answer's headers
+	// setupTimeout bounds the making of a connection. A request's own time limit ends the request,
+	// but not a connection that net/http keeps making for the next one.
+	setupTimeout = 30 * time.Second
+)
+
+// New returns a transport that trusts roots, PEM, beside the system's, and uses proxy, a URL, in
+// place of the environment's. Both may be empty.
+func New(roots []byte, proxy string) (*http.Transport, error) {
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: setupTimeout}).DialContext,
+		TLSHandshakeTimeout:    setupTimeout,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    2,
+		MaxResponseHeaderBytes: maxHeader,
+		// HTTP/1.1 only: over HTTP/2 net/http repeats a request that the server says it did not
+		// process, and one exchange is one request.
+		Protocols: new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(true)
+	if len(roots) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(roots) {
+			return nil, errors.New("the extra trust roots (ca_file) hold no PEM certificate")
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}
+	if proxy != "" {
+		fixed, err := url.Parse(proxy)
+		if err != nil {
+			return nil, errors.New("the proxy is not a URL")
+		}
+		t.Proxy = http.ProxyURL(fixed)
+	}
+	return t, nil
+}

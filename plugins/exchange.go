@@ -1,0 +1,188 @@
+package plugins
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/credagent/credagent/internal/transport"
+	"github.com/credagent/credagent/plugins/providerpb"
+)
+
+// maxBody bounds how much of an answer is read. A token answer is a few KiB.
+const maxBody = 1 << 20
+
+// maxHeader bounds a header of an answer that is handed on, in bytes; a longer one is dropped.
+const maxHeader = 1 << 10
+
+// maxTransports bounds how many kinds of connection are kept; a provider needs one a client.
+const maxTransports = 64
+
+// answerHeaders are the headers of an answer that the agent may see: what it needs to obey the
+// server and to name a request to the server's operator.
+var answerHeaders = [...]string{
+	"Retry-After", "Date", "Content-Type",
+	"Client-Request-Id", "X-Ms-Request-Id", "X-Request-Id", "X-Correlation-Id",
+}
+
+// exchanger makes token requests and keeps their connections for the next one.
+type exchanger struct {
+	mu         sync.Mutex
+	transports map[transportKey]*http.Transport // guarded by mu
+}
+
+// transportKey is everything that tells one kind of connection from another.
+type transportKey struct {
+	roots       [sha256.Size]byte
+	proxy       string
+	certificate [sha256.Size]byte
+}
+
+// exchange sends one request and returns whatever came back. It never retries.
+func (e *exchanger) exchange(ctx context.Context, in *providerpb.ExchangeRequest, r *Request) *providerpb.ExchangeReply {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.GetTimeoutMilliseconds())*time.Millisecond)
+	defer cancel()
+	connections, err := e.kept(in, r.TLSCertificate)
+	if err != nil {
+		return failed(providerpb.Failure_KIND_CONFIG, err.Error())
+	}
+	request, err := newHTTPRequest(ctx, r)
+	if err != nil {
+		return failed(providerpb.Failure_KIND_CONFIG, "the token endpoint is not a URL")
+	}
+	// Not through an http.Client: it follows redirects, which would carry the client's
+	// authentication to wherever the answer says, and loses an answer whose Location is no URL.
+	response, err := connections.RoundTrip(request)
+	if err != nil {
+		return failed(classify(err))
+	}
+	defer response.Body.Close()
+	return &providerpb.ExchangeReply{Result: &providerpb.ExchangeReply_Answer{Answer: readAnswer(response)}}
+}
+
+func newHTTPRequest(ctx context.Context, r *Request) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.TokenEndpoint, strings.NewReader(r.Form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range r.Header {
+		request.Header[name] = values
+	}
+	// To net/http these say that a request may be repeated on a new connection.
+	request.Header.Del("Idempotency-Key")
+	request.Header.Del("X-Idempotency-Key")
+	return request, nil
+}
+
+// readAnswer reads as much of an answer as there is. An answer that breaks off is still an answer:
+// its status and its Retry-After count.
+func readAnswer(response *http.Response) *providerpb.Answer {
+	answer := &providerpb.Answer{Status: int32(response.StatusCode)}
+	for _, name := range answerHeaders {
+		if value := plain(response.Header.Get(name)); value != "" && len(value) <= maxHeader {
+			answer.Headers = append(answer.Headers, &providerpb.Parameter{Name: name, Value: value})
+		}
+	}
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the naked connection, on which no time limit would hold.
+		answer.BodyError = "reading the answer: the server switched to another protocol"
+		return answer
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	switch {
+	case err != nil:
+		kind, message := classify(err)
+		answer.TimedOut = kind == providerpb.Failure_KIND_TIMEOUT
+		answer.BodyError = "reading the answer: " + message
+	case len(body) > maxBody:
+		answer.BodyError = "reading the answer: it is longer than 1 MiB"
+	default:
+		answer.Body = body
+	}
+	return answer
+}
+
+// plain replaces what the protocol with the agent does not carry: control characters, and bytes
+// that are not UTF-8. One such byte in one header must not cost the agent the whole answer.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+}
+
+func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certificate) (*http.Transport, error) {
+	key := transportKey{roots: sha256.Sum256(in.GetTrustRoots()), proxy: in.GetProxy()}
+	if certificate != nil {
+		key.certificate = sha256.Sum256(bytes.Join(certificate.Certificate, nil))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if known, ok := e.transports[key]; ok {
+		return known, nil
+	}
+	made, err := newTransport(in, certificate)
+	if err != nil {
+		return nil, err
+	}
+	if e.transports == nil || len(e.transports) >= maxTransports {
+		for _, old := range e.transports {
+			old.CloseIdleConnections()
+		}
+		e.transports = map[transportKey]*http.Transport{}
+	}
+	e.transports[key] = made
+	return made, nil
+}
+
+func newTransport(in *providerpb.ExchangeRequest, certificate *tls.Certificate) (*http.Transport, error) {
+	made, err := transport.New(in.GetTrustRoots(), in.GetProxy())
+	if err != nil {
+		return nil, err
+	}
+	if certificate != nil {
+		// Not Certificates, which Go holds back when the server lists other issuers; a self-signed
+		// certificate has none that a server could list.
+		made.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+	}
+	return made, nil
+}
+
+// classify tells a time-out from other failures.
+func classify(err error) (providerpb.Failure_Kind, string) {
+	var inNet net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &inNet) && inNet.Timeout() {
+		return providerpb.Failure_KIND_TIMEOUT, "the server did not answer in time"
+	}
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return providerpb.Failure_KIND_NETWORK, fmt.Sprintf("%v; if the server uses a private CA, name its certificate in ca_file", err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return providerpb.Failure_KIND_NETWORK, "the connection ended before the answer was whole"
+	}
+	if strings.Contains(err.Error(), "malformed") {
+		// net/http quotes pieces of such an answer, which may be pieces of the request.
+		return providerpb.Failure_KIND_NETWORK, "the server's answer is malformed: it is not HTTP/1.1"
+	}
+	return providerpb.Failure_KIND_NETWORK, err.Error()
+}
+
+func failed(kind providerpb.Failure_Kind, message string) *providerpb.ExchangeReply {
+	failure := &providerpb.Failure{Kind: kind, Message: plain(message)}
+	return &providerpb.ExchangeReply{Result: &providerpb.ExchangeReply_Failure{Failure: failure}}
+}

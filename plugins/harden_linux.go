@@ -1,0 +1,22 @@
+package plugins
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/credagent/credagent/internal/handshake"
+)
+
+// harden keeps other processes of the same user, and core dumps, from reading this one's memory.
+func harden() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("refusing ptrace: %w", err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("turning core dumps off: %w", err)
+	}
+	// What the provider itself may start must not hold the agent's pipe.
+	unix.CloseOnExec(handshake.LifelineFD)
+	return nil
+}

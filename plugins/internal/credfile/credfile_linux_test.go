@@ -1,0 +1,32 @@
+package credfile
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestReadWithoutPermission(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("canary"), 0o000); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		// For this thread's file access alone, root becomes nobody.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		const nobody = 65534
+		if err := unix.Setfsuid(nobody); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setfsuid(0) }()
+	}
+	_, err := Read("secret_file", path)
+	if err == nil || !strings.Contains(err.Error(), "permission denied; let the agent's user (uid ") {
+		t.Errorf("error %v", err)
+	}
+}

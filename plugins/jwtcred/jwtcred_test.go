@@ -1,0 +1,152 @@
+package jwtcred
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/plugins"
+	"github.com/credagent/credagent/plugins/internal/credtest"
+)
+
+const signature = "Y2FuYXJ5LXNpZ25hdHVyZQ"
+
+// assertion is a JWT as somebody else would have signed it.
+func assertion(alg, claims string) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode(fmt.Appendf(nil, `{"alg":%q}`, alg)) + "." + encode([]byte(claims)) + "." + signature
+}
+
+func TestOpenFindsEveryProblem(t *testing.T) {
+	const known = ": unknown key; known are assertion_file"
+	for name, tc := range map[string]struct {
+		config string
+		want   []string
+	}{
+		"sound":    {`{"assertion_file":"/a"}`, nil},
+		"nothing":  {`{}`, []string{"assertion_file: is needed"}},
+		"relative": {`{"assertion_file":"a"}`, []string{`assertion_file: "a" is not an absolute path`}},
+		"several":  {`{"assertion_file":["/a"],"b":1,"a":1}`, []string{"a" + known, "assertion_file: is not a string", "b" + known}},
+		"a list":   {`[]`, []string{"is not an object of keys and values", "assertion_file: is needed"}},
+	} {
+		t.Run(name, func(t *testing.T) { credtest.CheckProblems(t, Provider{}, tc.config, tc.want) })
+	}
+}
+
+func TestLoadFails(t *testing.T) {
+	parts := strings.Split(assertion("RS256", `{"sub":"canary-subject"}`), ".")
+	for name, tc := range map[string]struct{ content, want string }{
+		"empty":          {"", "it is empty"},
+		"blank":          {" \n", "it is not a signed JWT"},
+		"no JWT":         {"canary-secret", "it is not a signed JWT"},
+		"two parts":      {parts[0] + "." + parts[1], "it is not a signed JWT"},
+		"no base64":      {parts[0] + ".canary!." + parts[2], "it is not a signed JWT"},
+		"unsigned":       {assertion("none", "{}"), "it is not a signed JWT"},
+		"shared key":     {assertion("HS256", "{}"), "it is not a signed JWT"},
+		"claims no JSON": {assertion("RS256", "canary-claims"), "it is not a signed JWT"},
+		"exp no number":  {assertion("RS256", `{"exp":"canary-exp"}`), "it is not a signed JWT"},
+		"exp too far":    {assertion("RS256", `{"exp":1e18}`), "its exp claim is out of range"},
+		"exp negative":   {assertion("RS256", `{"exp":-1}`), "its exp claim is out of range"},
+		"expired":        {assertion("RS256", `{"exp":1000000000}`), "it expired at 2001-09-09T01:46:40Z; whatever writes it has stopped"},
+		"too large":      {strings.Repeat("canary-x", 1<<17+1), "larger than 1 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := credtest.File(t, "assertion", []byte(tc.content))
+			source := credtest.Open(t, Provider{}, map[string]any{"assertion_file": file})
+			credtest.CheckFails(t, source, tc.want, []byte(tc.content), []byte("canary-"))
+			if !strings.HasPrefix(mustErr(t, source), fmt.Sprintf("reading assertion_file %q: ", file)) {
+				t.Error("the error does not name the file")
+			}
+		})
+	}
+	missing := credtest.Open(t, Provider{}, map[string]any{"assertion_file": filepath.Join(t.TempDir(), "no")})
+	credtest.CheckFails(t, missing, "no such file or directory")
+}
+
+func mustErr(t *testing.T, source plugins.Source) string {
+	t.Helper()
+	_, err := source.Load(t.Context())
+	if err == nil {
+		t.Fatal("the credential loaded")
+	}
+	return err.Error()
+}
+
+func TestLoad(t *testing.T) {
+	end := time.Now().Add(time.Hour).Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		claims   string
+		notAfter time.Time
+		identity string
+	}{
+		"service account": {fmt.Sprintf(`{"sub":"system:serviceaccount:a:b","exp":%d}`, end.Unix()), end, "system:serviceaccount:a:b"},
+		"fraction":        {fmt.Sprintf(`{"exp":%d.75}`, end.Unix()), end, ""},
+		"no claims":       {`{}`, time.Time{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			jwt := assertion("ES256", tc.claims)
+			file := credtest.File(t, "assertion", []byte("\n"+jwt+"\n"))
+			config := map[string]any{"assertion_file": file}
+			credential := credtest.Load(t, Provider{}, config)
+			if !credential.NotAfter.Equal(tc.notAfter) || credential.Identity != tc.identity {
+				t.Errorf("credential %+v", credential)
+			}
+			r := &plugins.Request{Form: url.Values{"client_id": {"app"}}, Header: http.Header{}}
+			if err := credential.Authenticate(r); err != nil {
+				t.Fatal(err)
+			}
+			want := url.Values{"client_id": {"app"}, "client_assertion_type": {AssertionType}, "client_assertion": {jwt}}
+			if r.Form.Encode() != want.Encode() || len(r.Header) != 0 {
+				t.Errorf("form %v, header %v", r.Form, r.Header)
+			}
+			if files := credtest.Open(t, Provider{}, config).Files(); len(files) != 1 || files[0] != file {
+				t.Errorf("files %v", files)
+			}
+		})
+	}
+}
+
+// A clock that is a little ahead does not hold back an assertion that may still be good.
+func TestLoadAroundTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := time.Now().Add(time.Minute)
+		file := credtest.File(t, "assertion", []byte(assertion("RS256", fmt.Sprintf(`{"exp":%d}`, end.Unix()))))
+		source := credtest.Open(t, Provider{}, map[string]any{"assertion_file": file})
+		<-time.After(time.Until(end) + leeway)
+		if _, err := source.Load(t.Context()); err != nil {
+			t.Errorf("within the leeway: %v", err)
+		}
+		<-time.After(time.Second)
+		credtest.CheckFails(t, source, "it expired at")
+	})
+}
+
+// Whatever the file holds, reading it ends in claims that the agent takes or in an error that
+// shows nothing of it.
+func FuzzReadClaims(f *testing.F) {
+	for _, seed := range []string{"", "a.b.c", assertion("RS256", `{"sub":"s","exp":2000000000}`), assertion("none", "{}"), assertion("ES256", `{"exp":1e400}`), `{"payload":"e30","signatures":[]}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		claims, err := readClaims(secret.New(data))
+		if err != nil {
+			if err.Error() != "it is not a signed JWT" && err.Error() != "its exp claim is out of range" {
+				t.Errorf("error %q", err)
+			}
+			return
+		}
+		if year := claims.Expiry.Time().UTC().Year(); claims.Expiry != nil && (year < 1970 || year > 9999) {
+			t.Errorf("%q expires in %d", data, year)
+		}
+		if strings.Count(data, ".") != 2 {
+			t.Errorf("%q was taken as a JWT", data)
+		}
+	})
+}

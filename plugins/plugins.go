@@ -1,0 +1,61 @@
+// Package plugins is the kit for writing a credagent credential provider: the part that knows a
+// client's secret or key and authenticates its token requests with it.
+//
+// A provider runs in a process of its own. It implements [Provider], and its main function is one
+// call of [Serve]; the executable is named credagent-provider-NAME. This package makes the token
+// request, in the provider's process, so that secrets, assertions and keys stay there: the
+// provider only adds its authentication to a [Request]. The agent gets the server's answer unread
+// and alone decides what it means, whether to try again, and when.
+//
+// A provider must not log, print or put into an error what it protects.
+package plugins
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Provider understands one kind of credential.
+type Provider interface {
+	// Open checks a configuration, a JSON object, without reading a file or using the network.
+	// Its error is shown to the person who wrote the configuration; a [ConfigError] places it
+	// at a key. [DecodeConfig] does most of this.
+	Open(config json.RawMessage) (Source, error)
+}
+
+// Source reads one configured credential.
+type Source interface {
+	// Files returns the absolute paths the credential is read from. The agent watches them.
+	Files() []string
+	// Load reads the credential afresh and checks that it could be used. It is called for every
+	// request, so that a rotated credential is used at once. It makes no token request. Its error
+	// says what is wrong and with which file, and holds nothing secret.
+	Load(ctx context.Context) (Credential, error)
+}
+
+// Credential authenticates token requests.
+type Credential struct {
+	NotAfter time.Time // when it expires; zero where it does not or nobody knows
+	Identity string    // a public name of it, such as a certificate's thumbprint
+	// Authenticate adds the client's authentication to a request that is about to be sent.
+	Authenticate func(*Request) error
+}
+
+// Request is a token request (RFC 6749, 4.4.2) without the client's authentication. A provider
+// adds to Form, Header or TLSCertificate and leaves the rest as it is.
+type Request struct {
+	TokenEndpoint string // where it goes
+	ClientID      string
+	Issuer        string // the authorization server's issuer; "" where unknown
+	// AuthMethodsSupported is token_endpoint_auth_methods_supported of the server's metadata
+	// (RFC 8414, 2); empty where unknown.
+	AuthMethodsSupported []string
+
+	Form           url.Values       // sent as the body; client_id is set already
+	Header         http.Header      // sent as headers
+	TLSCertificate *tls.Certificate // the client certificate to present (RFC 8705); nil for none
+}

@@ -1,0 +1,109 @@
+// Package secretcred is the credential provider for client secrets: client_secret_basic and
+// client_secret_post (RFC 6749, 2.3.1). The secret comes from a file or from one environment
+// variable and is read afresh for every request.
+package secretcred
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/plugins"
+	"github.com/credagent/credagent/plugins/internal/credfile"
+)
+
+// Name is what a configuration calls this provider.
+const Name = "secretcred"
+
+// The client authentication methods, by their registered names (RFC 7591, 2).
+const (
+	methodBasic = "client_secret_basic"
+	methodPost  = "client_secret_post"
+)
+
+// Provider implements [plugins.Provider].
+type Provider struct{}
+
+// source is also the configuration's form.
+type source struct {
+	SecretFile string `json:"secret_file"`
+	SecretEnv  string `json:"secret_env"`
+	AuthMethod string `json:"auth_method"`
+}
+
+// Open implements [plugins.Provider].
+func (Provider) Open(config json.RawMessage) (plugins.Source, error) {
+	var s source
+	err := plugins.DecodeConfig(config, &s)
+	if (s.SecretFile == "") == (s.SecretEnv == "") {
+		err = errors.Join(err, &plugins.ConfigError{Message: "exactly one of secret_file and secret_env is needed"})
+	}
+	if s.AuthMethod != "" && s.AuthMethod != methodBasic && s.AuthMethod != methodPost {
+		err = errors.Join(err, &plugins.ConfigError{Key: "auth_method", Message: "is neither client_secret_basic nor client_secret_post"})
+	}
+	if err := errors.Join(err, plugins.AbsolutePath("secret_file", s.SecretFile)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Files implements [plugins.Source].
+func (s source) Files() []string {
+	if s.SecretFile == "" {
+		return nil
+	}
+	return []string{s.SecretFile}
+}
+
+// Load implements [plugins.Source].
+func (s source) Load(context.Context) (plugins.Credential, error) {
+	value, err := s.read()
+	if err != nil {
+		return plugins.Credential{}, err
+	}
+	return plugins.Credential{Authenticate: func(r *plugins.Request) error {
+		s.authenticate(r, value)
+		return nil
+	}}, nil
+}
+
+func (s source) read() (secret.Value, error) {
+	if s.SecretEnv != "" {
+		value := os.Getenv(s.SecretEnv)
+		if value == "" {
+			return secret.Value{}, fmt.Errorf("reading secret_env: the environment variable %s is not set or empty", s.SecretEnv)
+		}
+		return secret.New(value), nil
+	}
+	return credfile.ReadLine("secret_file", s.SecretFile)
+}
+
+func (s source) authenticate(r *plugins.Request, value secret.Value) {
+	if s.method(r.AuthMethodsSupported) == methodPost {
+		r.Form.Set("client_secret", value.Reveal())
+		return
+	}
+	// With Basic the client_id is in the header; in the body too it would be a second method to
+	// strict servers (RFC 6749, 2.3). Both parts are form-urlencoded first (2.3.1).
+	r.Form.Del("client_id")
+	pair := url.QueryEscape(r.ClientID) + ":" + url.QueryEscape(value.Reveal())
+	r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+}
+
+// method is the configured one, else what the server's metadata lists, else Basic, which every
+// server with client secrets must understand (RFC 6749, 2.3.1).
+func (s source) method(supported []string) string {
+	switch {
+	case s.AuthMethod != "":
+		return s.AuthMethod
+	case slices.Contains(supported, methodPost) && !slices.Contains(supported, methodBasic):
+		return methodPost
+	}
+	return methodBasic
+}

@@ -1,0 +1,77 @@
+package plugins
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/credagent/credagent/internal/handshake"
+)
+
+// Serve runs a provider until the agent that started it ends the process or dies. It is the whole
+// of a provider's main function. Standard output belongs to the protocol; what the provider prints
+// to standard error appears in the agent's log at level debug.
+func Serve(p Provider) {
+	cookie := handshake.Config()
+	if os.Getenv(cookie.MagicCookieKey) != cookie.MagicCookieValue {
+		fmt.Fprintln(os.Stderr, "this is a credagent credential provider; the agent starts it by itself from one of the directories in plugins.dirs")
+		os.Exit(64)
+	}
+	if err := harden(); err != nil {
+		fmt.Fprintf(os.Stderr, "hardening the process: %v\n", err)
+	}
+	lifeline := os.NewFile(handshake.LifelineFD, "lifeline")
+	side, err := handshake.Receive(lifeline)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		removeSocket()
+		os.Exit(70)
+	}
+	go exitWithAgent(lifeline)
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig:  cookie,
+		VersionedPlugins: map[int]plugin.PluginSet{handshake.ProtocolVersion: {handshake.PluginName: &service{provider: p}}},
+		GRPCServer:       func(options []grpc.ServerOption) *grpc.Server { return grpc.NewServer(options...) },
+		TLSProvider:      func() (*tls.Config, error) { return side.TLSConfig() },
+		Logger:           hclog.NewNullLogger(),
+	})
+}
+
+// exitWithAgent ends the process when the agent's end of the pipe closes, which the kernel does
+// even after kill -9. It takes the socket's directory along.
+func exitWithAgent(lifeline io.Reader) {
+	_, _ = io.Copy(io.Discard, lifeline)
+	removeSocket()
+	os.Exit(0)
+}
+
+// removeSocket removes the directory that the agent made for this process's socket.
+func removeSocket() {
+	if dir := os.Getenv(plugin.EnvUnixSocketDir); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+// service joins a provider to go-plugin.
+type service struct {
+	plugin.NetRPCUnsupportedPlugin
+	provider Provider
+}
+
+// GRPCServer implements [plugin.GRPCPlugin].
+func (s *service) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) error {
+	Register(registrar, s.provider)
+	return nil
+}
+
+// GRPCClient implements [plugin.GRPCPlugin]; a provider is never the client.
+func (s *service) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("a provider has no client side")
+}

@@ -1,0 +1,137 @@
+package plugins
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+
+	"google.golang.org/grpc"
+
+	"github.com/credagent/credagent/plugins/providerpb"
+)
+
+// server answers the agent on behalf of a provider.
+type server struct {
+	providerpb.UnimplementedProviderServer
+	provider  Provider
+	exchanger exchanger
+}
+
+// Register adds the service of a provider to a gRPC server. [Serve] does it for a real one.
+func Register(registrar grpc.ServiceRegistrar, p Provider) {
+	providerpb.RegisterProviderServer(registrar, &server{provider: p})
+}
+
+// Check implements the service.
+func (s *server) Check(ctx context.Context, in *providerpb.CheckRequest) (*providerpb.CheckReply, error) {
+	reply := &providerpb.CheckReply{Version: version()}
+	source, files, err := s.open(in.GetConfig())
+	if err != nil {
+		for _, problem := range problems(err) {
+			reply.Problems = append(reply.Problems, &providerpb.Problem{Key: plain(problem.Key), Message: plain(problem.Message)})
+		}
+		return reply, nil
+	}
+	reply.Credential = &providerpb.Credential{Files: files}
+	if !in.GetLoad() {
+		return reply, nil
+	}
+	credential, err := load(ctx, source)
+	if err != nil {
+		reply.Failure = &providerpb.Failure{Kind: providerpb.Failure_KIND_CREDENTIAL, Message: plain(err.Error())}
+		return reply, nil
+	}
+	describe(reply.Credential, credential)
+	return reply, nil
+}
+
+// Exchange implements the service.
+func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (*providerpb.ExchangeReply, error) {
+	source, files, err := s.open(in.GetConfig())
+	if err != nil {
+		return failed(providerpb.Failure_KIND_CONFIG, oneLine(problems(err))), nil
+	}
+	about := &providerpb.Credential{Files: files}
+	request := newRequest(in)
+	credential, err := load(ctx, source)
+	if err == nil {
+		describe(about, credential)
+		err = authenticate(credential, request)
+	}
+	if request.TLSCertificate != nil && in.GetMtlsTokenEndpoint() != "" {
+		request.TokenEndpoint = in.GetMtlsTokenEndpoint() // RFC 8705, 5
+	}
+	var reply *providerpb.ExchangeReply
+	if err != nil {
+		reply = failed(providerpb.Failure_KIND_CREDENTIAL, err.Error())
+	} else {
+		reply = s.exchanger.exchange(ctx, in, request)
+	}
+	newRedactor(newRequest(in), request).reply(reply)
+	reply.Credential = about
+	return reply, nil
+}
+
+func newRequest(in *providerpb.ExchangeRequest) *Request {
+	r := &Request{
+		TokenEndpoint:        in.GetTokenEndpoint(),
+		ClientID:             in.GetClientId(),
+		Issuer:               in.GetIssuer(),
+		AuthMethodsSupported: in.GetAuthMethodsSupported(),
+		Form:                 url.Values{},
+		Header:               http.Header{},
+	}
+	r.Header.Set("Accept", "application/json")
+	for _, header := range in.GetHeaders() {
+		r.Header.Set(header.GetName(), header.GetValue())
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for _, parameter := range in.GetForm() {
+		r.Form.Add(parameter.GetName(), parameter.GetValue())
+	}
+	r.Form.Set("client_id", r.ClientID)
+	return r
+}
+
+// open, load and authenticate run a provider's code. They turn its panic into an error without the
+// panic's text, which may hold anything.
+func (s *server) open(config []byte) (source Source, files []string, err error) {
+	defer recovered(&err)
+	if source, err = s.provider.Open(config); err != nil {
+		return nil, nil, err
+	}
+	return source, source.Files(), nil
+}
+
+func load(ctx context.Context, source Source) (credential Credential, err error) {
+	defer recovered(&err)
+	return source.Load(ctx)
+}
+
+func authenticate(credential Credential, r *Request) (err error) {
+	defer recovered(&err)
+	return credential.Authenticate(r)
+}
+
+func recovered(err *error) {
+	if recover() != nil {
+		*err = errors.New("the provider panicked; its text is withheld, as it may hold a secret")
+	}
+}
+
+func describe(about *providerpb.Credential, credential Credential) {
+	about.Identity = plain(credential.Identity)
+	if !credential.NotAfter.IsZero() {
+		about.NotAfterSeconds = credential.NotAfter.Unix()
+	}
+}
+
+// version is the main module's version of the running executable.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+}

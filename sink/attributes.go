@@ -1,0 +1,121 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"slices"
+	"strconv"
+)
+
+const unset = -1
+
+// attributes are what a sink's file has beside its content.
+type attributes struct {
+	mode  fs.FileMode // as configured
+	shown fs.FileMode // as stat shows it: with an ACL, the group bits are the ACL's mask
+	uid   int         // unset leaves it
+	gid   int         // unset leaves it
+	acl   []byte      // the POSIX ACL beyond the mode, as the kernel shows it; nil for none
+}
+
+func resolve(o Options) (attributes, error) {
+	a := attributes{mode: o.Mode, uid: unset, gid: unset}
+	if a.mode == 0 {
+		a.mode = defaultMode
+	}
+	if a.mode&^fs.ModePerm != 0 {
+		return a, fmt.Errorf("mode %s has more than permission bits; use one like \"0640\"", a.mode)
+	}
+	var err error
+	if o.Owner != "" {
+		if a.uid, err = lookUpUser(o.Owner); err != nil {
+			return a, fmt.Errorf("looking up owner %q: %w", o.Owner, err)
+		}
+	}
+	if o.Group != "" {
+		if a.gid, err = lookUpGroup(o.Group); err != nil {
+			return a, fmt.Errorf("looking up group %q: %w", o.Group, err)
+		}
+	}
+	return a, a.admit(o.Readers)
+}
+
+func (a *attributes) admit(readers []Principal) error {
+	a.shown = a.mode
+	if len(readers) == 0 {
+		return checkOwnership(*a)
+	}
+	var users, groups []int
+	for _, r := range readers {
+		var err error
+		switch {
+		case (r.User == "") == (r.Group == ""):
+			err = errors.New("a reader names either a user or a group")
+		case r.User != "":
+			users, err = lookUpInto(users, r.User, lookUpUser)
+		default:
+			groups, err = lookUpInto(groups, r.Group, lookUpGroup)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	a.acl, a.shown, err = readersACL(a.mode, users, groups)
+	if err != nil {
+		return err
+	}
+	return checkOwnership(*a)
+}
+
+// lookUpInto keeps ids sorted and unique.
+func lookUpInto(ids []int, name string, lookUp func(string) (int, error)) ([]int, error) {
+	id, err := lookUp(name)
+	if err != nil {
+		return nil, fmt.Errorf("looking up reader %q: %w", name, err)
+	}
+	i, found := slices.BinarySearch(ids, id)
+	if found {
+		return ids, nil
+	}
+	return slices.Insert(ids, i, id), nil
+}
+
+func lookUpUser(name string) (int, error) {
+	if id, err := parseID(name); err == nil {
+		return id, nil
+	}
+	u, err := user.Lookup(name)
+	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
+		return 0, errors.New("no such user; create it, or give a number")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return parseID(u.Uid)
+}
+
+func lookUpGroup(name string) (int, error) {
+	if id, err := parseID(name); err == nil {
+		return id, nil
+	}
+	g, err := user.LookupGroup(name)
+	if unknown := user.UnknownGroupError(""); errors.As(err, &unknown) {
+		return 0, errors.New("no such group; create it, or give a number")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return parseID(g.Gid)
+}
+
+// parseID reads a uid or gid; 1<<32 - 1 is the system's "none" and no one's number.
+func parseID(s string) (int, error) {
+	id, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || id == 1<<32-1 {
+		return 0, errors.New("not the number of a user or group")
+	}
+	return int(id), nil
+}

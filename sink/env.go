@@ -1,0 +1,145 @@
+package sink
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// docker reads the file with a scanner whose longest line, with its end, is 64 KiB.
+const maxEnvLine = 64 << 10
+
+// Variable is one line of an environment file.
+type Variable struct {
+	Name  string // [A-Za-z_][A-Za-z0-9_]*
+	Token string
+	Field string // "" for the access token itself, else a field of the token's JSON form
+}
+
+type env struct {
+	variables []Variable
+	tokens    []string
+}
+
+// Env renders NAME=value lines, in the order given, that systemd's EnvironmentFile=, docker's
+// --env-file and a shell's "set -a; . file" all read alike. The three have no quoting in common,
+// so a value may have only characters that mean themselves to each of them: letters, digits and
+// -._~+/=:,@% (~ and = not where a shell would expand them). Access tokens are made of these
+// (RFC 6750, 2.1); a list of scopes with its spaces is not. Every fault is reported, not just
+// the first.
+func Env(variables []Variable) (Renderer, error) {
+	if len(variables) == 0 {
+		return nil, errors.New("an environment file needs at least one variable")
+	}
+	e := env{variables: slices.Clone(variables)}
+	seen := make(map[string]bool)
+	var faults []error
+	for _, v := range variables {
+		if err := v.check(); err != nil {
+			faults = append(faults, fmt.Errorf("variable %q: %w", v.Name, err))
+		}
+		if seen[v.Name] {
+			faults = append(faults, fmt.Errorf("variable %q: it is set twice", v.Name))
+		}
+		seen[v.Name] = true
+		e.tokens = append(e.tokens, v.Token)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	e.tokens = sortedUnique(e.tokens)
+	return e, nil
+}
+
+func (v Variable) check() error {
+	if !isName(v.Name) {
+		return errors.New("a name has letters, digits and _, and no digit first")
+	}
+	if isShellOwned(v.Name) {
+		return errors.New("shells keep this name for themselves; choose another")
+	}
+	if v.Token == "" {
+		return errors.New("it names no token")
+	}
+	if _, err := (form{}).field(v.Field); err != nil {
+		return fmt.Errorf("field %q: %w", v.Field, err)
+	}
+	return nil
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c != '_' && !isLetter(c) && (i == 0 || !isDigit(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isShellOwned reports whether sh, dash or bash refuses or changes what is assigned to name.
+func isShellOwned(name string) bool {
+	switch name {
+	case "_", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD",
+		"LINENO", "OPTIND", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SRANDOM", "UID":
+		return true
+	}
+	return strings.HasPrefix(name, "BASH")
+}
+
+func (e env) Tokens() []string { return slices.Clone(e.tokens) }
+
+func (e env) Render(lookup Lookup) ([]byte, error) {
+	forms, err := newForms(e.tokens, lookup)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for _, v := range e.variables {
+		value, err := forms[v.Token].field(v.Field)
+		if err == nil {
+			err = checkValue(v.Name, value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("variable %q: %w", v.Name, err)
+		}
+		out.WriteString(v.Name + "=" + value + "\n")
+	}
+	return out.Bytes(), nil
+}
+
+func checkValue(name, value string) error {
+	if len(name)+len(value)+len("=\n") > maxEnvLine {
+		return fmt.Errorf("its value has %d bytes, more than docker reads; use a file sink for it", len(value))
+	}
+	var before byte = '='
+	for i := range len(value) {
+		if !isPlain(value[i], before, i == 0) {
+			return errors.New("its value has a character that systemd, docker and shells do not all read alike; use a file sink for it")
+		}
+		before = value[i]
+	}
+	return nil
+}
+
+// isPlain reports whether systemd, docker and shells all take the character c of a value
+// literally, given the one before it. Shells expand ~ where a word begins and after : and =,
+// and some expand = where a word begins.
+func isPlain(c, before byte, first bool) bool {
+	switch {
+	case isLetter(c), isDigit(c):
+		return true
+	case c == '~':
+		return before != '=' && before != ':'
+	case c == '=':
+		return !first && before != ':'
+	default:
+		return strings.IndexByte("-._+/:,@%", c) >= 0
+	}
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

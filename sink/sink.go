@@ -1,0 +1,416 @@
+// Package sink owns the files that workloads read tokens from: how tokens are rendered, and how
+// the result takes the place of the old content in one step.
+//
+// Whoever opens a sink's path sees the whole old content or the whole new content, whatever
+// happens to the writer in between: a full disk, a kill, a crash of the machine. The content is
+// never shown to anybody whom the configured mode, owner and readers leave out. One caveat: a
+// write puts a new file at the path, so a reader that keeps the old file open, and a bind mount
+// of that single file, keep the old content; mount or watch the directory.
+package sink
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	temporaryPrefix = ".credagent-"
+	randomBytes     = 8
+	// NAME_MAX on every file system that matters, less what a temporary's name adds.
+	maxBaseLength = 255 - len(temporaryPrefix) - len("-") - 2*randomBytes
+	defaultMode   = 0o600
+)
+
+// Options describe one sink.
+type Options struct {
+	Path     string      // the file; a relative path is taken from the working directory
+	Mode     fs.FileMode // exact permission bits, whatever the umask; 0 means 0600
+	Owner    string      // user name or number; "" leaves it to the system
+	Group    string      // group name or number; "" leaves it to the system
+	Readers  []Principal // who else may read, as POSIX ACL entries; Linux only
+	Renderer Renderer
+}
+
+// Principal is a local user or group, by name or number. Exactly one field is set.
+type Principal struct {
+	User  string
+	Group string
+}
+
+// Outcome says what a write did.
+type Outcome int
+
+// The outcomes of a write.
+const (
+	Unchanged Outcome = iota // content, mode, owner and readers were already right
+	Mended                   // the content was right; mode, owner or readers had drifted
+	Written                  // new content is in place
+)
+
+// String names the outcome in lower case.
+func (o Outcome) String() string {
+	switch o {
+	case Written:
+		return "written"
+	case Mended:
+		return "mended"
+	default:
+		return "unchanged"
+	}
+}
+
+// File is one sink. Its methods may be called from several goroutines.
+type File struct {
+	path     string
+	dir      string
+	base     string
+	renderer Renderer
+	want     attributes
+	syncDir  func(*os.Root) error
+
+	mu       sync.Mutex
+	unsynced bool // a rename has not reached the disk for certain; guarded by mu
+}
+
+// New checks what can be checked before the first token exists, and removes the temporary files
+// that an earlier process left for this path. It refuses a path that is a symbolic link or not a
+// regular file, a directory that is missing, and a directory in which others could replace the
+// file: one that its group or the world may write to without the sticky bit. The directory's
+// owner is trusted, whoever it is: the directory is theirs.
+func New(o Options) (*File, error) {
+	f, err := prepare(o)
+	if err != nil {
+		return nil, fmt.Errorf("preparing sink %q: %w", o.Path, err)
+	}
+	return f, nil
+}
+
+func prepare(o Options) (*File, error) {
+	if o.Renderer == nil {
+		return nil, errors.New("it has no renderer; choose a format")
+	}
+	path, err := checkPath(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	want, err := resolve(o)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{
+		path: path, dir: filepath.Dir(path), base: filepath.Base(path),
+		renderer: o.Renderer, want: want, syncDir: syncDirectory,
+	}
+	root, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if _, err := f.standing(root); err != nil {
+		return nil, err
+	}
+	f.removeLeftOvers(root)
+	return f, nil
+}
+
+func checkPath(path string) (string, error) {
+	if path == "" || os.IsPathSeparator(path[len(path)-1]) {
+		return "", errors.New("it names no file; give the path of a file")
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	base := filepath.Base(absolute)
+	if strings.HasPrefix(base, temporaryPrefix) {
+		return "", fmt.Errorf("names that begin with %q are kept for temporary files; choose another", temporaryPrefix)
+	}
+	if len(base) > maxBaseLength {
+		return "", fmt.Errorf("the file name has %d bytes; use at most %d", len(base), maxBaseLength)
+	}
+	return absolute, nil
+}
+
+// Path returns the absolute path of the file.
+func (f *File) Path() string { return f.path }
+
+// Tokens returns the names of the tokens that the file shows, sorted.
+func (f *File) Tokens() []string { return f.renderer.Tokens() }
+
+// Write brings the file to what the tokens say. After an error the file is as it was and nothing
+// is left beside it, with one exception: when only the directory could not be synced, the new
+// content is in place already, and the next call that can sync it reports Written. A token that
+// lookup does not have is a [*MissingTokenError].
+func (f *File) Write(lookup Lookup) (Outcome, error) {
+	content, err := f.renderer.Render(lookup)
+	if err != nil {
+		return Unchanged, fmt.Errorf("rendering %q: %w", f.path, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	outcome, err := f.put(content)
+	if err != nil {
+		return Unchanged, fmt.Errorf("writing %q: %w", f.path, err)
+	}
+	return outcome, nil
+}
+
+// Holds reports whether the file is there with the content, mode, owner and readers that it
+// should have. It changes nothing; an error means that it could not find out.
+func (f *File) Holds(lookup Lookup) (bool, error) {
+	content, err := f.renderer.Render(lookup)
+	if err != nil {
+		return false, fmt.Errorf("rendering %q: %w", f.path, err)
+	}
+	root, err := os.OpenRoot(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("checking %q: %w", f.path, cause(err))
+	}
+	defer root.Close()
+	info, err := root.Lstat(f.base)
+	if err != nil || !info.Mode().IsRegular() {
+		return false, nil
+	}
+	file, ok := f.openHolding(root, info, content)
+	if !ok {
+		return false, nil
+	}
+	defer file.Close()
+	return f.want.match(file), nil
+}
+
+func (f *File) put(content []byte) (Outcome, error) {
+	// The directory is opened anew for each write, so that one that was removed and made again
+	// works, and held open during it, so that swapping it half-way moves nothing.
+	root, err := f.open()
+	if err != nil {
+		return Unchanged, err
+	}
+	defer root.Close()
+	old, err := f.standing(root)
+	if err != nil {
+		return Unchanged, err
+	}
+	outcome, settled := f.settle(root, old, content)
+	if !settled {
+		if err := f.replace(root, old, content); err != nil {
+			return Unchanged, err
+		}
+		outcome, f.unsynced = Written, true
+	}
+	if !f.unsynced {
+		return outcome, nil
+	}
+	if err := f.syncDir(root); err != nil {
+		return Unchanged, fmt.Errorf("syncing directory %q: %w", f.dir, cause(err))
+	}
+	f.unsynced = false
+	return Written, nil
+}
+
+func (f *File) open() (*os.Root, error) {
+	root, err := os.OpenRoot(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening directory %q: %w; create it, for example with RuntimeDirectory= or tmpfiles.d", f.dir, cause(err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening directory %q: %w", f.dir, cause(err))
+	}
+	info, err := root.Stat(".")
+	if err == nil {
+		err = checkDirectory(f.dir, info)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// standing returns what is at the path now, nil for nothing, and refuses all but regular files.
+func (f *File) standing(root *os.Root) (fs.FileInfo, error) {
+	info, err := root.Lstat(f.base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, cause(err)
+	}
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return info, nil
+	case mode&fs.ModeSymlink != 0:
+		return nil, errors.New("it is a symbolic link; configure the path that it points to, or remove it")
+	case mode.IsDir():
+		return nil, errors.New("it is a directory; configure the path of a file in it, or remove it")
+	default:
+		return nil, fmt.Errorf("it is not a regular file (%s); remove it or configure another path", mode)
+	}
+}
+
+// settle leaves a file in place that has the right content, mending what else has drifted.
+func (f *File) settle(root *os.Root, old fs.FileInfo, content []byte) (Outcome, bool) {
+	if old == nil {
+		return Unchanged, false
+	}
+	file, ok := f.openHolding(root, old, content)
+	if !ok {
+		return Unchanged, false
+	}
+	defer file.Close()
+	if f.want.match(file) {
+		return Unchanged, true
+	}
+	// A file of somebody else cannot be mended without privilege, but it can be replaced.
+	return Mended, f.want.mend(file) == nil && f.want.match(file)
+}
+
+// openHolding opens the file that info describes, provided that its content is right.
+func (f *File) openHolding(root *os.Root, info fs.FileInfo, content []byte) (*os.File, bool) {
+	if info.Size() != int64(len(content)) {
+		return nil, false
+	}
+	file, err := root.OpenFile(f.base, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, false
+	}
+	opened, err := file.Stat()
+	if err == nil && os.SameFile(info, opened) {
+		got, err := io.ReadAll(io.LimitReader(file, int64(len(content))+1))
+		if err == nil && bytes.Equal(got, content) {
+			return file, true
+		}
+	}
+	file.Close()
+	return nil, false
+}
+
+func (f *File) replace(root *os.Root, old fs.FileInfo, content []byte) error {
+	err := f.replaceOnce(root, old, content)
+	if errors.Is(err, fs.ErrNotExist) {
+		// New, called for the same path just now, took the temporary for a left-over.
+		err = f.replaceOnce(root, old, content)
+	}
+	return err
+}
+
+func (f *File) replaceOnce(root *os.Root, old fs.FileInfo, content []byte) (err error) {
+	name := f.temporaryStem() + randomName()
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	if err != nil {
+		return fmt.Errorf("creating a temporary file beside it: %w", cause(err))
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		file.Close()
+		if left := root.Remove(name); left != nil && !errors.Is(left, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; its temporary file %q stays: %w", err, name, cause(left))
+		}
+	}()
+	if err := f.want.give(file); err != nil {
+		return err
+	}
+	if _, err := file.Write(content); err != nil {
+		return cause(err)
+	}
+	if err := differInTime(root, name, old); err != nil {
+		return fmt.Errorf("setting its modification time: %w", cause(err))
+	}
+	if err := file.Sync(); err != nil {
+		return cause(err)
+	}
+	if err := file.Close(); err != nil {
+		return cause(err)
+	}
+	if err := root.Rename(name, f.base); err != nil {
+		return fmt.Errorf("renaming its temporary file into place: %w", cause(err))
+	}
+	return nil
+}
+
+// differInTime gives the new file another modification time than the old one's: some consumers
+// poll it, and a file system's clock can be coarser than two writes are apart.
+func differInTime(root *os.Root, name string, old fs.FileInfo) error {
+	if old == nil {
+		return nil
+	}
+	for _, step := range []time.Duration{time.Microsecond, time.Second, 2 * time.Second} {
+		info, err := root.Lstat(name)
+		if err != nil || !info.ModTime().Equal(old.ModTime()) {
+			return err
+		}
+		if err := root.Chtimes(name, time.Time{}, old.ModTime().Add(step)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeLeftOvers removes what a killed process left for this path. What cannot be removed is
+// let be: the reason, a read-only file system or a missing permission, stops the next write too,
+// and that is told.
+func (f *File) removeLeftOvers(root *os.Root) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if f.isTemporary(name) {
+			_ = root.Remove(name)
+		}
+	}
+}
+
+func (f *File) temporaryStem() string { return temporaryPrefix + f.base + "-" }
+
+// isTemporary tells this sink's temporaries from those of a sink whose name begins alike: what
+// follows the stem is a random part of fixed length and nothing else.
+func (f *File) isTemporary(name string) bool {
+	random, ok := strings.CutPrefix(name, f.temporaryStem())
+	if !ok || len(random) != 2*randomBytes {
+		return false
+	}
+	_, err := hex.DecodeString(random)
+	return err == nil
+}
+
+func randomName() string {
+	var b [randomBytes]byte
+	rand.Read(b[:]) // never fails, by its contract
+	return hex.EncodeToString(b[:])
+}
+
+// cause drops the call and the path that the os package adds; the sink's own path is named by
+// whoever adds to the error.
+func cause(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	var call *os.SyscallError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	case errors.As(err, &call):
+		return call.Err
+	default:
+		return err
+	}
+}
