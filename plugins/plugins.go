@@ -39,8 +39,10 @@ type Source interface {
 
 // Credential authenticates token requests.
 type Credential struct {
-	NotAfter time.Time // when it expires; zero where it does not or nobody knows
-	Identity string    // a public name of it, such as a certificate's thumbprint
+	// NotBefore and NotAfter are when its life begins and ends; zero where nobody knows or it has
+	// no end. People are warned of the end, in time for how long the whole life is.
+	NotBefore, NotAfter time.Time
+	Identity            string // a public name of it, such as a certificate's thumbprint
 	// Authenticate adds the client's authentication to a request that is about to be sent.
 	Authenticate func(*Request) error
 }

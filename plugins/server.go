@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -123,9 +124,16 @@ func recovered(err *error) {
 
 func describe(about *providerpb.Credential, credential Credential) {
 	about.Identity = plain(credential.Identity)
-	if !credential.NotAfter.IsZero() {
-		about.NotAfterSeconds = credential.NotAfter.Unix()
+	about.NotBeforeSeconds = epoch(credential.NotBefore)
+	about.NotAfterSeconds = epoch(credential.NotAfter)
+}
+
+// epoch is an instant as the protocol has it.
+func epoch(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
 	}
+	return t.Unix()
 }
 
 // version is the main module's version of the running executable.

@@ -166,13 +166,20 @@ func readCredential(in *providerpb.Credential) (Credential, bool) {
 		}
 	}
 	credential := Credential{Files: in.GetFiles(), Identity: printable(in.GetIdentity(), maxText)}
-	if seconds := in.GetNotAfterSeconds(); seconds != 0 {
-		credential.NotAfter = time.Unix(seconds, 0)
-		if year := credential.NotAfter.UTC().Year(); year < 1970 || year > 9999 {
-			return Credential{}, false
-		}
+	var begins, ends bool
+	credential.NotBefore, begins = readInstant(in.GetNotBeforeSeconds())
+	credential.NotAfter, ends = readInstant(in.GetNotAfterSeconds())
+	return credential, begins && ends && in.GetNotAfterSeconds() >= 0
+}
+
+// readInstant reads Unix time, and refuses years that a certificate cannot have.
+func readInstant(seconds int64) (time.Time, bool) {
+	if seconds == 0 {
+		return time.Time{}, true
 	}
-	return credential, true
+	t := time.Unix(seconds, 0)
+	year := t.UTC().Year()
+	return t, year > 0 && year <= 9999
 }
 
 func readFailure(in *providerpb.Failure, credential Credential) *Failure {

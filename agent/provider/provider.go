@@ -64,9 +64,10 @@ type Reply struct {
 
 // Credential is what is known of a client's credential: nothing secret.
 type Credential struct {
-	Files    []string  // absolute paths
-	NotAfter time.Time // zero where it does not expire or nobody knows
-	Identity string
+	Files     []string  // absolute paths
+	NotBefore time.Time // zero where nobody knows
+	NotAfter  time.Time // zero where it does not expire or nobody knows
+	Identity  string
 }
 
 // Kind tells apart why there is no answer.

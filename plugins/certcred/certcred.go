@@ -48,8 +48,9 @@ func (s source) Load(context.Context) (plugins.Credential, error) {
 	leaf := p.chain[0]
 	thumbprint := sha256.Sum256(leaf.Raw)
 	return plugins.Credential{
-		NotAfter: leaf.NotAfter,
-		Identity: "sha256:" + strings.ToUpper(hex.EncodeToString(thumbprint[:])),
+		NotBefore: leaf.NotBefore,
+		NotAfter:  leaf.NotAfter,
+		Identity:  "sha256:" + strings.ToUpper(hex.EncodeToString(thumbprint[:])),
 		Authenticate: func(r *plugins.Request) error {
 			if s.AuthMethod != methodPrivateKeyJWT {
 				r.TLSCertificate = p.tlsCertificate()

@@ -69,14 +69,23 @@ func (s source) Load(context.Context) (plugins.Credential, error) {
 		return plugins.Credential{}, fmt.Errorf("reading assertion_file %q: it expired at %s; whatever writes it has stopped", s.AssertionFile, notAfter.UTC().Format(time.RFC3339))
 	}
 	return plugins.Credential{
-		NotAfter: notAfter,
-		Identity: claims.Subject,
+		NotBefore: issuedAt(claims),
+		NotAfter:  notAfter,
+		Identity:  claims.Subject,
 		Authenticate: func(r *plugins.Request) error {
 			r.Form.Set("client_assertion_type", AssertionType)
 			r.Form.Set("client_assertion", assertion.Reveal())
 			return nil
 		},
 	}, nil
+}
+
+// issuedAt is when the assertion's life began, as far as it says.
+func issuedAt(claims jwt.Claims) time.Time {
+	if claims.IssuedAt == nil {
+		return claims.NotBefore.Time()
+	}
+	return claims.IssuedAt.Time()
 }
 
 // readClaims reads the claims without verifying them: that is the server's part. What it reads is
@@ -90,8 +99,10 @@ func readClaims(assertion secret.Value) (jwt.Claims, error) {
 	if err != nil || parsed.UnsafeClaimsWithoutVerification(&claims) != nil {
 		return jwt.Claims{}, errors.New("it is not a signed JWT")
 	}
-	if claims.Expiry != nil && (*claims.Expiry < 0 || int64(*claims.Expiry) > math.MaxInt32*100) {
-		return jwt.Claims{}, errors.New("its exp claim is out of range")
+	for name, date := range map[string]*jwt.NumericDate{"exp": claims.Expiry, "iat": claims.IssuedAt, "nbf": claims.NotBefore} {
+		if date != nil && (*date < 0 || int64(*date) > math.MaxInt32*100) {
+			return jwt.Claims{}, fmt.Errorf("its %s claim is out of range", name)
+		}
 	}
 	return claims, nil
 }

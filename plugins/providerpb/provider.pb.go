@@ -256,12 +256,13 @@ func (x *Problem) GetMessage() string {
 
 // Credential is what may be known outside the provider's process: nothing secret.
 type Credential struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Files           []string               `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`                                               // absolute paths it is read from
-	NotAfterSeconds int64                  `protobuf:"varint,2,opt,name=not_after_seconds,json=notAfterSeconds,proto3" json:"not_after_seconds,omitempty"` // when it expires, Unix time; 0 where it does not or nobody knows
-	Identity        string                 `protobuf:"bytes,3,opt,name=identity,proto3" json:"identity,omitempty"`                                         // a public name for it, such as a certificate's thumbprint
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Files            []string               `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`                                                  // absolute paths it is read from
+	NotAfterSeconds  int64                  `protobuf:"varint,2,opt,name=not_after_seconds,json=notAfterSeconds,proto3" json:"not_after_seconds,omitempty"`    // when it expires, Unix time; 0 where it does not or nobody knows
+	Identity         string                 `protobuf:"bytes,3,opt,name=identity,proto3" json:"identity,omitempty"`                                            // a public name for it, such as a certificate's thumbprint
+	NotBeforeSeconds int64                  `protobuf:"varint,4,opt,name=not_before_seconds,json=notBeforeSeconds,proto3" json:"not_before_seconds,omitempty"` // since when it is good, Unix time; 0 where nobody knows
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Credential) Reset() {
@@ -313,6 +314,13 @@ func (x *Credential) GetIdentity() string {
 		return x.Identity
 	}
 	return ""
+}
+
+func (x *Credential) GetNotBeforeSeconds() int64 {
+	if x != nil {
+		return x.NotBeforeSeconds
+	}
+	return 0
 }
 
 type Parameter struct {
@@ -730,12 +738,13 @@ const file_plugins_providerpb_provider_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\tR\aversion\"5\n" +
 	"\aProblem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"j\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x98\x01\n" +
 	"\n" +
 	"Credential\x12\x14\n" +
 	"\x05files\x18\x01 \x03(\tR\x05files\x12*\n" +
 	"\x11not_after_seconds\x18\x02 \x01(\x03R\x0fnotAfterSeconds\x12\x1a\n" +
-	"\bidentity\x18\x03 \x01(\tR\bidentity\"5\n" +
+	"\bidentity\x18\x03 \x01(\tR\bidentity\x12,\n" +
+	"\x12not_before_seconds\x18\x04 \x01(\x03R\x10notBeforeSeconds\"5\n" +
 	"\tParameter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xc7\x03\n" +
