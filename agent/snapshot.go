@@ -43,10 +43,6 @@ func (a *Agent) Status() status.Status {
 
 func tokenStatus(k *keeper, now time.Time) status.Token {
 	v := k.published.Load()
-	next := v.nextAt
-	if opens := k.client.gate.published.Load().OpensAt(); !next.After(now) && opens.After(now) {
-		next = opens
-	}
 	t := status.Token{
 		Name:                k.cfg.Name,
 		Client:              k.cfg.Client,
@@ -54,7 +50,7 @@ func tokenStatus(k *keeper, now time.Time) status.Token {
 		Scope:               v.token.Scope,
 		AcquiredAt:          status.Instant(v.acquiredAt),
 		Expiry:              status.Instant(v.token.Expiry),
-		RefreshAt:           status.Instant(next),
+		RefreshAt:           status.Instant(k.nextRequest(v, now)),
 		ConsecutiveFailures: v.failures,
 		Requests:            v.requests,
 	}
