@@ -159,7 +159,7 @@ func (a *Agent) stop(p *parts) {
 		g.life.stop()
 	}
 	for _, c := range p.clients {
-		c.provider.Close()
+		c.close()
 	}
 	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
@@ -180,7 +180,7 @@ func (a *Agent) stop(p *parts) {
 // Close ends the providers' processes. [Agent.Run] does so by itself.
 func (a *Agent) Close() {
 	for _, c := range a.parts.Load().clients {
-		c.provider.Close()
+		c.close()
 	}
 }
 

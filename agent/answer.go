@@ -18,6 +18,9 @@ type answer struct {
 	failure *Failure
 	outcome policy.Outcome
 	capped  bool // more than policy.MaxRetryAfter was asked for
+	// switched says that the client uses its fallback from now on, so that the request can be made
+	// again at once.
+	switched bool
 }
 
 // readReply gives a server's answer its meaning. Who sent it does not matter: a token endpoint's

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
 )
@@ -20,37 +21,48 @@ type Provider interface {
 	Close()
 }
 
-// client is a registered client at one authorization server: where its requests go and who
+// client is a registered client at one authorization server: where its requests go and what
 // authenticates them. Its gate's goroutine is the only one to call exchange.
 type client struct {
-	cfg      config.Client
-	log      *slog.Logger
-	gate     *gate
-	provider Provider
-	endpoint *endpoint
-	metrics  *metrics
+	cfg         config.Client
+	log         *slog.Logger
+	gate        *gate
+	credentials []*credential // the first, then the fallback where there is one
+	endpoint    *endpoint
+	metrics     *metrics
+	located     atomic.Pointer[string] // the token endpoint; "" while it is not known
 
-	learning  sync.Mutex // guards writes of published
-	published atomic.Pointer[clientView]
+	choosing  sync.Mutex
+	choice    policy.Choice // guarded by choosing, as is rotations
+	rotations int           // how often a credential was replaced
 }
 
-// clientView is what is known of a client at one instant.
-type clientView struct {
-	endpoint   string              // "" while it is not known
-	credential provider.Credential // what the provider last said of it
-}
-
-func newClient(cfg config.Client, g *gate, p Provider, m *metrics, log *slog.Logger) *client {
+func newClient(cfg config.Client, g *gate, open func(provider.Spec) Provider, m *metrics, log *slog.Logger) *client {
 	c := &client{
 		cfg:      cfg,
 		log:      log.With(keyClient, cfg.Name),
 		gate:     g,
-		provider: p,
 		endpoint: newEndpoint(cfg),
 		metrics:  m,
 	}
-	c.published.Store(&clientView{endpoint: c.endpoint.url()})
+	c.add(primary, cfg.Credential, open)
+	if cfg.FallbackCredential != nil {
+		c.add(fallback, *cfg.FallbackCredential, open)
+	}
+	c.locate(c.endpoint.url())
 	return c
+}
+
+func (c *client) add(name string, cfg config.Credential, open func(provider.Spec) Provider) {
+	p := open(provider.Spec{Client: c.cfg.Name, Provider: cfg.Provider, Config: cfg.Config})
+	c.credentials = append(c.credentials, newCredential(name, cfg, p, c.log))
+}
+
+// close ends the providers' processes.
+func (c *client) close() {
+	for _, in := range c.credentials {
+		in.provider.Close()
+	}
 }
 
 // exchange finds the token endpoint and makes one token request.
@@ -68,62 +80,102 @@ func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 	if failed != nil {
 		return *failed
 	}
-	c.located(request.TokenEndpoint)
+	c.locate(request.TokenEndpoint)
 	request.ClientID = c.cfg.ClientID
 	request.Form = a.form
-	reply, err := c.provider.Exchange(ctx, request)
-	at := time.Now()
+	in, rotations := c.inUse()
+	reply, err := in.provider.Exchange(ctx, request)
+	got := answer{at: time.Now()}
 	if err != nil {
-		c.learn(credentialOf(err))
-		return unanswered(err, request.Timeout, at)
+		in.learn(credentialOf(err))
+		got = unanswered(err, request.Timeout, got.at)
+	} else {
+		in.learn(reply.Credential)
+		got = readReply(reply, request.Timeout, got.at)
 	}
-	c.learn(reply.Credential)
-	return readReply(reply, request.Timeout, at)
+	if ctx.Err() == nil {
+		got.switched = c.judge(in, got.failure, rotations)
+	}
+	return got
 }
 
-// located publishes where the client's requests go.
-func (c *client) located(endpoint string) {
-	if c.published.Load().endpoint == endpoint {
-		return
-	}
-	c.learning.Lock()
-	defer c.learning.Unlock()
-	view := *c.published.Load()
-	view.endpoint = endpoint
-	c.published.Store(&view)
+// inUse is the credential to authenticate with, as of so many rotations.
+func (c *client) inUse() (in *credential, rotations int) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	return c.chosen(), c.rotations
 }
 
-// learn publishes what the provider says of the credential, unless it says nothing.
-func (c *client) learn(said provider.Credential) {
-	c.learning.Lock()
-	defer c.learning.Unlock()
-	view := *c.published.Load()
-	if len(said.Files) > 0 {
-		view.credential.Files = said.Files
+// chosen is the credential in use; c.choosing is held.
+func (c *client) chosen() *credential {
+	if c.choice.Fallback {
+		return c.credentials[1]
 	}
-	if said.Identity != "" || !said.NotAfter.IsZero() { // else it was not loaded, or has neither
-		view.credential.Identity, view.credential.NotAfter = said.Identity, said.NotAfter
+	return c.credentials[0]
+}
+
+// judge learns from an answer whether a credential is accepted. It reports whether the client has
+// switched to its fallback, which is to be tried at once.
+func (c *client) judge(in *credential, failure *Failure, rotations int) (switched bool) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	if rotations != c.rotations {
+		return false // it was replaced meanwhile: the answer says nothing of the new one
 	}
-	c.published.Store(&view)
+	switch {
+	case failure == nil:
+		in.found("")
+		c.choice = c.choice.Accepted()
+	case failure.Class == policy.Credential:
+		in.found(failure.Error())
+		if len(c.credentials) == 1 {
+			return false
+		}
+		c.choice, switched = c.choice.Refused()
+		in.log.LogAttrs(context.Background(), slog.LevelError, "credential is not accepted, the other one is next", failure.attributes()...)
+	}
+	return switched
+}
+
+// rotated takes note that the files of a credential were replaced. It reports whether that
+// credential is in use from now on.
+func (c *client) rotated(changed *credential) (inUse bool) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	c.rotations++
+	if changed.name == primary {
+		c.choice = policy.Choice{}
+	} else {
+		c.choice = c.choice.FallbackChanged()
+	}
+	return c.chosen() == changed
+}
+
+// locate publishes where the client's requests go.
+func (c *client) locate(endpoint string) {
+	if at := c.located.Load(); at == nil || *at != endpoint {
+		c.located.Store(&endpoint)
+	}
 }
 
 // status returns what there is to tell of the client.
 func (c *client) status() status.Client {
-	view, gate := c.published.Load(), c.gate.published.Load()
-	return status.Client{
+	gate := c.gate.published.Load()
+	in, _ := c.inUse()
+	s := status.Client{
 		Name:          c.cfg.Name,
 		ClientID:      c.cfg.ClientID,
-		TokenEndpoint: view.endpoint,
+		TokenEndpoint: *c.located.Load(),
 		Gate: status.Gate{
 			BlockedUntil: status.Instant(gate.BlockedUntil),
 			RetryAt:      status.Instant(gate.RetryAt),
 			Failures:     gate.Failures,
 		},
-		Credential: status.Credential{
-			InUse:    "primary",
-			Provider: c.cfg.Credential.Provider,
-			Identity: view.credential.Identity,
-			NotAfter: status.Instant(view.credential.NotAfter),
-		},
 	}
+	for _, credential := range c.credentials {
+		one := credential.status()
+		one.InUse = credential == in
+		s.Credentials = append(s.Credentials, one)
+	}
+	return s
 }

@@ -99,6 +99,9 @@ type fixture struct {
 	sinks map[string]*memory
 	check func() (provider.Credential, error) // for every provider
 	watch FileWatcher                         // nil for none
+	log   *slog.Logger                        // nil for none
+
+	provide func(provider.Spec) Provider // nil for one that answers
 }
 
 // newFixture makes an agent of one client and the named tokens, all served by answer.
@@ -123,12 +126,19 @@ func remade(f *fixture, s *server, cfg *config.Config) *fixture {
 }
 
 func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider.Request) (provider.Reply, error)) {
+	log, provide := f.log, f.provide
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if provide == nil {
+		provide = func(provider.Spec) Provider { return &scripted{answer: answer, check: f.check} }
+	}
 	f.agent = New(Options{
 		Config:   cfg,
 		Version:  "test",
-		Log:      slog.New(slog.DiscardHandler),
+		Log:      log,
 		Registry: prometheus.NewRegistry(),
-		Provider: func(provider.Spec) Provider { return &scripted{answer: answer, check: f.check} },
+		Provider: provide,
 		Sink:     f.open,
 		Watch: func() (FileWatcher, error) {
 			if f.watch == nil {

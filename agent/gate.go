@@ -151,6 +151,10 @@ func (g *gate) serve(ctx context.Context, a ask) answer {
 	if got.failure == nil || !got.failure.Local {
 		got.sent = sent
 	}
+	if got.switched { // not a failure yet: the other credential may do
+		g.publish()
+		return got
+	}
 	since, failing := g.state.FailingSince, g.state.Failures > 0
 	g.state = g.state.Answered(got.at, got.outcome, rand.Float64())
 	g.publish()

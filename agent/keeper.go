@@ -185,6 +185,10 @@ func (k *keeper) settle(a answer) {
 		k.attempts = k.attempts.Sent(a.at) // the provider may have sent it later than it was asked to
 		k.view.requests++
 	}
+	if a.switched { // still due, so it is asked for again at once
+		k.publish()
+		return
+	}
 	k.attempts = k.attempts.Answered(a.at, a.outcome, rand.Float64())
 	k.view.answered, k.view.last, k.view.failure = true, a.outcome.Class, a.failure
 	if a.failure != nil {

@@ -22,4 +22,7 @@ const (
 	keyIssuer        = "issuer"
 	keyStep          = "step"
 	keyCredential    = "credential"
+	keyIdentity      = "identity"
+	keyNotAfter      = "not_after"
+	keyLeft          = "left"
 )

@@ -157,7 +157,7 @@ func newGauges(read func() status.Status) *gauges {
 		failures:    desc("credagent_consecutive_failures", "Failed requests for the token since the last success.", "token"),
 		blocked:     desc("credagent_gate_blocked_until_timestamp_seconds", "Until when the server asked the client to send nothing; 0 if it did not.", "client"),
 		sinkSuccess: desc("credagent_sink_last_success_timestamp_seconds", "When the sink was last written or found right.", "sink"),
-		notAfter:    desc("credagent_credential_not_after_timestamp_seconds", "When the client's credential expires, where that is known.", "client"),
+		notAfter:    desc("credagent_credential_not_after_timestamp_seconds", "When the credential in use expires, where that is known.", "client"),
 		inUse:       desc("credagent_credential_in_use", "Which of the client's credentials is in use.", "client", "credential"),
 	}
 }
@@ -183,11 +183,12 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, c := range s.Clients {
 		gauge(g.blocked, seconds(c.Gate.BlockedUntil), c.Name)
-		if c.Credential.NotAfter != nil {
-			gauge(g.notAfter, seconds(c.Credential.NotAfter), c.Name)
+		in := c.InUse()
+		if in.NotAfter != nil {
+			gauge(g.notAfter, seconds(in.NotAfter), c.Name)
 		}
-		for _, credential := range []string{"primary", "fallback"} {
-			gauge(g.inUse, number(c.Credential.InUse == credential), c.Name, credential)
+		for _, credential := range []string{primary, fallback} {
+			gauge(g.inUse, number(in.Name == credential), c.Name, credential)
 		}
 	}
 	for _, s := range s.Sinks {

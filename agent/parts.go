@@ -56,8 +56,7 @@ func (a *Agent) addClients(p, old *parts) {
 			p.clients[c.Name] = was
 			continue
 		}
-		spec := provider.Spec{Client: c.Name, Provider: c.Credential.Provider, Config: c.Credential.Config}
-		p.clients[c.Name] = newClient(c, g, host(spec), a.metrics, a.log)
+		p.clients[c.Name] = newClient(c, g, host, a.metrics, a.log)
 	}
 }
 
@@ -101,8 +100,17 @@ func (a *Agent) processes(cfg *config.Config) func(provider.Spec) Provider {
 
 // sameClient compares all but where the client stands in the file.
 func sameClient(a, b config.Client) bool {
-	a.Credential.Path, b.Credential.Path = "", ""
-	return reflect.DeepEqual(a, b)
+	return reflect.DeepEqual(placeless(a), placeless(b))
+}
+
+func placeless(c config.Client) config.Client {
+	c.Credential.Path = ""
+	if c.FallbackCredential != nil {
+		moved := *c.FallbackCredential
+		moved.Path = ""
+		c.FallbackCredential = &moved
+	}
+	return c
 }
 
 func samePlugins(a, b *config.Config) bool { return reflect.DeepEqual(a.Plugins, b.Plugins) }
@@ -156,10 +164,14 @@ func (a *Agent) Check(ctx context.Context, load bool) error {
 }
 
 func (a *Agent) check(ctx context.Context, p *parts, load bool) error {
-	found := make([][]config.Problem, len(p.cfg.Clients))
+	var asked []*credential
+	for _, cfg := range p.cfg.Clients {
+		asked = append(asked, p.clients[cfg.Name].credentials...)
+	}
+	found := make([][]config.Problem, len(asked))
 	var asking sync.WaitGroup
-	for i, cfg := range p.cfg.Clients {
-		asking.Go(func() { found[i] = a.checkClient(ctx, p, cfg, load) })
+	for i, credential := range asked {
+		asking.Go(func() { found[i] = a.checkCredential(ctx, p.cfg, credential, load) })
 	}
 	asking.Wait()
 	if problems := slices.Concat(found...); len(problems) > 0 {
@@ -168,26 +180,26 @@ func (a *Agent) check(ctx context.Context, p *parts, load bool) error {
 	return nil
 }
 
-func (a *Agent) checkClient(ctx context.Context, p *parts, cfg config.Client, load bool) []config.Problem {
-	path := cfg.Credential.Path
-	credential, wrong, err := p.clients[cfg.Name].provider.Check(ctx, load)
-	p.clients[cfg.Name].learn(credential)
+func (a *Agent) checkCredential(ctx context.Context, cfg *config.Config, c *credential, load bool) []config.Problem {
+	path := c.cfg.Path
+	said, wrong, err := c.provider.Check(ctx, load)
+	c.learn(said)
 	var problems []config.Problem
 	for _, problem := range wrong {
 		at := path + ".config"
 		if problem.Key != "" {
 			at += "." + problem.Key
 		}
-		problems = append(problems, p.cfg.Problem(at, problem.Message))
+		problems = append(problems, cfg.Problem(at, problem.Message))
 	}
 	var failure *provider.Failure
 	switch {
 	case errors.As(err, &failure) && failure.Kind == provider.KindConfig:
-		problems = append(problems, p.cfg.Problem(path+".provider", failure.Message))
+		problems = append(problems, cfg.Problem(path+".provider", failure.Message))
 	case err != nil && load:
-		problems = append(problems, p.cfg.Problem(path, err.Error()))
+		problems = append(problems, cfg.Problem(path, err.Error()))
 	case err != nil: // it may be better when it is needed; the request will tell
-		a.log.Warn("provider could not be asked", keyClient, cfg.Name, keyProvider, cfg.Credential.Provider, keyError, err)
+		c.log.Warn("provider could not be asked", keyError, err)
 	}
 	return problems
 }

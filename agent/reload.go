@@ -52,7 +52,7 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 func (p *parts) abandon(old *parts) {
 	for name, c := range p.clients {
 		if old.clients[name] != c {
-			c.provider.Close()
+			c.close()
 		}
 	}
 }
@@ -68,7 +68,7 @@ func (a *Agent) retire(old, next *parts) {
 	for name, c := range old.clients {
 		if next.clients[name] != c {
 			c.gate.settle() // what is under way is seen through
-			c.provider.Close()
+			c.close()
 		}
 	}
 	for key, g := range old.gates {

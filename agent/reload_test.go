@@ -22,7 +22,7 @@ func (f *fixture) changed(change func(*config.Config)) *config.Config {
 	return &cfg
 }
 
-func newCredential(cfg *config.Config) {
+func otherCredential(cfg *config.Config) {
 	cfg.Clients[0].Credential.Config = json.RawMessage(`{"secret_file":"/other"}`)
 }
 
@@ -71,10 +71,10 @@ func TestReloadNeverEndsARetryAfter(t *testing.T) {
 		pass(time.Minute)
 		without := f.changed(func(cfg *config.Config) { cfg.Clients, cfg.Tokens, cfg.Sinks = nil, nil, nil })
 		renamed := f.changed(func(cfg *config.Config) {
-			newCredential(cfg)
+			otherCredential(cfg)
 			cfg.Clients[0].Name, cfg.Tokens[0].Client = "renamed", "renamed"
 		})
-		for _, cfg := range []*config.Config{f.changed(newCredential), without, renamed} {
+		for _, cfg := range []*config.Config{f.changed(otherCredential), without, renamed} {
 			if err := f.agent.Reload(t.Context(), cfg); err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestReloadEndsASlowProbe(t *testing.T) {
 		stop := f.run(t.Context())
 		defer stop()
 		pass(10 * time.Second)
-		if err := f.agent.Reload(t.Context(), f.changed(newCredential)); err != nil {
+		if err := f.agent.Reload(t.Context(), f.changed(otherCredential)); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Second)
@@ -122,7 +122,7 @@ func TestReloadThatCannotWorkChangesNothing(t *testing.T) {
 		pass(time.Second)
 		before := f.agent.parts.Load()
 		bad := f.changed(func(cfg *config.Config) {
-			newCredential(cfg)
+			otherCredential(cfg)
 			cfg.Sinks[0].Token = "unopenable"
 		})
 		var problem *config.Error

@@ -13,6 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
 )
 
 const (
@@ -49,15 +50,15 @@ func newFileWatcher() (FileWatcher, error) {
 // changes. It never reads a credential: only the provider's process may. It belongs to the watch's
 // goroutine.
 type rotation struct {
-	watcher FileWatcher        // nil where there is none
-	seen    map[*client]string // what stat said of the client's files
+	watcher FileWatcher            // nil where there is none
+	seen    map[*credential]string // what stat said of the credential's files
 	settled *time.Timer
 	pending bool // settled will fire
 	looking atomic.Bool
 }
 
 func newRotation(open func() (FileWatcher, error), log *slog.Logger) *rotation {
-	r := &rotation{seen: map[*client]string{}, settled: time.NewTimer(time.Hour)}
+	r := &rotation{seen: map[*credential]string{}, settled: time.NewTimer(time.Hour)}
 	r.settled.Stop()
 	watcher, err := open()
 	if err != nil {
@@ -100,24 +101,32 @@ func (r *rotation) touched() {
 	}
 }
 
-// look returns the clients whose credential files are not as they were at the last look.
-func (r *rotation) look(clients map[string]*client) []*client {
-	var changed []*client
-	seen := make(map[*client]string, len(clients))
+// look returns the credentials whose files are not as they were at the last look.
+func (r *rotation) look(clients map[string]*client) []replaced {
+	var all []replaced
+	seen := make(map[*credential]string, len(clients))
 	for _, c := range clients {
-		files := c.published.Load().credential.Files
-		if len(files) == 0 {
-			continue
+		for _, in := range c.credentials {
+			files := in.published.Load().known.Files
+			if len(files) == 0 {
+				continue
+			}
+			r.watchDirs(files)
+			now := fingerprint(files)
+			if before, known := r.seen[in]; known && before != now {
+				all = append(all, replaced{c, in})
+			}
+			seen[in] = now
 		}
-		r.watchDirs(files)
-		now := fingerprint(files)
-		if before, known := r.seen[c]; known && before != now {
-			changed = append(changed, c)
-		}
-		seen[c] = now
 	}
 	r.seen = seen
-	return changed
+	return all
+}
+
+// replaced is a credential whose files changed.
+type replaced struct {
+	client     *client
+	credential *credential
 }
 
 // watchDirs watches the directories of files, and of what they are links to. It does so at every
@@ -152,36 +161,49 @@ func fingerprint(files []string) string {
 
 // prove makes use of a credential that changed: the provider loads it, every wait of our own ends,
 // and one token is refreshed early, while the old one is still good.
-func (a *Agent) prove(ctx context.Context, c *client) {
-	before := c.published.Load().credential.Identity
-	credential, problems, err := c.provider.Check(ctx, true)
+func (a *Agent) prove(ctx context.Context, r replaced) {
+	c, in := r.client, r.credential
+	before := in.published.Load().known.Identity
+	said, err := in.load(ctx)
 	if ctx.Err() != nil {
 		return
 	}
-	if err == nil && len(problems) > 0 {
-		err = fmt.Errorf("its configuration: %s", problems[0].Message)
-	}
 	a.metrics.rotated(c.cfg.Name, err)
 	if err != nil {
-		c.log.Warn("changed credential cannot be loaded, tokens stay as they are; the next change is tried again", keyError, err)
+		in.found("it changed and cannot be loaded: " + err.Error())
+		in.log.Warn("changed credential cannot be loaded, tokens stay as they are; the next change is tried again", keyError, err)
 		return
 	}
-	c.learn(credential)
+	in.learn(said)
+	in.found("")
 	failing := c.gate.published.Load().Failures > 0
+	if said.Identity != "" && said.Identity == before && !failing {
+		in.log.Info("credential files changed, the credential is the same", keyIdentity, said.Identity)
+		return
+	}
+	if !c.rotated(in) && !failing {
+		in.log.Info("credential changed, it is not in use", keyIdentity, said.Identity)
+		return
+	}
+	in.log.Info("credential changed, proving it by one early refresh", keyIdentity, said.Identity)
 	keepers := a.keepersOf(c)
 	proof := proofAmong(keepers) // before the waits end: a token that waits is proof enough
 	c.gate.forgive()
 	for _, k := range keepers {
 		k.forgive()
 	}
-	if credential.Identity != "" && credential.Identity == before && !failing {
-		c.log.Info("credential files changed, the credential is the same", keyCredential, credential.Identity)
-		return
-	}
-	c.log.Info("credential changed, proving it by one early refresh", keyCredential, credential.Identity)
 	if proof != nil {
 		proof.advance(time.Now().Add(time.Duration(rand.Float64() * float64(proveWithin))))
 	}
+}
+
+// load has the provider load the credential, without a request.
+func (c *credential) load(ctx context.Context) (provider.Credential, error) {
+	said, problems, err := c.provider.Check(ctx, true)
+	if err == nil && len(problems) > 0 {
+		err = fmt.Errorf("its configuration: %s", problems[0].Message)
+	}
+	return said, err
 }
 
 func (a *Agent) keepersOf(c *client) []*keeper {

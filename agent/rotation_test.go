@@ -19,12 +19,12 @@ import (
 // told is a file watcher whose changes the test tells.
 type told struct{ changes chan fsnotify.Event }
 
-func (told) Add(string) error                  { return nil }
-func (w told) Changes() <-chan fsnotify.Event  { return w.changes }
-func (told) Failures() <-chan error            { return nil }
-func (told) Close() error                      { return nil }
-func (w told) tell()                           { w.changes <- fsnotify.Event{Name: "credential", Op: fsnotify.Write} }
-func replaced(t *testing.T, path, text string) { putFile(t, path+".new", text); rename(t, path) }
+func (told) Add(string) error                 { return nil }
+func (w told) Changes() <-chan fsnotify.Event { return w.changes }
+func (told) Failures() <-chan error           { return nil }
+func (told) Close() error                     { return nil }
+func (w told) tell()                          { w.changes <- fsnotify.Event{Name: "credential", Op: fsnotify.Write} }
+func replace(t *testing.T, path, text string) { putFile(t, path+".new", text); rename(t, path) }
 
 func putFile(t *testing.T, path, text string) {
 	t.Helper()
@@ -88,7 +88,7 @@ func TestRotatedCredentialIsProvedEarly(t *testing.T) {
 				stop := r.run(t.Context())
 				defer stop()
 				pass(time.Minute)
-				replaced(t, r.path, "second")
+				replace(t, r.path, "second")
 				if w, ok := watch.(told); ok {
 					w.tell()
 				}
@@ -111,7 +111,7 @@ func TestTouchedCredentialIsNotProved(t *testing.T) {
 		stop := r.run(t.Context())
 		defer stop()
 		pass(time.Minute)
-		replaced(t, r.path, "first")
+		replace(t, r.path, "first")
 		pass(2 * time.Minute)
 		if got := len(r.server.requests()); got != 2 {
 			t.Errorf("%d requests, want 2: the credential is the same", got)
@@ -128,7 +128,7 @@ func TestHalfWrittenCredentialWaitsForTheNextChange(t *testing.T) {
 		r.mu.Lock()
 		r.bad = errors.New("no certificate matches the private key")
 		r.mu.Unlock()
-		replaced(t, r.path, "half")
+		replace(t, r.path, "half")
 		pass(5 * time.Minute)
 		if got := len(r.server.requests()); got != 2 {
 			t.Errorf("%d requests with half a pair, want 2", got)
@@ -136,7 +136,7 @@ func TestHalfWrittenCredentialWaitsForTheNextChange(t *testing.T) {
 		r.mu.Lock()
 		r.bad = nil
 		r.mu.Unlock()
-		replaced(t, r.path, "whole")
+		replace(t, r.path, "whole")
 		pass(time.Minute)
 		if got := len(r.server.requests()); got != 3 {
 			t.Errorf("%d requests with the whole pair, want 3", got)
@@ -167,7 +167,7 @@ func TestRotationEndsASlowProbeButNoRetryAfter(t *testing.T) {
 				stop := r.run(t.Context())
 				defer stop()
 				pass(10 * time.Second)
-				replaced(t, r.path, "second")
+				replace(t, r.path, "second")
 				pass(45 * time.Second) // less than the slow probe's first wait
 				if got := len(r.server.requests()); got != test.requests {
 					t.Errorf("%d requests, want %d", got, test.requests)

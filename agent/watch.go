@@ -25,6 +25,7 @@ func (a *Agent) watch(ctx context.Context) {
 	defer ticker.Stop()
 	files := newRotation(a.options.Watch, a.log)
 	defer files.close()
+	ends := endings{}
 	last := a.lookAtClocks(time.Now())
 	a.lookAtFiles(ctx, files)
 	for looks := 1; ; {
@@ -45,6 +46,7 @@ func (a *Agent) watch(ctx context.Context) {
 		case <-ticker.C:
 		}
 		last = a.lookAtClocks(last)
+		ends.look(last, a.parts.Load().clients)
 		if looks++; looks%checkEvery == 0 {
 			a.checkSinks()
 			a.lookAtFiles(ctx, files)
@@ -70,8 +72,8 @@ func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
 	}
 	a.looks.Go(func() {
 		defer files.looking.Store(false)
-		for _, c := range files.look(a.parts.Load().clients) {
-			a.looks.Go(func() { a.prove(ctx, c) })
+		for _, r := range files.look(a.parts.Load().clients) {
+			a.looks.Go(func() { a.prove(ctx, r) })
 		}
 	})
 }

@@ -10,7 +10,6 @@ const (
 	featureState    feature = "state"
 	featureWatch    feature = "watch"
 	featureOnChange feature = "on_change"
-	featureFallback feature = "fallback_credential"
 )
 
 type featureSet map[feature]bool
@@ -24,7 +23,6 @@ var unavailable = featureSet{
 	featureState:    true,
 	featureWatch:    true,
 	featureOnChange: true,
-	featureFallback: true,
 }
 
 // needs reports a problem at path when it asks for a feature that this version lacks.

@@ -132,7 +132,6 @@ func TestUnavailableFeatures(t *testing.T) {
 		"full.yaml:4:1: socket" + suffix,
 		"full.yaml:8:1: identity_endpoint" + suffix,
 		"full.yaml:12:1: state" + suffix,
-		"full.yaml:35:5: clients.payments.fallback_credential" + suffix,
 		"full.yaml:60:5: sinks[0].on_change" + suffix,
 	}
 	if got := lines(err); !reflect.DeepEqual(got, want) {
@@ -161,10 +160,6 @@ func TestEachFeatureIsRefused(t *testing.T) {
 	t.Run(string(featureCAE), func(t *testing.T) {
 		refusedOnlyWithout(t, featureCAE, minimal+minimalTail+"    cae: true\n", "tokens.graph.cae")
 	})
-	t.Run(string(featureFallback), func(t *testing.T) {
-		doc := minimal + "    fallback_credential: { provider: jwtcred }\n" + minimalTail
-		refusedOnlyWithout(t, featureFallback, doc, "clients.app.fallback_credential")
-	})
 }
 
 func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
@@ -178,7 +173,7 @@ func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
 func everyFeature() featureSet {
 	set := featureSet{}
 	for _, f := range []feature{
-		featureSocket, featureIdentity, featureCAE, featureState, featureWatch, featureOnChange, featureFallback,
+		featureSocket, featureIdentity, featureCAE, featureState, featureWatch, featureOnChange,
 	} {
 		set[f] = true
 	}

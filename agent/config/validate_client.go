@@ -64,7 +64,6 @@ func (v *validator) client(path, name string, raw rawClient) Client {
 		c.Credential = v.credential(join(path, "credential"), *raw.Credential)
 	}
 	if raw.FallbackCredential != nil {
-		v.needs(featureFallback, join(path, "fallback_credential"))
 		fallback := v.credential(join(path, "fallback_credential"), *raw.FallbackCredential)
 		c.FallbackCredential = &fallback
 	}

@@ -19,5 +19,5 @@ func (c Choice) Refused() (next Choice, atOnce bool) {
 // Accepted records that the credential in use was accepted.
 func (c Choice) Accepted() Choice { return Choice{Fallback: c.Fallback} }
 
-// FallbackChanged records that the fallback may be another one now: it may be tried again.
-func (c Choice) FallbackChanged() Choice { return Choice{Fallback: c.Fallback} }
+// FallbackChanged records that the fallback is another one now. If both had been refused, it is next.
+func (c Choice) FallbackChanged() Choice { return Choice{Fallback: c.Fallback || c.Spent} }

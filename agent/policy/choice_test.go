@@ -18,10 +18,10 @@ func TestChoiceTriesTheFallbackOnceAndKeepsIt(t *testing.T) {
 		{"the fallback is refused", Choice.Refused, Choice{Spent: true}, false},
 		{"the first is still refused", Choice.Refused, Choice{Fallback: true, Spent: true}, false},
 		{"and so is the fallback", Choice.Refused, Choice{Spent: true}, false},
-		{"the fallback's files change", always(Choice.FallbackChanged), Choice{}, false},
-		{"the first is refused", Choice.Refused, Choice{Fallback: true}, true},
+		{"the fallback's files change", always(Choice.FallbackChanged), Choice{Fallback: true}, false},
 		{"the fallback is refused", Choice.Refused, Choice{Spent: true}, false},
 		{"the first is accepted", always(Choice.Accepted), Choice{}, false},
+		{"the fallback's files change", always(Choice.FallbackChanged), Choice{}, false},
 	}
 	var choice Choice
 	for _, step := range steps {

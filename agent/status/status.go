@@ -37,11 +37,22 @@ type Token struct {
 
 // Client is the state of a client: its gate and its credential.
 type Client struct {
-	Name          string     `json:"name"`
-	ClientID      string     `json:"client_id"`
-	TokenEndpoint string     `json:"token_endpoint,omitempty"` // once known
-	Gate          Gate       `json:"gate"`
-	Credential    Credential `json:"credential"`
+	Name          string `json:"name"`
+	ClientID      string `json:"client_id"`
+	TokenEndpoint string `json:"token_endpoint,omitempty"` // once known
+	Gate          Gate   `json:"gate"`
+	// Credentials are the client's one credential, or the first and its fallback.
+	Credentials []Credential `json:"credentials"`
+}
+
+// InUse is the credential that authenticates the client's requests now.
+func (c Client) InUse() Credential {
+	for _, credential := range c.Credentials {
+		if credential.InUse {
+			return credential
+		}
+	}
+	return Credential{}
 }
 
 // Gate says whether requests of the client are held back.
@@ -51,12 +62,14 @@ type Gate struct {
 	Failures     int        `json:"failures"`
 }
 
-// Credential is what is known of a client's credential.
+// Credential is what is known of one of a client's credentials.
 type Credential struct {
-	InUse    string     `json:"in_use"` // primary or fallback
+	Name     string     `json:"name"` // primary or fallback
+	InUse    bool       `json:"in_use"`
 	Provider string     `json:"provider"`
 	Identity string     `json:"identity,omitempty"`
 	NotAfter *time.Time `json:"not_after,omitempty"`
+	Problem  string     `json:"problem,omitempty"` // why it cannot be used: it does not load, or is refused
 }
 
 // Sink is the state of a sink.

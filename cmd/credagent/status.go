@@ -115,10 +115,12 @@ func writeStatus(out io.Writer, s status.Status) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", t.Name, t.Client, yesNo(t.Valid),
 			until(s.Now, t.Expiry), until(s.Now, t.RefreshAt), dash(t.LastOutcome), t.ConsecutiveFailures)
 	}
-	fmt.Fprintln(table, "\nCLIENT\tCREDENTIAL\tPROVIDER\tNOT AFTER\tBLOCKED FOR\tBACKOFF")
+	fmt.Fprintln(table, "\nCLIENT\tBLOCKED FOR\tBACKOFF\tCREDENTIAL\tIN USE\tPROVIDER\tNOT AFTER")
 	for _, c := range s.Clients {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.Credential.InUse, c.Credential.Provider,
-			day(c.Credential.NotAfter), until(s.Now, c.Gate.BlockedUntil), until(s.Now, c.Gate.RetryAt))
+		for _, credential := range c.Credentials {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, until(s.Now, c.Gate.BlockedUntil), until(s.Now, c.Gate.RetryAt),
+				credential.Name, yesNo(credential.InUse), credential.Provider, day(credential.NotAfter))
+		}
 	}
 	fmt.Fprintln(table, "\nSINK\tHOLDS\tLAST WRITTEN")
 	for _, k := range s.Sinks {
@@ -138,6 +140,13 @@ func writeProblems(out io.Writer, s status.Status) error {
 		}
 		if t.Advice != "" {
 			lines = append(lines, "    hint: "+t.Advice)
+		}
+	}
+	for _, c := range s.Clients {
+		for _, credential := range c.Credentials {
+			if credential.Problem != "" {
+				lines = append(lines, fmt.Sprintf("client %s, %s credential: %s", c.Name, credential.Name, credential.Problem))
+			}
 		}
 	}
 	for _, k := range s.Sinks {
