@@ -17,6 +17,8 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -35,7 +37,7 @@ type Options struct {
 	// Sink opens a sink; nil for the file system.
 	Sink func(config.Sink) (Sink, error)
 	// Watch opens a watcher of credential files; nil for the system's.
-	Watch func() (FileWatcher, error)
+	Watch func() (filewatch.Notifier, error)
 }
 
 // Agent keeps the tokens of its configuration.
@@ -48,10 +50,11 @@ type Agent struct {
 	parts   atomic.Pointer[parts] // replaced whole, by Open and by run
 	reloads chan reload
 
-	changes   chan struct{}
-	heartbeat atomic.Pointer[time.Time] // the watch's last look
-	looks     sync.WaitGroup            // looks at files, and credentials being proved
-	checking  atomic.Bool               // the sinks are being looked at
+	changes    chan struct{}
+	heartbeat  atomic.Pointer[time.Time]     // the watch's last look
+	lastReload atomic.Pointer[status.Reload] // nil before the first
+	looks      sync.WaitGroup                // looks at files, and credentials being proved
+	checking   atomic.Bool                   // the sinks are being looked at
 }
 
 // New prepares an agent. It touches neither disk nor network and starts no goroutine.
@@ -70,7 +73,7 @@ func New(o Options) *Agent {
 		a.options.Sink = openFile
 	}
 	if a.options.Watch == nil {
-		a.options.Watch = newFileWatcher
+		a.options.Watch = filewatch.New
 	}
 	a.parts.Store(a.assemble(o.Config, &parts{}))
 	return a

@@ -13,6 +13,7 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
@@ -98,7 +99,7 @@ type fixture struct {
 	agent *Agent
 	sinks map[string]*memory
 	check func() (provider.Credential, error) // for every provider
-	watch FileWatcher                         // nil for none
+	watch filewatch.Notifier                  // nil for none
 	log   *slog.Logger                        // nil for none
 
 	provide func(provider.Spec) Provider // nil for one that answers
@@ -140,7 +141,7 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 		Registry: prometheus.NewRegistry(),
 		Provider: provide,
 		Sink:     f.open,
-		Watch: func() (FileWatcher, error) {
+		Watch: func() (filewatch.Notifier, error) {
 			if f.watch == nil {
 				return nil, errors.New("there is none")
 			}

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/status"
 )
 
 // reload asks the agent's goroutine to take a new configuration.
@@ -35,16 +37,15 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 	}
 	if err != nil {
 		next.abandon(old)
-		a.metrics.reloaded(false)
+		a.reloaded(err)
 		return err
 	}
 	a.retire(old, next)
 	inherit(old, next)
 	a.parts.Store(next)
 	a.start(ctx, next)
-	a.metrics.reloaded(true)
 	a.metrics.forget(old.cfg, cfg)
-	a.changed()
+	a.reloaded(nil)
 	return nil
 }
 
@@ -105,4 +106,15 @@ func inherit(old, next *parts) {
 }
 
 // ReloadFailed records that a new configuration could not even be read.
-func (a *Agent) ReloadFailed() { a.metrics.reloaded(false) }
+func (a *Agent) ReloadFailed(err error) { a.reloaded(err) }
+
+// reloaded publishes how the last reload ended.
+func (a *Agent) reloaded(err error) {
+	a.metrics.reloaded(err == nil)
+	last := &status.Reload{At: time.Now().Round(0).UTC(), Successful: err == nil}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	a.lastReload.Store(last)
+	a.changed()
+}

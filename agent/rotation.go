@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -14,52 +12,25 @@ import (
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/filewatch"
 )
 
-const (
-	// settleTime is how long after a change credential files are left alone: a pair is two writes.
-	settleTime = time.Second
-	// proveWithin spreads the requests that prove a rotated credential.
-	proveWithin = 3 * time.Second
-)
-
-// FileWatcher tells of changes in directories.
-type FileWatcher interface {
-	Add(dir string) error // may be called again for the same directory
-	Changes() <-chan fsnotify.Event
-	Failures() <-chan error // changes may have been missed
-	Close() error
-}
-
-// inotify is the system's own watcher.
-type inotify struct{ *fsnotify.Watcher }
-
-// Changes implements [FileWatcher].
-func (w inotify) Changes() <-chan fsnotify.Event { return w.Events }
-
-// Failures implements [FileWatcher].
-func (w inotify) Failures() <-chan error { return w.Errors }
-
-func newFileWatcher() (FileWatcher, error) {
-	watcher, err := fsnotify.NewWatcher()
-	return inotify{watcher}, err
-}
+// proveWithin spreads the requests that prove a rotated credential.
+const proveWithin = 3 * time.Second
 
 // rotation notices that credential files changed. It looks at directories, because files are
 // replaced by renames and symlinks; and at what stat says, because not every file system tells of
 // changes. It never reads a credential: only the provider's process may. It belongs to the watch's
 // goroutine.
 type rotation struct {
-	watcher FileWatcher            // nil where there is none
-	seen    map[*credential]string // what stat said of the credential's files
-	settled *time.Timer
-	pending bool // settled will fire
-	looking atomic.Bool
+	watcher  filewatch.Notifier     // nil where there is none
+	seen     map[*credential]string // what stat said of the credential's files
+	settling *filewatch.Settling
+	looking  atomic.Bool
 }
 
-func newRotation(open func() (FileWatcher, error), log *slog.Logger) *rotation {
-	r := &rotation{seen: map[*credential]string{}, settled: time.NewTimer(time.Hour)}
-	r.settled.Stop()
+func newRotation(open func() (filewatch.Notifier, error), log *slog.Logger) *rotation {
+	r := &rotation{seen: map[*credential]string{}, settling: filewatch.NewSettling()}
 	watcher, err := open()
 	if err != nil {
 		log.Warn("credential files are looked at every half minute only, the system does not tell of changes", keyError, err)
@@ -70,7 +41,7 @@ func newRotation(open func() (FileWatcher, error), log *slog.Logger) *rotation {
 }
 
 func (r *rotation) close() {
-	r.settled.Stop()
+	r.settling.Stop()
 	if r.watcher != nil {
 		_ = r.watcher.Close()
 	}
@@ -92,15 +63,6 @@ func (r *rotation) failures() <-chan error {
 	return r.watcher.Failures()
 }
 
-// touched takes note of a change: files are looked at a moment later. More changes do not put that
-// off, or a busy directory would for ever.
-func (r *rotation) touched() {
-	if !r.pending {
-		r.pending = true
-		r.settled.Reset(settleTime)
-	}
-}
-
 // look returns the credentials whose files are not as they were at the last look.
 func (r *rotation) look(clients map[string]*client) []replaced {
 	var all []replaced
@@ -111,8 +73,10 @@ func (r *rotation) look(clients map[string]*client) []replaced {
 			if len(files) == 0 {
 				continue
 			}
-			r.watchDirs(files)
-			now := fingerprint(files)
+			if r.watcher != nil {
+				filewatch.Watch(r.watcher, files)
+			}
+			now := filewatch.Fingerprint(files)
 			if before, known := r.seen[in]; known && before != now {
 				all = append(all, replaced{c, in})
 			}
@@ -127,36 +91,6 @@ func (r *rotation) look(clients map[string]*client) []replaced {
 type replaced struct {
 	client     *client
 	credential *credential
-}
-
-// watchDirs watches the directories of files, and of what they are links to. It does so at every
-// look: a directory that was removed and made again is a new one to the system. What cannot be
-// watched is still looked at.
-func (r *rotation) watchDirs(files []string) {
-	if r.watcher == nil {
-		return
-	}
-	for _, file := range files {
-		_ = r.watcher.Add(filepath.Dir(file))
-		if target, err := filepath.EvalSymlinks(file); err == nil && target != file {
-			_ = r.watcher.Add(filepath.Dir(target))
-		}
-	}
-}
-
-// fingerprint is what stat says of the files that the paths lead to.
-func fingerprint(files []string) string {
-	all := ""
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			all += "missing;"
-			continue
-		}
-		target, _ := filepath.EvalSymlinks(file)
-		all += fmt.Sprintf("%s,%d,%d,%v,%s;", target, info.Size(), info.ModTime().UnixNano(), info.Mode(), inode(info))
-	}
-	return all
 }
 
 // prove makes use of a credential that changed: the provider loads it, every wait of our own ends,

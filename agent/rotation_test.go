@@ -14,6 +14,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/filewatch"
 )
 
 // told is a file watcher whose changes the test tells.
@@ -50,7 +51,7 @@ type rotating struct {
 	bad error // guarded by mu: what loading says
 }
 
-func newRotating(t *testing.T, watch FileWatcher, answer func(int, arrival) (provider.Reply, error)) *rotating {
+func newRotating(t *testing.T, watch filewatch.Notifier, answer func(int, arrival) (provider.Reply, error)) *rotating {
 	r := &rotating{server: &server{answer: answer}, path: filepath.Join(t.TempDir(), "credential")}
 	putFile(t, r.path, "first")
 	f := newFixture(r.server.exchange, "a", "b")
@@ -71,10 +72,10 @@ func newRotating(t *testing.T, watch FileWatcher, answer func(int, arrival) (pro
 func TestRotatedCredentialIsProvedEarly(t *testing.T) {
 	tests := []struct {
 		name   string
-		watch  FileWatcher
+		watch  filewatch.Notifier
 		within time.Duration
 	}{
-		{"when the system tells of the change", told{make(chan fsnotify.Event)}, settleTime + proveWithin + time.Second},
+		{"when the system tells of the change", told{make(chan fsnotify.Event)}, filewatch.SettleTime + proveWithin + time.Second},
 		{"when it does not", nil, checkEvery*lookEvery + proveWithin + time.Second},
 	}
 	for _, test := range tests {

@@ -16,6 +16,7 @@ func (a *Agent) Status() status.Status {
 		Source:    p.cfg.Source,
 		StartedAt: a.startedAt.Round(0).UTC(),
 		Now:       now.Round(0).UTC(),
+		Reload:    a.lastReload.Load(),
 		Tokens:    make([]status.Token, 0, len(p.keepers)),
 		Clients:   make([]status.Client, 0, len(p.clients)),
 		Sinks:     make([]status.Sink, 0, len(p.writers)),

@@ -33,14 +33,14 @@ func (a *Agent) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-files.events():
-			files.touched()
+			files.settling.Touch()
 			continue
 		case err := <-files.failures():
 			a.log.Warn("changes of credential files may have been missed, looking at them", keyError, err)
-			files.touched()
+			files.settling.Touch()
 			continue
-		case <-files.settled.C:
-			files.pending = false
+		case <-files.settling.C():
+			files.settling.Done()
 			a.lookAtFiles(ctx, files)
 			continue
 		case <-ticker.C:

@@ -8,7 +8,6 @@ const (
 	featureIdentity feature = "identity_endpoint"
 	featureCAE      feature = "cae"
 	featureState    feature = "state"
-	featureWatch    feature = "watch"
 	featureOnChange feature = "on_change"
 )
 
@@ -21,7 +20,6 @@ var unavailable = featureSet{
 	featureIdentity: true,
 	featureCAE:      true,
 	featureState:    true,
-	featureWatch:    true,
 	featureOnChange: true,
 }
 

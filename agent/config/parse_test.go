@@ -150,7 +150,6 @@ func TestEachFeatureIsRefused(t *testing.T) {
 		{featureSocket, "socket: { path: /s }\n", "socket"},
 		{featureIdentity, "identity_endpoint: { listen: localhost:1, header_file: /h, token_for: { r: graph } }\n", "identity_endpoint"},
 		{featureState, "state: { dir: /s, key_file: /k }\n", "state"},
-		{featureWatch, "watch: true\n", "watch"},
 		{featureOnChange, sink("on_change: [{ command: { run: [a] } }]"), "sinks[0].on_change"},
 	} {
 		t.Run(string(c.feature), func(t *testing.T) {
@@ -173,7 +172,7 @@ func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
 func everyFeature() featureSet {
 	set := featureSet{}
 	for _, f := range []feature{
-		featureSocket, featureIdentity, featureCAE, featureState, featureWatch, featureOnChange,
+		featureSocket, featureIdentity, featureCAE, featureState, featureOnChange,
 	} {
 		set[f] = true
 	}

@@ -71,9 +71,6 @@ func validate(r *report, raw *rawFile, without featureSet) (*Config, error) {
 		Tokens:   v.tokens(),
 		Sinks:    v.sinks(),
 	}
-	if raw.Watch {
-		v.needs(featureWatch, "watch")
-	}
 	v.separateListeners(c)
 	v.unusedClients()
 	if err := r.err(); err != nil {

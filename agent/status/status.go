@@ -10,11 +10,19 @@ type Status struct {
 	Source    string    `json:"source"` // the configuration's file, or "environment"
 	StartedAt time.Time `json:"started_at"`
 	Now       time.Time `json:"now"`
+	Reload    *Reload   `json:"last_reload,omitempty"` // none before the first
 	Ready     bool      `json:"ready"`
 	NotReady  []string  `json:"not_ready,omitempty"` // why not, one sentence each
 	Tokens    []Token   `json:"tokens"`
 	Clients   []Client  `json:"clients"`
 	Sinks     []Sink    `json:"sinks"`
+}
+
+// Reload is how the configuration was last read again.
+type Reload struct {
+	At         time.Time `json:"at"`
+	Successful bool      `json:"successful"`
+	Error      string    `json:"error,omitempty"` // why the running configuration stayed
 }
 
 // Token is the state of a token. Instants that do not apply are left out.

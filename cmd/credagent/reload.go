@@ -7,14 +7,20 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/fsnotify/fsnotify"
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/filewatch"
 )
 
-// reloader reads the configuration again when told to.
+// lookTime is between two looks at the configuration file, for file systems that tell nothing.
+const lookTime = 30 * time.Second
+
+// reloader reads the configuration again when told to, or when its file changed.
 type reloader struct {
 	file    string // as given on the command line
 	running *config.Config
@@ -23,25 +29,48 @@ type reloader struct {
 	ready   atomic.Bool // the service manager was told READY=1
 }
 
-// watch reloads at every SIGHUP until ctx ends.
+// watch reloads at every SIGHUP, and with watch: true at every change of the file, until ctx ends.
 func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	file := openFileWatch(r.running, r.log)
+	defer func() { file.close() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			if !r.ready.Load() { // READY=1 would come too early
-				r.reload(ctx, a)
+		case <-file.changes:
+			file.settling.Touch()
+			continue
+		case <-file.settling.C():
+			file.settling.Done()
+			if !file.changed() {
 				continue
 			}
-			say(r.log, reloading())
-			r.reload(ctx, a)
-			say(r.log, daemon.SdNotifyReady)
+		case <-file.tick:
+			if !file.changed() {
+				continue
+			}
 		}
+		before := file.look() // what changes while it is read is another change
+		r.tell(ctx, a)
+		file.close()
+		file = openFileWatch(r.running, r.log)
+		file.seen = before
 	}
+}
+
+// tell reloads, and tells the service manager about it.
+func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
+	if !r.ready.Load() { // READY=1 would come too early
+		r.reload(ctx, a)
+		return
+	}
+	say(r.log, reloading())
+	r.reload(ctx, a)
+	say(r.log, daemon.SdNotifyReady)
 }
 
 // reloading tells the service manager when the reload began, as Type=notify-reload demands.
@@ -55,7 +84,7 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	if err == nil {
 		err = a.Reload(ctx, cfg)
 	} else {
-		a.ReloadFailed()
+		a.ReloadFailed(err)
 	}
 	if err != nil {
 		r.log.Error("configuration not reloaded, the running one stays", "error", err)
@@ -68,4 +97,52 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	r.level.Set(cfg.Log.Level)
 	r.running = cfg
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
+}
+
+// fileWatch notices that the configuration file changed, also where a link on the way to it is
+// swapped, as the kubelet does it. Without watch: true it notices nothing and costs nothing.
+type fileWatch struct {
+	files    []string
+	notifier filewatch.Notifier
+	changes  <-chan fsnotify.Event
+	tick     <-chan time.Time
+	settling *filewatch.Settling
+	seen     string
+}
+
+func openFileWatch(cfg *config.Config, log *slog.Logger) *fileWatch {
+	f := &fileWatch{settling: filewatch.NewSettling()}
+	if !cfg.Watch {
+		return f
+	}
+	f.files, f.tick = []string{cfg.Source}, time.Tick(lookTime)
+	if notifier, err := filewatch.New(); err == nil {
+		f.notifier, f.changes = notifier, notifier.Changes()
+	} else {
+		log.Warn("configuration file is looked at every half minute only, the system does not tell of changes", "error", err)
+	}
+	f.seen = f.look()
+	return f
+}
+
+// look returns how the file looks now.
+func (f *fileWatch) look() string {
+	if f.notifier != nil {
+		filewatch.Watch(f.notifier, f.files)
+	}
+	return filewatch.Fingerprint(f.files)
+}
+
+// changed reports whether the file is not as it was when last asked.
+func (f *fileWatch) changed() bool {
+	before := f.seen
+	f.seen = f.look()
+	return f.seen != before
+}
+
+func (f *fileWatch) close() {
+	f.settling.Stop()
+	if f.notifier != nil {
+		_ = f.notifier.Close()
+	}
 }

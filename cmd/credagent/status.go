@@ -134,6 +134,9 @@ func writeStatus(out io.Writer, s status.Status) error {
 
 func writeProblems(out io.Writer, s status.Status) error {
 	var lines []string
+	if r := s.Reload; r != nil && !r.Successful {
+		lines = append(lines, "the configuration was not reloaded "+ago(s.Now, &r.At)+", the running one stays: "+r.Error)
+	}
 	for _, t := range s.Tokens {
 		if t.LastError != "" {
 			lines = append(lines, fmt.Sprintf("token %s: %s", t.Name, t.LastError))

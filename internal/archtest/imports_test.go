@@ -26,7 +26,7 @@ var rooms = map[string]room{
 	"agent/provider": {[]string{"internal/handshake", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/api":      {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
 	"agent": {[]string{
-		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/filewatch", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -39,6 +39,7 @@ var rooms = map[string]room{
 	"plugins/internal/credtest": {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
 	"plugins/internal/credfile": {[]string{"internal/secret"}, "it reads small files for the providers"},
 
+	"internal/filewatch": {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/secret":    {nil, "everything that carries a token stands on it"},
 	"internal/token":     {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake": {nil, "the agent and the kit both stand on it"},
@@ -99,7 +100,7 @@ var guests = map[string]guest{
 	"github.com/prometheus/client_golang":  {[]string{"agent", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
 	"github.com/spf13/cobra":               {[]string{"cmd/credagent"}, "only the command line parses flags"},
 	"github.com/coreos/go-systemd/v22":     {[]string{"cmd/credagent"}, "only the program talks to the service manager"},
-	"github.com/fsnotify/fsnotify":         {[]string{"agent"}, "the daemon notices changes; it never reads what changed"},
+	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "internal/filewatch"}, "one place notices changes; its users only get its events"},
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},

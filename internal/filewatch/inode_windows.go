@@ -1,4 +1,4 @@
-package agent
+package filewatch
 
 import "io/fs"
 
