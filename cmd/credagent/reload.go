@@ -54,11 +54,14 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 				continue
 			}
 		}
-		before := file.look() // what changes while it is read is another change
+		before := file.look()
 		r.tell(ctx, a)
 		file.close()
 		file = openFileWatch(r.running, r.log)
-		file.seen = before
+		file.seen = before // what changed since is another change
+		if r.running.Watch {
+			file.settling.Touch()
+		}
 	}
 }
 
@@ -111,11 +114,11 @@ type fileWatch struct {
 }
 
 func openFileWatch(cfg *config.Config, log *slog.Logger) *fileWatch {
-	f := &fileWatch{settling: filewatch.NewSettling()}
+	f := &fileWatch{files: []string{cfg.Source}, settling: filewatch.NewSettling()}
 	if !cfg.Watch {
 		return f
 	}
-	f.files, f.tick = []string{cfg.Source}, time.Tick(lookTime)
+	f.tick = time.Tick(lookTime)
 	if notifier, err := filewatch.New(); err == nil {
 		f.notifier, f.changes = notifier, notifier.Changes()
 	} else {
