@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -17,7 +18,8 @@ type answer struct {
 	grant   oauth.Grant
 	failure *Failure
 	outcome policy.Outcome
-	capped  bool // more than policy.MaxRetryAfter was asked for
+	ahead   time.Duration // the server's clock before this host's, as far as the answer says
+	capped  bool          // more than policy.MaxRetryAfter was asked for
 	// switched says that the client uses its fallback from now on, so that the request can be made
 	// again at once.
 	switched bool
@@ -27,6 +29,7 @@ type answer struct {
 // answer and a failed metadata request are read alike.
 func readReply(reply provider.Reply, limit time.Duration, at time.Time) answer {
 	a := answer{at: at}
+	a.ahead, _ = policy.Skew(reply.Header.Get("Date"), at)
 	if reply.TimedOut {
 		a.outcome.TimedOut = limit
 	}
@@ -80,6 +83,9 @@ func (a *answer) refused(reply provider.Reply) {
 	if advice, known := policy.Advise(wire.AADSTS); known {
 		failure.Advice = advice.Do
 	}
+	if failure.Class == policy.Credential && policy.Skewed(a.ahead) { // the key may be good
+		failure.Advice = fmt.Sprintf("set the clock: this host's is %v the server's, which makes every assertion invalid; if that does not help, %s", apart(a.ahead), failure.Advice)
+	}
 	a.fail(failure, refusal.ClientWide())
 }
 
@@ -87,6 +93,14 @@ func (a *answer) fail(f *Failure, clientWide bool) {
 	a.failure = f
 	a.outcome.Class = f.Class
 	a.outcome.ClientWide = clientWide
+}
+
+// apart says where this host's clock is, from the server's.
+func apart(ahead time.Duration) string {
+	if ahead > 0 {
+		return ahead.String() + " behind"
+	}
+	return ahead.Abs().String() + " ahead of"
 }
 
 // unreadable says what came instead of an OAuth error.

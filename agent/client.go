@@ -31,6 +31,7 @@ type client struct {
 	endpoint    *endpoint
 	metrics     *metrics
 	located     atomic.Pointer[string] // the token endpoint; "" while it is not known
+	ahead       atomic.Int64           // the server's clock before this host's, nanoseconds
 
 	choosing  sync.Mutex
 	choice    policy.Choice // guarded by choosing, as is rotations
@@ -92,11 +93,21 @@ func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 	} else {
 		in.learn(reply.Credential)
 		got = readReply(reply, request.Timeout, got.at)
+		c.compareClocks(got.ahead)
 	}
 	if ctx.Err() == nil {
 		got.switched = c.judge(in, got.failure, rotations)
 	}
 	return got
+}
+
+// compareClocks says when this host's clock has come to be too far from the server's.
+func (c *client) compareClocks(ahead time.Duration) {
+	before := time.Duration(c.ahead.Swap(int64(ahead)))
+	if policy.Skewed(ahead) && !policy.Skewed(before) {
+		c.log.Warn("clock differs from the server's", keySkew, ahead,
+			keyAdvice, "set this host's clock, it is "+apart(ahead)+" the server's")
+	}
 }
 
 // inUse is the credential to authenticate with, as of so many rotations.
@@ -166,6 +177,7 @@ func (c *client) status() status.Client {
 		Name:          c.cfg.Name,
 		ClientID:      c.cfg.ClientID,
 		TokenEndpoint: *c.located.Load(),
+		ClockSkew:     time.Duration(c.ahead.Load()).Seconds(),
 		Gate: status.Gate{
 			BlockedUntil: status.Instant(gate.BlockedUntil),
 			RetryAt:      status.Instant(gate.RetryAt),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,9 +14,10 @@ import (
 
 func TestTokenIsGoodOrSaysWhenToAskAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		f := newFixture(func(context.Context, provider.Request) (provider.Reply, error) {
-			if down {
+			if down.Load() {
 				return refusal(http.StatusTooManyRequests, "slow_down", "100"), nil
 			}
 			return granted("one", time.Minute), nil
@@ -29,12 +31,12 @@ func TestTokenIsGoodOrSaysWhenToAskAgain(t *testing.T) {
 		if _, err := f.agent.Token("b"); !errors.Is(err, ErrUnknownToken) {
 			t.Errorf("of an unknown name: %v", err)
 		}
-		down = false
+		down.Store(false)
 		pass(110 * time.Second)
 		if got, err := f.agent.Token("a"); err != nil || got.AccessToken.Reveal() != "one" {
 			t.Errorf("token %v, %v", got, err)
 		}
-		down = true
+		down.Store(true)
 		pass(2 * time.Minute)
 		if _, err := f.agent.Token("a"); !errors.Is(err, ErrNoToken) {
 			t.Errorf("after it expired: %v", err)

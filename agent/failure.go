@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/credagent/credagent/agent/policy"
 )
@@ -36,6 +37,12 @@ func (f *Failure) Error() string {
 		return head + f.Message
 	}
 	return head + ", " + f.Message
+}
+
+// like reports whether two failures say the same, but for the names of their requests.
+func (f *Failure) like(other *Failure) bool {
+	return f != nil && other != nil && f.Class == other.Class && f.Status == other.Status &&
+		f.Code == other.Code && slices.Equal(f.AADSTS, other.AADSTS)
 }
 
 // attributes are what a log line says of the failure.

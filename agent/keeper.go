@@ -189,18 +189,24 @@ func (k *keeper) settle(a answer) {
 		k.publish()
 		return
 	}
+	before, repeated := k.attempts, a.failure.like(k.view.failure)
 	k.attempts = k.attempts.Answered(a.at, a.outcome, rand.Float64())
 	k.view.answered, k.view.last, k.view.failure = true, a.outcome.Class, a.failure
 	if a.failure != nil {
 		k.view.failedAt = a.at
 		k.publish()
-		k.logFailure(a)
+		if !repeated || policy.Tell(k.attempts.Failures) {
+			k.logFailure(a)
+		}
 		return
 	}
 	first := k.view.token.AccessToken.IsZero()
 	k.accept(a)
 	k.publish()
 	k.logSuccess(first, a.grant.Assumed)
+	if before.Failures > 0 {
+		k.log.Info("token requests succeed again", keyFailures, before.Failures, keyFor, a.at.Sub(before.FailingSince).Round(time.Second))
+	}
 	k.deliver()
 }
 

@@ -45,10 +45,11 @@ type Token struct {
 
 // Client is the state of a client: its gate and its credential.
 type Client struct {
-	Name          string `json:"name"`
-	ClientID      string `json:"client_id"`
-	TokenEndpoint string `json:"token_endpoint,omitempty"` // once known
-	Gate          Gate   `json:"gate"`
+	Name          string  `json:"name"`
+	ClientID      string  `json:"client_id"`
+	TokenEndpoint string  `json:"token_endpoint,omitempty"`     // once known
+	ClockSkew     float64 `json:"clock_skew_seconds,omitempty"` // the server's clock is ahead by
+	Gate          Gate    `json:"gate"`
 	// Credentials are the client's one credential, or the first and its fallback.
 	Credentials []Credential `json:"credentials"`
 }

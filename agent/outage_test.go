@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/credagent/credagent/agent/provider"
+)
+
+// logged is a fixture whose log is read.
+func logged(s *server, tokens ...string) (*fixture, *bytes.Buffer) {
+	var out bytes.Buffer
+	f := newFixture(s.exchange, tokens...)
+	f.log = slog.New(slog.NewTextHandler(&out, nil))
+	f.make(f.agent.parts.Load().cfg, s.exchange)
+	return f, &out
+}
+
+func TestLongOutageIsAPageOfLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		f, out := logged(&server{answer: func(n int, a arrival) (provider.Reply, error) {
+			if down.Load() {
+				return refusal(http.StatusServiceUnavailable, "", ""), nil
+			}
+			return good(n, a)
+		}}, "a", "b", "c")
+		stop := f.run(t.Context())
+		pass(3 * 24 * time.Hour)
+		down.Store(false)
+		pass(10 * time.Minute)
+		stop()
+		if lines := strings.Count(out.String(), "\n"); lines > 60 {
+			t.Errorf("%d lines for three days", lines)
+		}
+		if !strings.Contains(out.String(), "token requests succeed again") || !strings.Contains(out.String(), "failures=") {
+			t.Error("the end of the outage is not told")
+		}
+	})
+}
+
+func TestAnotherFailureIsLoggedHoweverManyThereWere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, out := logged(&server{answer: func(n int, _ arrival) (provider.Reply, error) {
+			if n < 12 {
+				return refusal(http.StatusServiceUnavailable, "", ""), nil
+			}
+			return refusal(http.StatusGatewayTimeout, "", ""), nil
+		}}, "a")
+		stop := f.run(t.Context())
+		pass(2 * time.Hour)
+		stop()
+		if !strings.Contains(out.String(), "status=504") {
+			t.Error("a failure of another kind is not in the log")
+		}
+	})
+}
+
+func TestWrongClockIsToldApartFromAWrongKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, out := logged(&server{answer: func(int, arrival) (provider.Reply, error) {
+			reply := refusal(http.StatusUnauthorized, "invalid_client", "")
+			reply.Header.Set("Date", time.Now().Add(7*time.Minute).UTC().Format(http.TimeFormat))
+			return reply, nil
+		}}, "a")
+		stop := f.run(t.Context())
+		pass(10 * time.Minute)
+		s := f.agent.Status()
+		stop()
+		if n := strings.Count(out.String(), "clock differs from the server's"); n != 1 {
+			t.Errorf("the clock is mentioned %d times", n)
+		}
+		if advice := s.Tokens[0].Advice; !strings.HasPrefix(advice, "set the clock: this host's is ") {
+			t.Errorf("advice %q", advice)
+		}
+		if skew := s.Clients[0].ClockSkew; skew < 419 || skew > 420 {
+			t.Errorf("skew %v", skew)
+		}
+	})
+}
