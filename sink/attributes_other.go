@@ -8,8 +8,6 @@ import (
 	"os"
 )
 
-const openFlags = 0
-
 func checkOwnership(a attributes) error {
 	if a.uid != unset || a.gid != unset {
 		return errors.New("owner and group are not supported on this system; leave them out")
@@ -25,6 +23,3 @@ func (a attributes) match(*os.File) bool { return true }
 func (a attributes) mend(*os.File) error { return nil }
 
 func (a attributes) give(file *os.File) error { return file.Chmod(a.mode) }
-
-// syncDirectory does nothing: directories cannot be synced here.
-func syncDirectory(*os.Root) error { return nil }

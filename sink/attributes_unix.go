@@ -8,10 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-)
 
-// openFlags keep an open from following a link and from waiting for a pipe's other end.
-const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	"github.com/credagent/credagent/internal/atomicfile"
+)
 
 const specialBits = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
@@ -45,7 +44,7 @@ func (a attributes) give(file *os.File) error {
 		return err
 	}
 	if err := file.Chmod(a.mode); err != nil {
-		return fmt.Errorf("setting mode %04o: %w", a.mode, cause(err))
+		return fmt.Errorf("setting mode %04o: %w", a.mode, atomicfile.Cause(err))
 	}
 	return a.setACL(file)
 }
@@ -69,10 +68,10 @@ func (a attributes) chown(file *os.File) error {
 	}
 	err := file.Chown(a.uid, a.gid)
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("changing its owner to %s: %w; grant CAP_CHOWN, run as that user, or use readers", a.ownership(), cause(err))
+		return fmt.Errorf("changing its owner to %s: %w; grant CAP_CHOWN, run as that user, or use readers", a.ownership(), atomicfile.Cause(err))
 	}
 	if err != nil {
-		return fmt.Errorf("changing its owner to %s: %w", a.ownership(), cause(err))
+		return fmt.Errorf("changing its owner to %s: %w", a.ownership(), atomicfile.Cause(err))
 	}
 	return nil
 }
@@ -86,19 +85,4 @@ func (a attributes) ownership() string {
 	default:
 		return fmt.Sprintf("user %d, group %d", a.uid, a.gid)
 	}
-}
-
-// syncDirectory makes a rename in the directory durable.
-func syncDirectory(root *os.Root) error {
-	dir, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	err = dir.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
-		// Some network and user-space file systems have no sync for directories.
-		return nil
-	}
-	return err
 }

@@ -10,8 +10,6 @@ package sink
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,16 +18,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/credagent/credagent/internal/atomicfile"
 )
 
-const (
-	temporaryPrefix = ".credagent-"
-	randomBytes     = 8
-	// NAME_MAX on every file system that matters, less what a temporary's name adds.
-	maxBaseLength = 255 - len(temporaryPrefix) - len("-") - 2*randomBytes
-	defaultMode   = 0o600
-)
+const defaultMode = 0o600
 
 // Options describe one sink.
 type Options struct {
@@ -109,7 +102,7 @@ func prepare(o Options) (*File, error) {
 	}
 	f := &File{
 		path: path, dir: filepath.Dir(path), base: filepath.Base(path),
-		renderer: o.Renderer, want: want, syncDir: syncDirectory,
+		renderer: o.Renderer, want: want, syncDir: atomicfile.SyncDirectory,
 	}
 	root, err := f.open()
 	if err != nil {
@@ -119,7 +112,7 @@ func prepare(o Options) (*File, error) {
 	if _, err := f.standing(root); err != nil {
 		return nil, err
 	}
-	f.removeLeftOvers(root)
+	atomicfile.RemoveLeftOvers(root, func(name string) bool { return name == f.base })
 	return f, nil
 }
 
@@ -132,11 +125,11 @@ func checkPath(path string) (string, error) {
 		return "", err
 	}
 	base := filepath.Base(absolute)
-	if strings.HasPrefix(base, temporaryPrefix) {
-		return "", fmt.Errorf("names that begin with %q are kept for temporary files; choose another", temporaryPrefix)
+	if strings.HasPrefix(base, atomicfile.Prefix) {
+		return "", fmt.Errorf("names that begin with %q are kept for temporary files; choose another", atomicfile.Prefix)
 	}
-	if len(base) > maxBaseLength {
-		return "", fmt.Errorf("the file name has %d bytes; use at most %d", len(base), maxBaseLength)
+	if len(base) > atomicfile.MaxName {
+		return "", fmt.Errorf("the file name has %d bytes; use at most %d", len(base), atomicfile.MaxName)
 	}
 	return absolute, nil
 }
@@ -177,7 +170,7 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("checking %q: %w", f.path, cause(err))
+		return false, fmt.Errorf("checking %q: %w", f.path, atomicfile.Cause(err))
 	}
 	defer root.Close()
 	info, err := root.Lstat(f.base)
@@ -206,7 +199,8 @@ func (f *File) put(content []byte) (Outcome, error) {
 	}
 	outcome, settled := f.settle(root, old, content)
 	if !settled {
-		if err := f.replace(root, old, content); err != nil {
+		next := atomicfile.File{Name: f.base, Content: content, Old: old, Prepare: f.want.give}
+		if err := atomicfile.Replace(root, next); err != nil {
 			return Unchanged, err
 		}
 		outcome, f.unsynced = Written, true
@@ -215,7 +209,7 @@ func (f *File) put(content []byte) (Outcome, error) {
 		return outcome, nil
 	}
 	if err := f.syncDir(root); err != nil {
-		return Unchanged, fmt.Errorf("syncing directory %q: %w", f.dir, cause(err))
+		return Unchanged, fmt.Errorf("syncing directory %q: %w", f.dir, atomicfile.Cause(err))
 	}
 	f.unsynced = false
 	return Written, nil
@@ -224,10 +218,10 @@ func (f *File) put(content []byte) (Outcome, error) {
 func (f *File) open() (*os.Root, error) {
 	root, err := os.OpenRoot(f.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("opening directory %q: %w; create it, for example with RuntimeDirectory= or tmpfiles.d", f.dir, cause(err))
+		return nil, fmt.Errorf("opening directory %q: %w; create it, for example with RuntimeDirectory= or tmpfiles.d", f.dir, atomicfile.Cause(err))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening directory %q: %w", f.dir, cause(err))
+		return nil, fmt.Errorf("opening directory %q: %w", f.dir, atomicfile.Cause(err))
 	}
 	info, err := root.Stat(".")
 	if err == nil {
@@ -247,7 +241,7 @@ func (f *File) standing(root *os.Root) (fs.FileInfo, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, cause(err)
+		return nil, atomicfile.Cause(err)
 	}
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
@@ -283,134 +277,14 @@ func (f *File) openHolding(root *os.Root, info fs.FileInfo, content []byte) (*os
 	if info.Size() != int64(len(content)) {
 		return nil, false
 	}
-	file, err := root.OpenFile(f.base, os.O_RDONLY|openFlags, 0)
+	file, err := atomicfile.Open(root, f.base, info)
 	if err != nil {
 		return nil, false
 	}
-	opened, err := file.Stat()
-	if err == nil && os.SameFile(info, opened) {
-		got, err := io.ReadAll(io.LimitReader(file, int64(len(content))+1))
-		if err == nil && bytes.Equal(got, content) {
-			return file, true
-		}
+	got, err := io.ReadAll(io.LimitReader(file, int64(len(content))+1))
+	if err == nil && bytes.Equal(got, content) {
+		return file, true
 	}
 	file.Close()
 	return nil, false
-}
-
-func (f *File) replace(root *os.Root, old fs.FileInfo, content []byte) error {
-	err := f.replaceOnce(root, old, content)
-	if errors.Is(err, fs.ErrNotExist) {
-		// New, called for the same path just now, took the temporary for a left-over.
-		err = f.replaceOnce(root, old, content)
-	}
-	return err
-}
-
-func (f *File) replaceOnce(root *os.Root, old fs.FileInfo, content []byte) (err error) {
-	name := f.temporaryStem() + randomName()
-	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
-	if err != nil {
-		return fmt.Errorf("creating a temporary file beside it: %w", cause(err))
-	}
-	defer func() {
-		if err == nil {
-			return
-		}
-		file.Close()
-		if left := root.Remove(name); left != nil && !errors.Is(left, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; its temporary file %q stays: %w", err, name, cause(left))
-		}
-	}()
-	if err := f.want.give(file); err != nil {
-		return err
-	}
-	if _, err := file.Write(content); err != nil {
-		return cause(err)
-	}
-	if err := differInTime(root, name, old); err != nil {
-		return fmt.Errorf("setting its modification time: %w", cause(err))
-	}
-	if err := file.Sync(); err != nil {
-		return cause(err)
-	}
-	if err := file.Close(); err != nil {
-		return cause(err)
-	}
-	if err := root.Rename(name, f.base); err != nil {
-		return fmt.Errorf("renaming its temporary file into place: %w", cause(err))
-	}
-	return nil
-}
-
-// differInTime gives the new file another modification time than the old one's: some consumers
-// poll it, and a file system's clock can be coarser than two writes are apart.
-func differInTime(root *os.Root, name string, old fs.FileInfo) error {
-	if old == nil {
-		return nil
-	}
-	for _, step := range []time.Duration{time.Microsecond, time.Second, 2 * time.Second} {
-		info, err := root.Lstat(name)
-		if err != nil || !info.ModTime().Equal(old.ModTime()) {
-			return err
-		}
-		if err := root.Chtimes(name, time.Time{}, old.ModTime().Add(step)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// removeLeftOvers removes what a killed process left for this path. What cannot be removed is
-// let be: the reason, a read-only file system or a missing permission, stops the next write too,
-// and that is told.
-func (f *File) removeLeftOvers(root *os.Root) {
-	dir, err := root.Open(".")
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	for _, name := range names {
-		if f.isTemporary(name) {
-			_ = root.Remove(name)
-		}
-	}
-}
-
-func (f *File) temporaryStem() string { return temporaryPrefix + f.base + "-" }
-
-// isTemporary tells this sink's temporaries from those of a sink whose name begins alike: what
-// follows the stem is a random part of fixed length and nothing else.
-func (f *File) isTemporary(name string) bool {
-	random, ok := strings.CutPrefix(name, f.temporaryStem())
-	if !ok || len(random) != 2*randomBytes {
-		return false
-	}
-	_, err := hex.DecodeString(random)
-	return err == nil
-}
-
-func randomName() string {
-	var b [randomBytes]byte
-	rand.Read(b[:]) // never fails, by its contract
-	return hex.EncodeToString(b[:])
-}
-
-// cause drops the call and the path that the os package adds; the sink's own path is named by
-// whoever adds to the error.
-func cause(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	var call *os.SyscallError
-	switch {
-	case errors.As(err, &path):
-		return path.Err
-	case errors.As(err, &link):
-		return link.Err
-	case errors.As(err, &call):
-		return call.Err
-	default:
-		return err
-	}
 }

@@ -29,7 +29,7 @@ var rooms = map[string]room{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/filewatch", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
-	"sink": {[]string{"internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
+	"sink": {[]string{"internal/atomicfile", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
 	"plugins":                   {[]string{"internal/handshake", "internal/secret", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
@@ -39,16 +39,17 @@ var rooms = map[string]room{
 	"plugins/internal/credtest": {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
 	"plugins/internal/credfile": {[]string{"internal/secret"}, "it reads small files for the providers"},
 
-	"internal/filewatch": {nil, "it notices that files changed and knows nothing of what is in them"},
-	"internal/secret":    {nil, "everything that carries a token stands on it"},
-	"internal/token":     {[]string{"internal/secret"}, "it is a value"},
-	"internal/handshake": {nil, "the agent and the kit both stand on it"},
-	"internal/transport": {nil, "metadata and token requests connect alike, on both sides"},
-	"internal/devserver": {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
-	"internal/oidctest":  {nil, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
-	"internal/baseline":  {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
-	"internal/demo":      {anything, "it shows the whole"},
-	"cmd/credagent":      {anything, "it wires the rooms together"},
+	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
+	"internal/secret":     {nil, "everything that carries a token stands on it"},
+	"internal/token":      {[]string{"internal/secret"}, "it is a value"},
+	"internal/handshake":  {nil, "the agent and the kit both stand on it"},
+	"internal/transport":  {nil, "metadata and token requests connect alike, on both sides"},
+	"internal/devserver":  {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
+	"internal/oidctest":   {nil, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
+	"internal/baseline":   {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
+	"internal/demo":       {anything, "it shows the whole"},
+	"cmd/credagent":       {anything, "it wires the rooms together"},
+	"internal/atomicfile": {nil, "sinks and state are written in the same way, by what knows neither"},
 }
 
 func TestPackagesImportOnlyWhatTheirRoomAllows(t *testing.T) {
