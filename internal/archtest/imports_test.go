@@ -24,6 +24,7 @@ var rooms = map[string]room{
 	"agent/oauth":    {[]string{"agent/policy", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
 	"agent/config":   {[]string{"sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
+	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/api":      {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
 	"agent": {[]string{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/filewatch", "internal/token", "internal/transport", "sink",
@@ -101,6 +102,7 @@ var guests = map[string]guest{
 	"github.com/prometheus/client_golang":  {[]string{"agent", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
 	"github.com/spf13/cobra":               {[]string{"cmd/credagent"}, "only the command line parses flags"},
 	"github.com/coreos/go-systemd/v22":     {[]string{"cmd/credagent"}, "only the program talks to the service manager"},
+	"filippo.io/age":                       {[]string{"agent/store"}, "one place encrypts"},
 	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "internal/filewatch"}, "one place notices changes; its users only get its events"},
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
@@ -172,6 +174,7 @@ var bans = []ban{
 	{"agent/policy", []string{"os", "net", "math/rand", "math/rand/v2", "crypto/rand", "context", "sync", "log/slog"}, "policy has no clock, chance, network, disk or goroutine; it is handed values"},
 	{"sink", []string{"net", "net/http", "net/url"}, "a sink is a file, whoever the token came from"},
 	{"agent/config", []string{"net/http", "os/exec"}, "reading a configuration touches no network and starts nothing"},
+	{"agent/store", []string{"net", "net/http", "os/exec", "log/slog"}, "it says what is wrong with a file to who asked for it, and to nobody else"},
 	{"agent/oauth", []string{"os", "net/http"}, "it parses; who sends is the providers' business"},
 	{"internal/secret", []string{"encoding/json", "os"}, "a secret is shown and stored by nobody but who reveals it"},
 }

@@ -1,0 +1,45 @@
+//go:build unix
+
+package store
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// checkDirectory refuses a directory that anybody but the agent's user can enter.
+func checkDirectory(dir string, info fs.FileInfo) error {
+	if uid, known := ownerOf(info); known && uid != os.Geteuid() {
+		return fmt.Errorf("it belongs to uid %d, but the agent runs as uid %d; run: chown %d %q", uid, os.Geteuid(), os.Geteuid(), dir)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("its mode %04o lets others in; run: chmod 700 %q (for a systemd unit, StateDirectoryMode=0700)", mode, dir)
+	}
+	return nil
+}
+
+// checkLink refuses a link that neither root nor the agent's user made.
+func checkLink(info fs.FileInfo) error {
+	if uid, known := ownerOf(info); known && uid != 0 && uid != os.Geteuid() {
+		return fmt.Errorf("it is a symbolic link that uid %d made; configure the directory that it points to", uid)
+	}
+	return nil
+}
+
+// checkKeyFile refuses a key that others can read, or could have chosen.
+func checkKeyFile(file string, info fs.FileInfo) error {
+	if mode := info.Mode().Perm(); mode&0o027 != 0 {
+		return fmt.Errorf("its mode %04o is too wide for a key; run: chmod g-w,o-rwx %q", mode, file)
+	}
+	return nil
+}
+
+func ownerOf(info fs.FileInfo) (uid int, known bool) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(stat.Uid), true
+}

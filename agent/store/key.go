@@ -1,0 +1,141 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/secret"
+)
+
+const (
+	keyPrefix  = "AGE-SECRET-KEY-1"
+	maxKeyFile = 64 << 10 // bytes
+)
+
+// key opens and seals records.
+type key struct{ identity *age.X25519Identity }
+
+// NewKey makes a key and returns the content of a file that holds it, in the form of age-keygen.
+func NewKey(created time.Time) (secret.Value, error) {
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("making a state key: %w", err)
+	}
+	return secret.New(fmt.Sprintf("# created: %s\n# public key: %s\n%s\n",
+		created.Format(time.RFC3339), identity.Recipient(), identity)), nil
+}
+
+// readKey reads the file of a key. Links are followed, as secrets that are mounted are links.
+func readKey(file string) (key, error) {
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return key{}, fmt.Errorf("%w; make one: (umask 077; credagent keygen > %q)", atomicfile.Cause(err), file)
+	case err != nil:
+		return key{}, explain(err)
+	case !info.Mode().IsRegular(): // a pipe would be waited for
+		return key{}, fmt.Errorf("it is not a regular file (%s)", info.Mode())
+	}
+	if err := checkKeyFile(file, info); err != nil {
+		return key{}, err
+	}
+	opened, err := os.Open(file)
+	if err != nil {
+		return key{}, explain(err)
+	}
+	defer opened.Close()
+	data, err := io.ReadAll(io.LimitReader(opened, maxKeyFile+1))
+	if err != nil {
+		return key{}, explain(err)
+	}
+	defer clear(data)
+	return parseKey(data)
+}
+
+func explain(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; let the agent's user (uid %d) read it", atomicfile.Cause(err), os.Geteuid())
+	}
+	return atomicfile.Cause(err)
+}
+
+// parseKey reads one key and any number of comments. age's own errors are not passed on: they may
+// quote what they read.
+func parseKey(data []byte) (key, error) {
+	if len(data) > maxKeyFile {
+		return key{}, errors.New("it is larger than 64 KiB, so it is not a key")
+	}
+	found, number := key{}, 0
+	for line := range bytes.Lines(data) {
+		number++
+		text := strings.TrimSpace(string(line))
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		identity, err := age.ParseX25519Identity(text)
+		switch {
+		case strings.HasPrefix(text, "age1"):
+			return key{}, fmt.Errorf("line %d is a public key; the file must hold the secret one, which begins with %s", number, keyPrefix)
+		case err != nil || !strings.HasPrefix(text, keyPrefix):
+			return key{}, fmt.Errorf("line %d is not an X25519 key, which begins with %s, as credagent keygen prints it", number, keyPrefix)
+		case found.identity != nil:
+			return key{}, fmt.Errorf("line %d is a second key; keep one", number)
+		}
+		found.identity = identity
+	}
+	if found.identity == nil {
+		return key{}, errors.New("it holds no key; make one with credagent keygen")
+	}
+	return found, nil
+}
+
+var (
+	errEmpty   = errors.New("it is empty")
+	errDamaged = errors.New("it is damaged")
+	errKey     = errors.New("this key does not open it: it was written with another one, or is damaged")
+)
+
+func (k key) encrypt(plain []byte) ([]byte, error) {
+	var sealed bytes.Buffer
+	writer, err := age.Encrypt(&sealed, k.identity.Recipient())
+	if err != nil {
+		return nil, fmt.Errorf("encrypting: %w", err)
+	}
+	if _, err := writer.Write(plain); err != nil {
+		return nil, fmt.Errorf("encrypting: %w", err)
+	}
+	if err := writer.Close(); err != nil {
+		return nil, fmt.Errorf("encrypting: %w", err)
+	}
+	return sealed.Bytes(), nil
+}
+
+// decrypt says what is wrong in words of its own: age's errors quote what they read.
+func (k key) decrypt(sealed []byte) ([]byte, error) {
+	if len(sealed) == 0 {
+		return nil, errEmpty
+	}
+	reader, err := age.Decrypt(bytes.NewReader(sealed), k.identity)
+	var other *age.NoIdentityMatchError
+	switch {
+	case errors.As(err, &other):
+		return nil, errKey
+	case err != nil:
+		return nil, errDamaged
+	}
+	plain, err := io.ReadAll(reader)
+	if err != nil {
+		clear(plain)
+		return nil, errDamaged
+	}
+	return plain, nil
+}

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/token"
+)
+
+// Record is what is remembered of one token.
+type Record struct {
+	Binding    Binding     // what it belongs to
+	Token      token.Token // zero while there is none; its name and client_id are not stored twice
+	AcquiredAt time.Time
+	Attempts   policy.Attempts
+	Gate       policy.Gate // of the client, as the token last saw it
+	Challenge  Challenge
+	Credential Credential
+	SavedAt    time.Time // by the clock of the process that saved it
+}
+
+// Binding says whose a record is. A token is of use only where all of it is the same; the gate, and
+// what the token owes it, wherever the client at its server is.
+type Binding struct {
+	ClientID string
+	Server   string // where tokens come from, as the gates are told apart
+	Request  string // what is asked for: see RequestHash
+	Provider string // the credential provider
+}
+
+// GateKey is what a gate is to the server.
+type GateKey struct{ ClientID, Server string }
+
+// Challenge is the claims challenge that the token answers, or has to.
+type Challenge struct {
+	Claims   string // a JSON object, or ""
+	Rejected string // SHA-256 of the token that a resource rejected, in hex; "" where nobody said
+}
+
+// Credential is what was known of the client's credentials.
+type Credential struct {
+	Files    string // a fingerprint of what stat said of their files
+	Identity string // of the one in use; public, such as a thumbprint
+	Choice   policy.Choice
+}
+
+// GateKey returns the gate that a record's token passes.
+func (b Binding) GateKey() GateKey { return GateKey{b.ClientID, b.Server} }
+
+// Differs says, in a person's words, in what a binding is not the wanted one; "" if it is.
+func (b Binding) Differs(wanted Binding) string {
+	switch {
+	case b.ClientID != wanted.ClientID:
+		return "another client_id"
+	case b.Server != wanted.Server:
+		return "another authorization server"
+	case b.Request != wanted.Request:
+		return "another scope, audience or parameter"
+	case b.Provider != wanted.Provider:
+		return "another credential provider"
+	}
+	return ""
+}
+
+// RequestHash identifies what a token request asks for. The order of its scopes does not matter.
+func RequestHash(form url.Values) string {
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		for _, value := range form[name] {
+			if name == "scope" {
+				value = strings.Join(slices.Sorted(slices.Values(strings.Fields(value))), " ")
+			}
+			// Escaped, so that no value can be taken for a name and a value.
+			sum.Write([]byte(url.QueryEscape(name) + "=" + url.QueryEscape(value) + "&"))
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// restored carries the record over to this process: no instant lies further ahead than it may.
+func (r Record) restored(now time.Time) Record {
+	r.Gate = r.Gate.Restored(r.SavedAt, now)
+	r.Attempts = r.Attempts.Restored(r.SavedAt, now)
+	r.AcquiredAt = policy.Restored(r.AcquiredAt, r.SavedAt, now, 0)
+	r.Token.Expiry = policy.Restored(r.Token.Expiry, r.SavedAt, now, policy.MaxLife)
+	r.Token.RefreshOn = policy.Restored(r.Token.RefreshOn, r.SavedAt, now, policy.MaxLife)
+	if r.Token.RefreshOn.After(r.Token.Expiry) {
+		r.Token.RefreshOn = r.Token.Expiry
+	}
+	return r
+}

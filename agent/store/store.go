@@ -1,0 +1,385 @@
+// Package store keeps what a restart must not forget, encrypted: each token, what its client owes
+// the server, and the challenge that it answers.
+//
+// There is one file for each token, and a file takes the place of the old one in one step, so a
+// kill at any moment leaves the one or the other. Whatever is wrong with a file, the rest is still
+// read: a [DamageError] says that this one counts as not there. One caveat: the files are
+// encrypted so that nobody reads them; what keeps others from writing them is their directory.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/atomicfile"
+)
+
+const (
+	suffix  = ".age"
+	maxFile = 1 << 20 // bytes
+)
+
+// namePattern is what the configuration calls a name. A file's name made of one cannot lead out of
+// the directory, and no two names make the same.
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// Store is a directory of encrypted records. Its methods may be called from several goroutines, for
+// one token from one at a time.
+type Store struct {
+	dir string
+	key key
+}
+
+// SetupError says why a store cannot be used as it is configured.
+type SetupError struct {
+	Setting string // of the configuration's mapping state: "dir" or "key_file"
+	Err     error
+}
+
+// Error implements error.
+func (e *SetupError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// DamageError says that what is stored of a token cannot be used. It is no reason to stop: nothing
+// is known of that token then, and the next [Store.Save] replaces the file.
+type DamageError struct {
+	Path string
+	Err  error // why
+}
+
+// Error implements error.
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("reading state %q: %v; it is ignored and will be replaced", e.Path, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// Open reads the key and opens the directory, which it makes if only its parent is there. It
+// refuses a directory that others can enter and a key that others can read, with a [*SetupError]
+// that says what to do, and removes the temporary files that an earlier process left.
+func Open(dir, keyFile string) (*Store, error) {
+	s, err := prepare(dir, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	root, err := s.open()
+	if err != nil {
+		return nil, &SetupError{"dir", err}
+	}
+	defer root.Close()
+	atomicfile.RemoveLeftOvers(root, func(name string) bool {
+		_, ours := tokenOf(name)
+		return ours
+	})
+	return s, nil
+}
+
+func prepare(dir, keyFile string) (*Store, error) {
+	k, err := readKey(keyFile)
+	if err != nil {
+		return nil, &SetupError{"key_file", fmt.Errorf("reading the state key %q: %w", keyFile, err)}
+	}
+	return &Store{dir: dir, key: k}, nil
+}
+
+// Check reports everything that [Open] would refuse and every record that could not be used. It
+// changes nothing.
+func Check(dir, keyFile string) []error {
+	var all []error
+	s, err := prepare(dir, keyFile)
+	if err != nil {
+		all = append(all, err)
+		s = &Store{dir: dir}
+	}
+	root, err := s.look()
+	if err != nil && canBeMade(dir) {
+		return all
+	}
+	if err != nil {
+		return append(all, &SetupError{"dir", err})
+	}
+	defer root.Close()
+	if len(all) == 0 {
+		_, all = s.loadAll(root)
+	}
+	return all
+}
+
+func canBeMade(dir string) bool {
+	_, err := os.Lstat(dir)
+	parent, above := os.Stat(filepath.Dir(dir))
+	return errors.Is(err, fs.ErrNotExist) && above == nil && parent.IsDir()
+}
+
+// Save puts a token's record in the place of the old one. Its SavedAt is now. After an error the
+// old record is as it was.
+func (s *Store) Save(token string, r Record) error {
+	r.SavedAt = time.Now()
+	if err := s.save(token, r); err != nil {
+		return fmt.Errorf("saving the state of token %q: %w", token, err)
+	}
+	return nil
+}
+
+func (s *Store) save(token string, r Record) error {
+	name, err := fileOf(token)
+	if err != nil {
+		return err
+	}
+	content, err := s.seal(token, r)
+	if err != nil {
+		return err
+	}
+	root, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := makeWay(root, name); err != nil {
+		return fmt.Errorf("writing %q: %w", s.path(name), err)
+	}
+	file := atomicfile.File{Name: name, Content: content, Prepare: private}
+	if err := atomicfile.Replace(root, file); err != nil {
+		return fmt.Errorf("writing %q: %w", s.path(name), err)
+	}
+	if err := atomicfile.SyncDirectory(root); err != nil {
+		return fmt.Errorf("syncing directory %q: %w", s.dir, atomicfile.Cause(err))
+	}
+	return nil
+}
+
+// private makes the mode exact, whatever the umask.
+func private(file *os.File) error {
+	if err := file.Chmod(0o600); err != nil {
+		return fmt.Errorf("setting mode 0600: %w", atomicfile.Cause(err))
+	}
+	return nil
+}
+
+// makeWay removes an empty directory where a file is to be: everything else gives way by itself.
+func makeWay(root *os.Root, name string) error {
+	info, err := root.Lstat(name)
+	if err != nil || !info.IsDir() {
+		return nil
+	}
+	if err := root.Remove(name); err != nil {
+		return fmt.Errorf("a directory is in its place: %w; remove it", atomicfile.Cause(err))
+	}
+	return nil
+}
+
+// Load returns a token's record, as of now: see [policy.Restored]. Its error is a [*DamageError], or
+// wraps [fs.ErrNotExist] where nothing is stored.
+func (s *Store) Load(token string) (Record, error) {
+	name, err := fileOf(token)
+	if err != nil {
+		return Record{}, fmt.Errorf("loading the state of token %q: %w", token, err)
+	}
+	root, err := s.look()
+	if err != nil {
+		return Record{}, fmt.Errorf("loading the state of token %q: %w", token, err)
+	}
+	defer root.Close()
+	return s.load(root, name)
+}
+
+// LoadAll returns the records of all tokens, also of those that the configuration does not have any
+// more: what the server asked of their clients still holds. Each record that cannot be used is an
+// error of its own.
+func (s *Store) LoadAll() (map[string]Record, []error) {
+	root, err := s.look()
+	if err != nil {
+		return nil, []error{err}
+	}
+	defer root.Close()
+	return s.loadAll(root)
+}
+
+func (s *Store) loadAll(root *os.Root) (map[string]Record, []error) {
+	entries, err := fs.ReadDir(root.FS(), ".") // sorted
+	if err != nil {
+		return nil, []error{fmt.Errorf("reading state directory %q: %w", s.dir, atomicfile.Cause(err))}
+	}
+	records := make(map[string]Record, len(entries))
+	var failed []error
+	for _, entry := range entries {
+		token, ours := tokenOf(entry.Name())
+		if !ours {
+			continue
+		}
+		r, err := s.load(root, entry.Name())
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+		case err != nil:
+			failed = append(failed, err)
+		default:
+			records[token] = r
+		}
+	}
+	return records, failed
+}
+
+func (s *Store) load(root *os.Root, name string) (Record, error) {
+	token, _ := tokenOf(name)
+	data, err := read(root, name)
+	if errors.Is(err, atomicfile.ErrReplaced) {
+		data, err = read(root, name) // by another process that saved it just now
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, fmt.Errorf("reading state %q: %w", s.path(name), err)
+	}
+	var r Record
+	if err == nil {
+		r, err = s.unseal(token, data)
+	}
+	if err != nil {
+		return Record{}, &DamageError{s.path(name), err}
+	}
+	return r.restored(time.Now()), nil
+}
+
+// read returns the content of a file, if it is one and of a size that a record can have.
+func read(root *os.Root, name string) ([]byte, error) {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return nil, atomicfile.Cause(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("it is not a regular file (%s)", info.Mode())
+	}
+	file, err := atomicfile.Open(root, name, info)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, atomicfile.Cause(err)
+	}
+	if len(data) > maxFile {
+		return nil, errors.New("it is larger than 1 MiB")
+	}
+	return data, nil
+}
+
+// Remove forgets a token. That there is nothing to forget is no error.
+func (s *Store) Remove(token string) error {
+	err := s.remove(token)
+	if err != nil {
+		return fmt.Errorf("removing the state of token %q: %w", token, err)
+	}
+	return nil
+}
+
+func (s *Store) remove(token string) error {
+	name, err := fileOf(token)
+	if err != nil {
+		return err
+	}
+	root, err := s.look()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = root.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing %q: %w", s.path(name), atomicfile.Cause(err))
+	}
+	if err := atomicfile.SyncDirectory(root); err != nil {
+		return fmt.Errorf("syncing directory %q: %w", s.dir, atomicfile.Cause(err))
+	}
+	return nil
+}
+
+// open opens the directory, and makes it if it is not there.
+func (s *Store) open() (*os.Root, error) {
+	root, err := s.look()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return root, err
+	}
+	err = os.Mkdir(s.dir, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("making state directory %q: %w; create %q first", s.dir, atomicfile.Cause(err), filepath.Dir(s.dir))
+	case err != nil && !errors.Is(err, fs.ErrExist):
+		return nil, fmt.Errorf("making state directory %q: %w", s.dir, atomicfile.Cause(err))
+	}
+	return s.look()
+}
+
+// look opens the directory as it is, anew for each use: one that was removed and made again works.
+func (s *Store) look() (*os.Root, error) {
+	root, err := openDirectory(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening state directory %q: %w", s.dir, err)
+	}
+	return root, nil
+}
+
+func openDirectory(dir string) (*os.Root, error) {
+	// A link is followed only where nobody else made it: systemd's own for a service with
+	// DynamicUser= is root's.
+	if info, err := os.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if err := checkLink(info); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, atomicfile.Cause(err)
+	}
+	info, err := root.Stat(".")
+	if err == nil {
+		err = checkDirectory(dir, info)
+	}
+	if err != nil {
+		root.Close()
+		return nil, atomicfile.Cause(err)
+	}
+	return root, nil
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+func fileOf(token string) (string, error) {
+	if !namePattern.MatchString(token) {
+		return "", errors.New("that is not the name of a token")
+	}
+	return token + suffix, nil
+}
+
+// tokenOf returns the token of a file, if the store may have written it.
+func tokenOf(file string) (token string, ours bool) {
+	token, ours = strings.CutSuffix(file, suffix)
+	return token, ours && namePattern.MatchString(token)
+}
+
+// Gates returns the gates of which the records tell, each joined from what they say of it.
+func Gates(records map[string]Record) map[GateKey]policy.Gate {
+	sorted := make([]Record, 0, len(records))
+	for _, r := range records {
+		sorted = append(sorted, r)
+	}
+	slices.SortFunc(sorted, func(a, b Record) int { return a.SavedAt.Compare(b.SavedAt) })
+	gates := make(map[GateKey]policy.Gate, len(sorted))
+	for _, r := range sorted {
+		key := r.Binding.GateKey()
+		gates[key] = r.Gate.Joined(gates[key])
+	}
+	return gates
+}
