@@ -36,6 +36,8 @@ type Options struct {
 	Provider func(provider.Spec) Provider
 	// Sink opens a sink; nil for the file system.
 	Sink func(config.Sink) (Sink, error)
+	// Memory keeps what must outlive the process; nil for nothing.
+	Memory Memory
 	// Watch opens a watcher of credential files; nil for the system's.
 	Watch func() (filewatch.Notifier, error)
 }
@@ -79,9 +81,15 @@ func New(o Options) *Agent {
 	return a
 }
 
-// Open opens the sinks. It refuses what cannot work on this host, such as a sink in a directory
-// that others can write to, with a [*config.Error].
-func (a *Agent) Open() error { return a.openSinks(a.parts.Load(), &parts{}) }
+// Open opens the sinks and takes over what an earlier process remembered. It refuses what cannot
+// work on this host, such as a sink in a directory that others can write to, with a [*config.Error].
+func (a *Agent) Open() error {
+	if err := a.openSinks(a.parts.Load(), &parts{}); err != nil {
+		return err
+	}
+	a.recall()
+	return nil
+}
 
 // token returns the newest token of a name. It is how sinks look tokens up.
 func (a *Agent) token(name string) (token.Token, bool) {
@@ -168,6 +176,9 @@ func (a *Agent) stop(p *parts) {
 	defer cancel()
 	for _, w := range p.writers {
 		w.stop(stopping)
+	}
+	for _, k := range p.keepers {
+		k.recorder.stop(stopping)
 	}
 	looked := make(chan struct{})
 	go func() {

@@ -8,6 +8,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/agent/store"
 )
 
 // The names of a client's credentials in metrics, log and status.
@@ -23,6 +24,7 @@ type credential struct {
 	cfg      config.Credential
 	provider Provider
 	log      *slog.Logger
+	earlier  *store.Credential // what an earlier process used; nil where nothing is remembered
 
 	learning  sync.Mutex // guards writes of published
 	published atomic.Pointer[credentialView]
@@ -31,6 +33,7 @@ type credential struct {
 // credentialView is what is known of a credential at one instant.
 type credentialView struct {
 	known   provider.Credential // what the provider last said of it
+	files   string              // what stat said of its files at the last look
 	problem string              // why it cannot be used now; "" while nothing speaks against it
 }
 

@@ -96,11 +96,12 @@ var errNoSpace = errors.New("no space left on device")
 
 // fixture is an agent with scripted providers and sinks in memory: one for each token.
 type fixture struct {
-	agent *Agent
-	sinks map[string]*memory
-	check func() (provider.Credential, error) // for every provider
-	watch filewatch.Notifier                  // nil for none
-	log   *slog.Logger                        // nil for none
+	agent  *Agent
+	sinks  map[string]*memory
+	check  func() (provider.Credential, error) // for every provider
+	watch  filewatch.Notifier                  // nil for none
+	log    *slog.Logger                        // nil for none
+	memory Memory                              // nil for none
 
 	provide func(provider.Spec) Provider // nil for one that answers
 }
@@ -139,6 +140,7 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 		Version:  "test",
 		Log:      log,
 		Registry: prometheus.NewRegistry(),
+		Memory:   f.memory,
 		Provider: provide,
 		Sink:     f.open,
 		Watch: func() (filewatch.Notifier, error) {

@@ -11,16 +11,17 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/store"
 )
 
 // gateKey is what a gate is to the server: a client_id at one token endpoint. Configured clients
 // that are one to the server share the gate.
-type gateKey struct{ clientID, server string }
+type gateKey store.GateKey
 
 func keyOf(cfg config.Client) gateKey {
-	key := gateKey{clientID: cfg.ClientID, server: cfg.TokenURL + cfg.Issuer}
+	key := gateKey{ClientID: cfg.ClientID, Server: cfg.TokenURL + cfg.Issuer}
 	if cfg.Entra != nil {
-		key.server = cfg.Entra.Authority + "/" + cfg.Entra.Tenant
+		key.Server = cfg.Entra.Authority + "/" + cfg.Entra.Tenant
 	}
 	return key
 }
@@ -49,7 +50,9 @@ type ask struct {
 	client *client
 	token  string
 	form   url.Values
-	reply  chan<- answer // has room for the answer
+	// sending has the request noted before it is sent; the channel closes when that was tried.
+	sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
+	reply   chan<- answer // has room for the answer
 }
 
 func newGate(log *slog.Logger, recovered func(*gate, time.Time)) *gate {
@@ -142,6 +145,8 @@ func (g *gate) pause(ctx context.Context, open <-chan time.Time) {
 func (g *gate) serve(ctx context.Context, a ask) answer {
 	g.serving.Lock()
 	defer g.serving.Unlock()
+	begun := time.Now()
+	g.waitForNote(ctx, a.sending(g.state.Sent(begun), begun))
 	sent := time.Now()
 	g.state = g.state.Sent(sent)
 	got := a.client.exchange(ctx, a)
@@ -165,6 +170,18 @@ func (g *gate) serve(ctx context.Context, a ask) answer {
 		g.recovered(g, since)
 	}
 	return got
+}
+
+// waitForNote waits for a request to be noted, but not for long.
+func (g *gate) waitForNote(ctx context.Context, tried <-chan struct{}) {
+	timer := time.NewTimer(noteTime)
+	defer timer.Stop()
+	select {
+	case <-tried:
+	case <-timer.C:
+		g.log.Warn("sending a request although the state directory does not answer")
+	case <-ctx.Done():
+	}
 }
 
 // settle waits for a request that is under way.

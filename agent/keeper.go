@@ -13,6 +13,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -25,7 +26,10 @@ type keeper struct {
 	deliver func() // tells the sinks that there is a new token
 	changed func() // told after every answer
 
-	form    url.Values
+	form     url.Values
+	bound    store.Binding // whose token it is, to a later process
+	recorder *recorder
+
 	wakeup  chan struct{}
 	replies chan answer
 	outage  atomic.Pointer[time.Time] // since when an outage lasted that has just ended
@@ -47,13 +51,14 @@ type tokenView struct {
 	nextAt     time.Time // when the next request is planned
 	failures   int
 	requests   int
+	attempts   policy.Attempts
 	answered   bool // there was an answer at all
 	last       policy.Class
 	failure    *Failure // of the last request; nil after a success
 	failedAt   time.Time
 }
 
-func newKeeper(cfg config.Token, c *client, log *slog.Logger) *keeper {
+func newKeeper(cfg config.Token, c *client, memory Memory, log *slog.Logger) *keeper {
 	k := &keeper{
 		cfg:    cfg,
 		client: c,
@@ -66,6 +71,8 @@ func newKeeper(cfg config.Token, c *client, log *slog.Logger) *keeper {
 		wakeup:  make(chan struct{}, 1),
 		replies: make(chan answer, 1),
 	}
+	k.bound = k.binding()
+	k.recorder = newRecorder(cfg.Name, memory, k.log)
 	k.publish()
 	return k
 }
@@ -76,7 +83,7 @@ func (k *keeper) run(ctx context.Context) {
 		now := time.Now()
 		if !k.asking && k.due(now) {
 			k.asking = true
-			k.client.gate.request(ask{ctx: ctx, client: k.client, token: k.cfg.Name, form: k.form, reply: k.replies})
+			k.client.gate.request(ask{ctx: ctx, client: k.client, token: k.cfg.Name, form: k.form, sending: k.noteSent, reply: k.replies})
 		}
 		timer := time.NewTimer(k.untilDue(now))
 		select {
@@ -86,6 +93,7 @@ func (k *keeper) run(ctx context.Context) {
 		case a := <-k.replies:
 			k.asking = false
 			k.settle(a)
+			k.note()
 			k.changed()
 		case <-k.wakeup:
 			k.look()
@@ -165,6 +173,7 @@ func (k *keeper) inherit(was *keeper) {
 		k.view = was.view
 	}
 	k.publish()
+	k.note()
 }
 
 func (k *keeper) look() {
@@ -234,7 +243,7 @@ func (k *keeper) accept(a answer) {
 
 func (k *keeper) publish() {
 	view := k.view
-	view.failures = k.attempts.Failures
+	view.failures, view.attempts = k.attempts.Failures, k.attempts
 	view.nextAt = k.nextAt()
 	k.published.Store(&view)
 }

@@ -20,6 +20,7 @@ const (
 	keyExpiry        = "expiry"
 	keyRefreshAt     = "refresh_at"
 	keyIssuer        = "issuer"
+	keyReason        = "reason"
 	keyStep          = "step"
 	keySkew          = "skew"
 	keyFailures      = "failures"

@@ -118,9 +118,11 @@ func (a *Agent) missing() error {
 	return errors.Join(errs...)
 }
 
-// Probe makes one token request for each client that has a token, and writes nothing. Its error
-// joins a [*TokenError] for each that failed.
+// Probe makes one token request for each client that has a token, and writes no sink. What an earlier
+// process was asked to wait for holds here too, and what is asked for now is remembered. Its error
+// joins a [*TokenError] for each request that failed.
 func (a *Agent) Probe(ctx context.Context) error {
+	a.recall()
 	p := a.parts.Load()
 	probed := map[string]bool{}
 	var errs []error
@@ -132,14 +134,25 @@ func (a *Agent) Probe(ctx context.Context) error {
 		k := p.keepers[cfg.Name]
 		if !k.client.gate.state.Open(time.Now()) {
 			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: &Failure{
-				Class: policy.Throttled, Message: "not asked: the server refused another client of the same client_id just now",
+				Class: policy.Throttled, Message: "not asked: the client has to wait, " + waitOf(k.client.gate.state, time.Now()),
 			}})
 			continue
 		}
-		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.form})
+		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.form, sending: k.noteSent})
+		k.settle(got)
+		<-k.note()
 		if got.failure != nil {
 			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: got.failure})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// waitOf says how long a gate stays closed, and on whose account.
+func waitOf(g policy.Gate, now time.Time) string {
+	left := wholeSeconds(g.OpensAt().Sub(now))
+	if !policy.Passed(now, g.BlockedUntil) {
+		return fmt.Sprintf("the server asked for %v more", left)
+	}
+	return fmt.Sprintf("%v more after its last request", left)
 }

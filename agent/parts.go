@@ -75,7 +75,7 @@ func (a *Agent) addTokens(p, old *parts) {
 			p.keepers[t.Name] = was
 			continue
 		}
-		made := newKeeper(t, c, a.log)
+		made := newKeeper(t, c, a.options.Memory, a.log)
 		made.deliver = func() { a.deliver(t.Name) }
 		made.changed = a.changed
 		p.keepers[t.Name] = made

@@ -61,9 +61,12 @@ func (p *parts) abandon(old *parts) {
 // retire ends the parts of old that next does not keep, and waits for them, so that their state
 // can be taken over.
 func (a *Agent) retire(old, next *parts) {
+	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
 	for name, k := range old.keepers {
 		if next.keepers[name] != k {
 			k.life.stop()
+			k.recorder.stop(stopping)
 		}
 	}
 	for name, c := range old.clients {
@@ -77,8 +80,6 @@ func (a *Agent) retire(old, next *parts) {
 			g.life.stop()
 		}
 	}
-	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
 	kept := make(map[*writer]bool, len(next.writers))
 	for _, w := range next.writers {
 		kept[w] = true

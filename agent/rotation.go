@@ -77,8 +77,12 @@ func (r *rotation) look(clients map[string]*client) []replaced {
 				filewatch.Watch(r.watcher, files)
 			}
 			now := filewatch.Fingerprint(files)
-			if before, known := r.seen[in]; known && before != now {
+			before, known := r.seen[in]
+			if known && before != now {
 				all = append(all, replaced{c, in})
+			}
+			if before != now {
+				in.change(func(view *credentialView) { view.files = now })
 			}
 			seen[in] = now
 		}
@@ -115,11 +119,17 @@ func (a *Agent) prove(ctx context.Context, r replaced) {
 		in.log.Info("credential files changed, the credential is the same", keyIdentity, said.Identity)
 		return
 	}
+	a.use(c, in, said.Identity)
+}
+
+// use makes a client use a credential that is another one now, if it is that one's turn.
+func (a *Agent) use(c *client, in *credential, identity string) {
+	failing := c.gate.published.Load().Failures > 0
 	if !c.rotated(in) && !failing {
-		in.log.Info("credential changed, it is not in use", keyIdentity, said.Identity)
+		in.log.Info("credential changed, it is not in use", keyIdentity, identity)
 		return
 	}
-	in.log.Info("credential changed, proving it by one early refresh", keyIdentity, said.Identity)
+	in.log.Info("credential changed, proving it by one early refresh", keyIdentity, identity)
 	keepers := a.keepersOf(c)
 	proof := proofAmong(keepers) // before the waits end: a token that waits is proof enough
 	c.gate.forgive()

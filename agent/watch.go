@@ -28,6 +28,9 @@ func (a *Agent) watch(ctx context.Context) {
 	ends := endings{}
 	last := a.lookAtClocks(time.Now())
 	a.lookAtFiles(ctx, files)
+	for _, c := range a.parts.Load().clients {
+		a.looks.Go(func() { a.recognise(ctx, c) })
+	}
 	for looks := 1; ; {
 		select {
 		case <-ctx.Done():

@@ -198,11 +198,11 @@ func TestFromEnvProblems(t *testing.T) {
 }
 
 func TestFromEnvTexts(t *testing.T) {
-	setEnvironment(t, ownEnvironment(map[string]string{"CREDAGENT_SCOPE": "x", "CREDAGENT_STATE_DIR": "/s", "CREDAGENT_STATE_KEY_FILE": "/k"}))
+	setEnvironment(t, ownEnvironment(map[string]string{"CREDAGENT_SCOPE": "x", "CREDAGENT_STATE_KEY_FILE": "/k"}))
 	_, err := fromEnv(everyFeature())
 	want := `environment: CREDAGENT_SCOPE: unknown variable
     hint: did you mean "CREDAGENT_SCOPES"?
-environment: CREDAGENT_STATE_DIR: not available in this version of credagent`
+environment: CREDAGENT_STATE_KEY_FILE: has no effect without CREDAGENT_STATE_DIR`
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v\nwant\n%s", err, want)
 	}

@@ -7,7 +7,6 @@ const (
 	featureSocket   feature = "socket"
 	featureIdentity feature = "identity_endpoint"
 	featureCAE      feature = "cae"
-	featureState    feature = "state"
 	featureOnChange feature = "on_change"
 )
 
@@ -19,7 +18,6 @@ var unavailable = featureSet{
 	featureSocket:   true,
 	featureIdentity: true,
 	featureCAE:      true,
-	featureState:    true,
 	featureOnChange: true,
 }
 

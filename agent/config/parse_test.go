@@ -131,7 +131,6 @@ func TestUnavailableFeatures(t *testing.T) {
 	want := []string{
 		"full.yaml:4:1: socket" + suffix,
 		"full.yaml:8:1: identity_endpoint" + suffix,
-		"full.yaml:12:1: state" + suffix,
 		"full.yaml:60:5: sinks[0].on_change" + suffix,
 	}
 	if got := lines(err); !reflect.DeepEqual(got, want) {
@@ -149,7 +148,6 @@ func TestEachFeatureIsRefused(t *testing.T) {
 	}{
 		{featureSocket, "socket: { path: /s }\n", "socket"},
 		{featureIdentity, "identity_endpoint: { listen: localhost:1, header_file: /h, token_for: { r: graph } }\n", "identity_endpoint"},
-		{featureState, "state: { dir: /s, key_file: /k }\n", "state"},
 		{featureOnChange, sink("on_change: [{ command: { run: [a] } }]"), "sinks[0].on_change"},
 	} {
 		t.Run(string(c.feature), func(t *testing.T) {
@@ -172,7 +170,7 @@ func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
 func everyFeature() featureSet {
 	set := featureSet{}
 	for _, f := range []feature{
-		featureSocket, featureIdentity, featureCAE, featureState, featureOnChange,
+		featureSocket, featureIdentity, featureCAE, featureOnChange,
 	} {
 		set[f] = true
 	}

@@ -94,7 +94,6 @@ func (v *validator) state(raw *rawState) *State {
 	if raw == nil {
 		return nil
 	}
-	v.needs(featureState, "state")
 	return &State{
 		Dir:     v.file("state", "dir", raw.Dir),
 		KeyFile: v.file("state", "key_file", raw.KeyFile),

@@ -45,8 +45,8 @@ type Challenge struct {
 
 // Credential is what was known of the client's credentials.
 type Credential struct {
-	Files    string // a fingerprint of what stat said of their files
-	Identity string // of the one in use; public, such as a thumbprint
+	Files    string // a fingerprint of what stat said of the first one's files
+	Identity string // of the first one; public, such as a thumbprint
 	Choice   policy.Choice
 }
 

@@ -32,7 +32,10 @@ at once. What succeeded is written.`,
 		defer cancel()
 		log := newLogger(cfg, c.ErrOrStderr())
 		warn(cfg, log)
-		a, _ := newAgent(cfg, log)
+		a, _, err := newRememberingAgent(cfg, log)
+		if err != nil {
+			return err
+		}
 		if err := a.Open(); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -94,8 +95,8 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 		return
 	}
 	warn(cfg, r.log)
-	if cfg.Listen != r.running.Listen || cfg.Log.JSON != r.running.Log.JSON {
-		r.log.Warn("listen and log.format take effect at the next start")
+	if cfg.Listen != r.running.Listen || cfg.Log.JSON != r.running.Log.JSON || !reflect.DeepEqual(cfg.State, r.running.State) {
+		r.log.Warn("listen, log.format and state take effect at the next start")
 	}
 	r.level.Set(cfg.Log.Level)
 	r.running = cfg

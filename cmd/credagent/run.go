@@ -46,7 +46,10 @@ five seconds; the files stay, as the tokens in them are still good.`,
 func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 	log := r.log
 	warn(cfg, log)
-	a, registry := newAgent(cfg, log)
+	a, registry, err := newRememberingAgent(cfg, log)
+	if err != nil {
+		return err
+	}
 	if err := a.Open(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/store"
 )
 
 // configFlag adds -c to a command that reads a configuration.
@@ -50,8 +52,23 @@ func readable(_ []string, attr slog.Attr) slog.Attr {
 	return attr
 }
 
-// newAgent prepares an agent and the registry of its metrics.
+// newAgent prepares an agent that remembers nothing, and the registry of its metrics.
 func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
+	return newAgentWith(nil, cfg, log)
+}
+
+// newRememberingAgent prepares an agent with its encrypted state, where that is configured, and the
+// registry of its metrics.
+func newRememberingAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry, error) {
+	memory, err := openMemory(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, registry := newAgentWith(memory, cfg, log)
+	return a, registry, nil
+}
+
+func newAgentWith(memory agent.Memory, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
 	return agent.New(agent.Options{
 		Config:   cfg,
@@ -59,7 +76,24 @@ func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.R
 		Log:      log,
 		Registry: registry,
 		Builtin:  builtinNames(),
+		Memory:   memory,
 	}), registry
+}
+
+// openMemory opens the encrypted state; nil where there is none.
+func openMemory(cfg *config.Config) (agent.Memory, error) {
+	if cfg.State == nil {
+		return nil, nil
+	}
+	opened, err := store.Open(cfg.State.Dir, cfg.State.KeyFile)
+	var setup *store.SetupError
+	if errors.As(err, &setup) {
+		return nil, &config.Error{Problems: []config.Problem{cfg.Problem("state."+setup.Setting, setup.Error())}}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
 }
 
 func builtinNames() []string { return slices.Sorted(maps.Keys(builtin())) }

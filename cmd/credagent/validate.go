@@ -45,9 +45,18 @@ each credential and makes one token request for each client; it writes nothing.`
 func validate(ctx context.Context, c *cobra.Command, cfg *config.Config, probe bool) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	a, _ := newAgent(cfg, newLogger(cfg, c.ErrOrStderr()))
+	log := newLogger(cfg, c.ErrOrStderr())
+	if !probe {
+		a, _ := newAgent(cfg, log)
+		defer a.Close()
+		return a.Check(ctx, false)
+	}
+	a, _, err := newRememberingAgent(cfg, log)
+	if err != nil {
+		return err
+	}
 	defer a.Close()
-	if err := a.Check(ctx, probe); err != nil || !probe {
+	if err := a.Check(ctx, true); err != nil {
 		return err
 	}
 	return a.Probe(ctx)
