@@ -83,7 +83,7 @@ func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 	}
 	c.locate(request.TokenEndpoint)
 	request.ClientID = c.cfg.ClientID
-	request.Form = a.form
+	request.Form = a.form()
 	in, rotations := c.inUse()
 	reply, err := in.provider.Exchange(ctx, request)
 	got := answer{at: time.Now()}

@@ -49,7 +49,7 @@ type ask struct {
 	ctx    context.Context // ends when nobody waits for the answer any more
 	client *client
 	token  string
-	form   url.Values
+	form   func() url.Values // called when the request is sent
 	// sending has the request noted before it is sent; the channel closes when that was tried.
 	sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
 	reply   chan<- answer // has room for the answer

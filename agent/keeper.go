@@ -26,7 +26,7 @@ type keeper struct {
 	deliver func() // tells the sinks that there is a new token
 	changed func() // told after every answer
 
-	form     url.Values
+	form     url.Values    // without what challenges ask for
 	bound    store.Binding // whose token it is, to a later process
 	recorder *recorder
 
@@ -36,6 +36,8 @@ type keeper struct {
 	pardon  atomic.Bool               // the token's own backoff is to end
 	early   atomic.Pointer[time.Time] // when to refresh before the time planned
 	life    life
+
+	challenges *challenges // what resource servers want of the token
 
 	asking    bool      // owned by run, as is all that follows
 	proofAt   time.Time // when a rotated credential is to be proved; zero when none is
@@ -64,12 +66,14 @@ func newKeeper(cfg config.Token, c *client, memory Memory, log *slog.Logger) *ke
 		client: c,
 		log:    log.With(keyToken, cfg.Name, keyClient, cfg.Client),
 		form: oauth.Request{
-			Scopes: cfg.Scopes, Audience: cfg.Audience, Resources: cfg.Resources, Claims: cfg.Claims, Params: cfg.Params,
+			Scopes: cfg.Scopes, Audience: cfg.Audience, Resources: cfg.Resources, Claims: claimsOf(cfg), Params: cfg.Params,
 		}.Form(),
 		deliver: func() {},
 		changed: func() {},
 		wakeup:  make(chan struct{}, 1),
 		replies: make(chan answer, 1),
+
+		challenges: newChallenges(challenge{}, token.Token{}),
 	}
 	k.bound = k.binding()
 	k.recorder = newRecorder(cfg.Name, memory, k.log)
@@ -83,7 +87,7 @@ func (k *keeper) run(ctx context.Context) {
 		now := time.Now()
 		if !k.asking && k.due(now) {
 			k.asking = true
-			k.client.gate.request(ask{ctx: ctx, client: k.client, token: k.cfg.Name, form: k.form, sending: k.noteSent, reply: k.replies})
+			k.client.gate.request(ask{ctx: ctx, client: k.client, token: k.cfg.Name, form: k.nextForm, sending: k.noteSent, reply: k.replies})
 		}
 		timer := time.NewTimer(k.untilDue(now))
 		select {
@@ -126,12 +130,16 @@ func (k *keeper) nextAt() time.Time {
 	return next
 }
 
-// planned is when the token is to be refreshed: by its schedule, or earlier to prove a credential.
+// planned is when the token is to be refreshed: by its schedule, or earlier to prove a credential or
+// to answer a challenge.
 func (k *keeper) planned() time.Time {
-	if at := k.view.token.RefreshOn; k.proofAt.IsZero() || at.Before(k.proofAt) {
-		return at
+	at := k.view.token.RefreshOn
+	for _, early := range []time.Time{k.proofAt, k.challenges.since()} {
+		if !early.IsZero() && early.Before(at) {
+			at = early
+		}
 	}
-	return k.proofAt
+	return at
 }
 
 // wake makes the keeper look at the clock again.
@@ -170,7 +178,7 @@ func (k *keeper) inherit(was *keeper) {
 	}
 	k.attempts = was.attempts
 	if reflect.DeepEqual(k.form, was.form) {
-		k.view = was.view
+		k.view, k.challenges = was.view, was.challenges
 	}
 	k.publish()
 	k.note()
@@ -182,6 +190,9 @@ func (k *keeper) look() {
 		k.publish()
 	}
 	k.earlier()
+	if !k.challenges.since().IsZero() {
+		k.publish()
+	}
 	if since := k.outage.Swap(nil); since != nil {
 		k.attempts = k.attempts.Recovered(time.Now(), *since)
 		k.publish()
@@ -203,6 +214,7 @@ func (k *keeper) settle(a answer) {
 	k.view.answered, k.view.last, k.view.failure = true, a.outcome.Class, a.failure
 	if a.failure != nil {
 		k.view.failedAt = a.at
+		k.challenges.failed(a.failure)
 		k.publish()
 		if !repeated || policy.Tell(k.attempts.Failures) {
 			k.logFailure(a)
@@ -211,6 +223,7 @@ func (k *keeper) settle(a answer) {
 	}
 	first := k.view.token.AccessToken.IsZero()
 	k.accept(a)
+	k.answerChallenges()
 	k.publish()
 	k.logSuccess(first, a.grant.Assumed)
 	if before.Failures > 0 {

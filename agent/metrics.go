@@ -19,6 +19,7 @@ type metrics struct {
 	writes   *prometheus.CounterVec
 	starts   *prometheus.CounterVec
 
+	challenges *prometheus.CounterVec
 	rotations  *prometheus.CounterVec
 	reloads    *prometheus.CounterVec
 	lastReload prometheus.Gauge
@@ -44,6 +45,10 @@ func newMetrics(registry prometheus.Registerer, version string) *metrics {
 			Help: "Starts of credential providers' processes by outcome.",
 		}, []string{"provider", "outcome"}),
 	}
+	m.challenges = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "credagent_claims_challenges_total",
+		Help: "Claims challenges handed in by token and outcome.",
+	}, []string{"token", "outcome"})
 	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "credagent_credential_reloads_total",
 		Help: "Changed credentials by whether they could be loaded.",
@@ -66,13 +71,17 @@ func newMetrics(registry prometheus.Registerer, version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	registry.MustRegister(m.requests, m.duration, m.writes, m.starts, m.rotations, m.reloads, m.lastReload, build)
+	registry.MustRegister(m.requests, m.duration, m.writes, m.starts, m.challenges, m.rotations, m.reloads, m.lastReload, build)
 	return m
 }
 
 func (m *metrics) requested(client, token string, class policy.Class, took time.Duration) {
 	m.requests.WithLabelValues(client, token, class.String()).Inc()
 	m.duration.WithLabelValues(client).Observe(took.Seconds())
+}
+
+func (m *metrics) challenged(token, outcome string) {
+	m.challenges.WithLabelValues(token, outcome).Inc()
 }
 
 func (m *metrics) wrote(sink, outcome string) { m.writes.WithLabelValues(sink, outcome).Inc() }
@@ -88,6 +97,11 @@ func (m *metrics) begin(cfg *config.Config) {
 		for _, class := range policy.Classes() {
 			m.requests.WithLabelValues(t.Client, t.Name, class.String())
 		}
+		if t.CAE {
+			for _, outcome := range []string{challengeAccepted, challengeDuplicate, challengeInvalid} {
+				m.challenges.WithLabelValues(t.Name, outcome)
+			}
+		}
 	}
 	for _, c := range cfg.Clients {
 		m.rotations.WithLabelValues(c.Name, outcomeOf(true))
@@ -102,13 +116,16 @@ func (m *metrics) begin(cfg *config.Config) {
 
 // forget takes away the counters of names that a reload took away.
 func (m *metrics) forget(old, next *config.Config) {
-	kept := make(map[string]string, len(next.Tokens)) // token → client
+	kept := make(map[string]config.Token, len(next.Tokens))
 	for _, t := range next.Tokens {
-		kept[t.Name] = t.Client
+		kept[t.Name] = t
 	}
 	for _, t := range old.Tokens {
-		if kept[t.Name] != t.Client {
+		if kept[t.Name].Client != t.Client {
 			m.requests.DeletePartialMatch(prometheus.Labels{"client": t.Client, "token": t.Name})
+		}
+		if !kept[t.Name].CAE {
+			m.challenges.DeletePartialMatch(prometheus.Labels{"token": t.Name})
 		}
 	}
 	paths := make(map[string]bool, len(next.Sinks))

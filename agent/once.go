@@ -138,7 +138,7 @@ func (a *Agent) Probe(ctx context.Context) error {
 			}})
 			continue
 		}
-		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.form, sending: k.noteSent})
+		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.nextForm, sending: k.noteSent})
 		k.settle(got)
 		<-k.note()
 		if got.failure != nil {

@@ -83,6 +83,7 @@ func play(t *testing.T, s uint64, total *tally) {
 		h := &history{t: t, seed: s, random: rand.New(rand.NewPCG(s, 1)), badTokens: map[string]time.Time{}, sent: map[string][]time.Time{}}
 		names := []string{"a", "b", "c"}[:h.roll(1, 4)]
 		f := newFixture(h.answer, names...)
+		f.make(f.changed(everyTokenCAE), h.answer)
 		for _, m := range f.sinks {
 			m.fail = h.sinkFault
 		}
@@ -100,6 +101,7 @@ func (h *history) live(f *fixture, names []string) {
 	newest := map[string]int{}
 	for range h.roll(20, 60) {
 		pass(time.Duration(h.roll(0, 90_000)) * time.Millisecond)
+		h.challenge(f, names)
 		for _, name := range names {
 			held := f.sinks[name].held(name).AccessToken.Reveal()
 			if held == "" && newest[name] > 0 {

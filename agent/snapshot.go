@@ -54,7 +54,10 @@ func tokenStatus(k *keeper, now time.Time) status.Token {
 		RefreshAt:           status.Instant(k.nextRequest(v, now)),
 		ConsecutiveFailures: v.failures,
 		Requests:            v.requests,
+		CAE:                 k.cfg.CAE,
 	}
+	waits, lastAt, last := k.challenges.look()
+	t.ChallengePending, t.LastChallengeAt, t.LastChallengeOutcome = waits, status.Instant(lastAt), last
 	if t.Expiry != nil {
 		t.ExpiresOn = t.Expiry.Unix()
 	}

@@ -6,7 +6,6 @@ type feature string
 const (
 	featureSocket   feature = "socket"
 	featureIdentity feature = "identity_endpoint"
-	featureCAE      feature = "cae"
 	featureOnChange feature = "on_change"
 )
 
@@ -17,7 +16,6 @@ type featureSet map[feature]bool
 var unavailable = featureSet{
 	featureSocket:   true,
 	featureIdentity: true,
-	featureCAE:      true,
 	featureOnChange: true,
 }
 

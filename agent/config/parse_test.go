@@ -154,9 +154,6 @@ func TestEachFeatureIsRefused(t *testing.T) {
 			refusedOnlyWithout(t, c.feature, minimal+minimalTail+c.doc, c.path)
 		})
 	}
-	t.Run(string(featureCAE), func(t *testing.T) {
-		refusedOnlyWithout(t, featureCAE, minimal+minimalTail+"    cae: true\n", "tokens.graph.cae")
-	})
 }
 
 func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
@@ -170,7 +167,7 @@ func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
 func everyFeature() featureSet {
 	set := featureSet{}
 	for _, f := range []feature{
-		featureSocket, featureIdentity, featureCAE, featureOnChange,
+		featureSocket, featureIdentity, featureOnChange,
 	} {
 		set[f] = true
 	}
@@ -192,7 +189,7 @@ func lines(err error) []string {
 }
 
 func TestUnavailableFeaturesTurnedOff(t *testing.T) {
-	doc := minimal + "watch: false\n" + strings.Replace(minimalTail, "client: app", "client: app\n    cae: false", 1) + `sinks:
+	doc := minimal + "watch: false\n" + minimalTail + `sinks:
   - { type: file, path: /run/t, token: graph, on_change: [] }
 `
 	if _, err := parse("c.yaml", []byte(doc), nil, everyFeature()); err != nil {

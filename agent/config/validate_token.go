@@ -35,9 +35,6 @@ func (v *validator) tokens() []Token {
 }
 
 func (v *validator) token(path, name string, raw rawToken) Token {
-	if raw.CAE {
-		v.needs(featureCAE, join(path, "cae"))
-	}
 	audience, _ := v.optional(join(path, "audience"), raw.Audience)
 	return Token{
 		Name:      name,

@@ -41,6 +41,11 @@ type Token struct {
 	Advice              string     `json:"advice,omitempty"` // what to do about the error
 	ConsecutiveFailures int        `json:"consecutive_failures"`
 	Requests            int        `json:"requests"`
+
+	CAE                  bool       `json:"cae"`                              // continuous access evaluation
+	ChallengePending     bool       `json:"challenge_pending,omitempty"`      // the next request answers a claims challenge
+	LastChallengeAt      *time.Time `json:"last_challenge_at,omitempty"`      // when one was handed in
+	LastChallengeOutcome string     `json:"last_challenge_outcome,omitempty"` // accepted, duplicate or invalid
 }
 
 // Client is the state of a client: its gate and its credential.

@@ -56,6 +56,7 @@ func TestPolicyHasNoClock(t *testing.T) {
 // revealers are the only files that may see what a secret.Value holds.
 var revealers = map[string]string{
 	"sink/render.go":                     "the file is where the token goes",
+	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
 	"plugins/certcred/encrypted.go":      "the password opens the key",
 	"plugins/secretcred/secretcred.go":   "the request carries the secret",
 	"plugins/jwtcred/jwtcred.go":         "the request carries the assertion",
