@@ -67,16 +67,12 @@ func nested(deep int) string {
 	return strings.Repeat(`{"a":`, deep-1) + "{}" + strings.Repeat("}", deep-1)
 }
 
-func TestParseChallengeRefuses(t *testing.T) {
+func TestParseChallengeRefusesWhatIsNone(t *testing.T) {
 	const (
 		noBearer = "it holds no Bearer challenge"
 		noError  = "its Bearer challenge has no error: the resource was asked without a token"
-		base     = "its claims are not base64"
-		object   = "its claims are not a JSON object"
-		deep     = "its claims are nested deeper than 16"
-		more     = "its claims are more than a JSON object"
+		noClaims = "its Bearer challenge has no claims"
 	)
-	at := func(n int, what string) string { return fmt.Sprintf("it cannot be read from byte %d on: %s", n, what) }
 	encoded := base64.StdEncoding.EncodeToString([]byte(notBefore))
 	tests := []struct{ name, value, want string }{
 		{"nothing", "", noBearer},
@@ -84,15 +80,44 @@ func TestParseChallengeRefuses(t *testing.T) {
 		{"another scheme", `Basic error="insufficient_claims", claims="` + encoded + `"`, noBearer},
 		{"a token in its place", canary, noBearer},
 		{"a request's header in its place", "Bearer " + canary, noError},
-		{"the header's name before it", "WWW-Authenticate: " + challengeFor(notBefore), at(17, "neither a scheme nor a parameter")},
 		{"a realm alone", `Bearer realm="` + canary + `"`, noError},
 		{"an expired token", `Bearer error="invalid_token", claims="` + encoded + `"`, "its error is invalid_token, not insufficient_claims"},
 		{"too small a scope", `Bearer error="insufficient_scope", scope="` + canary + `"`, "its error is insufficient_scope, not insufficient_claims"},
 		{"an error of its own", `Bearer error="` + canary + `"`, "its error is not insufficient_claims"},
 		{"an error in capitals", `Bearer error="INSUFFICIENT_CLAIMS", claims="` + encoded + `"`, "its error is not insufficient_claims"},
-		{"no claims", `Bearer error="insufficient_claims", claim="` + canary + `"`, "its Bearer challenge has no claims"},
-		{"empty claims", `Bearer error="insufficient_claims", claims=""`, "its Bearer challenge has no claims"},
-		{"claims in another challenge", `Bearer error="insufficient_claims", Basic claims="` + encoded + `"`, "its Bearer challenge has no claims"},
+		{"no claims", `Bearer error="insufficient_claims", claim="` + canary + `"`, noClaims},
+		{"empty claims", `Bearer error="insufficient_claims", claims=""`, noClaims},
+		{"claims in another challenge", `Bearer error="insufficient_claims", Basic claims="` + encoded + `"`, noClaims},
+		{"too long", "Bearer realm=\"" + strings.Repeat("x", 32<<10), "it is longer than 32 KiB"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { checkRefused(t, test.value, test.want) })
+	}
+}
+
+// checkRefused expects a typed error, and nothing beside it.
+func checkRefused(t *testing.T, value, want string) {
+	t.Helper()
+	claims, err := oauth.ParseChallenge(value)
+	var refused *oauth.ChallengeError
+	if !errors.As(err, &refused) || err.Error() != want {
+		t.Errorf("error %v of type %T, want %q", err, err, want)
+	}
+	if claims != "" {
+		t.Errorf("there are claims beside the error: %q", claims)
+	}
+}
+
+func TestParseChallengeRefusesOtherClaims(t *testing.T) {
+	const (
+		base   = "its claims are not base64"
+		object = "its claims are not a JSON object"
+		more   = "its claims are more than a JSON object"
+		long   = "its claims are longer than 16 KiB"
+		deep   = "its claims are nested deeper than 16"
+	)
+	encoded := base64.StdEncoding.EncodeToString([]byte(notBefore))
+	tests := []struct{ name, value, want string }{
 		{"JSON as it is", `Bearer error="insufficient_claims", claims="{\"access_token\":{}}"`, base},
 		{"percent-encoded JSON", `Bearer error="insufficient_claims", claims="%7B%7D"`, base},
 		{"base64 cut off", `Bearer error="insufficient_claims", claims="` + encoded[:5] + `"`, base},
@@ -106,31 +131,37 @@ func TestParseChallengeRefuses(t *testing.T) {
 		{"bytes that are no UTF-8", challengeFor("{\"a\":\"\xff\"}"), object},
 		{"two objects", challengeFor("{}{}"), more},
 		{"something behind it", challengeFor("{} " + canary), more},
-		{"claims too long", challengeFor(`{"a":"` + strings.Repeat("x", 16<<10-7) + `"}`), "its claims are longer than 16 KiB"},
-		{"claims nested too deep", challengeFor(nested(17)), deep},
+		{"too long", challengeFor(`{"a":"` + strings.Repeat("x", 16<<10-7) + `"}`), long},
+		{"nested too deep", challengeFor(nested(17)), deep},
 		{"lists nested too deep", challengeFor(`{"a":` + strings.Repeat("[", 16) + strings.Repeat("]", 16) + "}"), deep},
-		{"claims nested beyond reason", challengeFor(strings.Repeat(`{"":`, 4000) + "1" + strings.Repeat("}", 4000)), "its claims are longer than 16 KiB"},
-		{"too long", "Bearer realm=\"" + strings.Repeat("x", 32<<10), "it is longer than 32 KiB"},
-		{"a string without an end", `Bearer error="insufficient_claims`, at(34, "a quoted string has no end")},
-		{"a string that ends in a backslash", `Bearer error="\`, at(16, "a quoted string has no end")},
-		{"a newline in a string", "Bearer error=\"insufficient\nclaims\"", at(27, "a control character in a quoted string")},
-		{"an escaped zero byte", "Bearer error=\"\\\x00\"", at(16, "a control character in a quoted string")},
-		{"a string without a name", `Bearer "x"`, at(8, "neither a scheme nor a parameter")},
-		{"a parameter without a value", `Bearer error="insufficient_claims", claims= ,`, at(45, "a parameter without a value")},
-		{"a parameter twice", `Bearer error="insufficient_claims", ERROR="x"`, at(43, "a parameter is there twice")},
-		{"a parameter without a scheme", `error="insufficient_claims"`, at(7, "a parameter before the scheme")},
-		{"a letter that no scheme has", "Вearer " + encoded, at(1, "neither a scheme nor a parameter")},
+		{"nested beyond reason", challengeFor(strings.Repeat(`{"":`, 4000) + "1" + strings.Repeat("}", 4000)), long},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { checkRefused(t, test.value, test.want) })
+	}
+}
+
+func TestParseChallengeSaysWhereItCannotRead(t *testing.T) {
+	const neither = "neither a scheme nor a parameter"
+	tests := []struct {
+		name, value string
+		from        int // the byte, counted from 1
+		want        string
+	}{
+		{"the header's name before it", "WWW-Authenticate: " + challengeFor(notBefore), 17, neither},
+		{"a string without a name", `Bearer "x"`, 8, neither},
+		{"a letter that no scheme has", "Вearer error=x", 1, neither},
+		{"a string without an end", `Bearer error="insufficient_claims`, 34, "a quoted string has no end"},
+		{"a string that ends in a backslash", `Bearer error="\`, 16, "a quoted string has no end"},
+		{"a newline in a string", "Bearer error=\"insufficient\nclaims\"", 27, "a control character in a quoted string"},
+		{"an escaped zero byte", "Bearer error=\"\\\x00\"", 16, "a control character in a quoted string"},
+		{"a parameter without a value", `Bearer error="insufficient_claims", claims= ,`, 45, "a parameter without a value"},
+		{"a parameter twice", `Bearer error="insufficient_claims", ERROR="x"`, 43, "a parameter is there twice"},
+		{"a parameter without a scheme", `error="insufficient_claims"`, 7, "a parameter before the scheme"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			claims, err := oauth.ParseChallenge(test.value)
-			var refused *oauth.ChallengeError
-			if !errors.As(err, &refused) || err.Error() != test.want {
-				t.Errorf("error %v of type %T, want %q", err, err, test.want)
-			}
-			if claims != "" {
-				t.Errorf("there are claims beside the error: %q", claims)
-			}
+			checkRefused(t, test.value, fmt.Sprintf("it cannot be read from byte %d on: %s", test.from, test.want))
 		})
 	}
 }

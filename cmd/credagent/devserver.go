@@ -24,14 +24,22 @@ can read and that go when it stops; then a line on standard error for every toke
 
 A fault is NAME[=ARG][*COUNT], the COUNT being how many token requests it befalls, all of them if
 there is none. Faults come one after another; more can be injected while it runs, at the URL that
-the JSON calls control. The faults:
+the JSON calls control.
+
+The URL that the JSON calls resource accepts the server's tokens. A POST to CONTROL/revoke makes it
+reject all that there are with a claims challenge (continuous access evaluation), and accept only
+tokens that are requested with the claims of the challenge.
+
+The faults:
 
 ` + faultHelp(),
 		Example: `  credagent devserver --ttl 10s --fault 'ok*3' --fault 'throttle=7*2' > client.json &
   credagent once -c "$(jq -r .config client.json)"
   curl -d grant_type=client_credentials -d scope=demo.read -d client_id=demo \
     --data-urlencode "client_secret@$(jq -r .secret_file client.json)" "$(jq -r .token_url client.json)"
-  curl -X POST "$(jq -r .control client.json)/faults?fault=outage*3"`,
+  curl -X POST "$(jq -r .control client.json)/faults?fault=outage*3"
+  curl -X POST "$(jq -r .control client.json)/revoke"
+  curl -i -H "Authorization: Bearer $TOKEN" "$(jq -r .resource client.json)"`,
 		Args: noArguments,
 	}
 	listen := c.Flags().String("listen", "127.0.0.1:0", "the `address` to listen on; port 0 is a free one")

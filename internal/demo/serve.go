@@ -29,6 +29,7 @@ const (
 	keyFault      = "fault"
 	keyRetryAfter = "retry_after"
 	keyEarly      = "early"
+	keyClaims     = "claims"
 	keyListen     = "listen"
 )
 
@@ -48,6 +49,7 @@ type announcement struct {
 	TokenURL        string `json:"token_url"`
 	Issuer          string `json:"issuer"`
 	Control         string `json:"control"`
+	Resource        string `json:"resource"` // accepts the server's tokens
 	ClientID        string `json:"client_id"`
 	SecretFile      string `json:"secret_file"`
 	CertificateFile string `json:"certificate_file"`
@@ -106,6 +108,9 @@ func attributes(r devserver.Request) []slog.Attr {
 	if r.Fault != "" {
 		attrs = append(attrs, slog.String(keyFault, r.Fault))
 	}
+	if claims := r.Form.Get("claims"); claims != "" {
+		attrs = append(attrs, slog.String(keyClaims, claims))
+	}
 	if r.RetryAfter != "" {
 		attrs = append(attrs, slog.String(keyRetryAfter, r.RetryAfter))
 	}
@@ -119,6 +124,7 @@ func attributes(r devserver.Request) []slog.Attr {
 func (w *world) invite(server *devserver.Server) (announcement, error) {
 	a := announcement{
 		URL: server.URL(), TokenURL: server.TokenURL(), Issuer: server.URL(), Control: server.URL() + "/control",
+		Resource: server.URL() + "/resource",
 		ClientID: guest, Scope: guestScope,
 		SecretFile: w.path("client.secret"), CertificateFile: w.path("client.pem"), PrivateKeyFile: w.path("client.key"),
 		Config: w.path("credagent.yaml"),
@@ -157,7 +163,7 @@ clients:
     credential: { provider: certcred, config: { certificate_file: %[5]s, private_key_file: %[6]s } }
     # or: credential: { provider: secretcred, config: { secret_file: %[7]s } }
 tokens:
-  %[2]s: { client: %[2]s, scopes: [%[8]s] }
+  %[2]s: { client: %[2]s, scopes: [%[8]s], cae: true }
 sinks:
   - { type: file, token: %[2]s, path: %[9]s }
 `, a.URL, a.ClientID, a.TokenURL, ca, quoted(a.CertificateFile), quoted(a.PrivateKeyFile), quoted(a.SecretFile), a.Scope, quoted(sink))

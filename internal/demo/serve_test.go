@@ -57,18 +57,31 @@ func open(t *testing.T, o ServeOptions) *guestbook {
 // ask makes a token request as the announcement says, and returns its status.
 func (g *guestbook) ask(t *testing.T, client *http.Client) int {
 	t.Helper()
+	status, _ := g.answer(t, client, url.Values{})
+	return status
+}
+
+// answer makes a token request with further parameters.
+func (g *guestbook) answer(t *testing.T, client *http.Client, form url.Values) (status int, accessToken string) {
+	t.Helper()
 	secret, err := os.ReadFile(g.SecretFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.PostForm(g.TokenURL, url.Values{
-		"grant_type": {"client_credentials"}, "scope": {g.Scope}, "client_id": {g.ClientID}, "client_secret": {string(secret)},
-	})
+	form.Set("grant_type", "client_credentials")
+	form.Set("scope", g.Scope)
+	form.Set("client_id", g.ClientID)
+	form.Set("client_secret", string(secret))
+	response, err := client.PostForm(g.TokenURL, form)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	return response.StatusCode
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	_ = json.NewDecoder(response.Body).Decode(&token) // a fault's answer may be no JSON
+	return response.StatusCode, token.AccessToken
 }
 
 func TestServe(t *testing.T) {
@@ -139,6 +152,9 @@ func (g *guestbook) checkFiles(t *testing.T) {
 	if c.TokenURL != g.TokenURL || c.ClientID != g.ClientID || c.CAFile != g.CAFile {
 		t.Errorf("the configuration's client is %+v, the announcement %+v", c, g.announcement)
 	}
+	if !cfg.Tokens[0].CAE {
+		t.Error("the configuration's token is without cae: true")
+	}
 }
 
 func TestServeTakesFaultsWhileItRuns(t *testing.T) {
@@ -157,6 +173,47 @@ func TestServeTakesFaultsWhileItRuns(t *testing.T) {
 	if err := g.end(); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
+}
+
+func TestServeRevokes(t *testing.T) {
+	g := open(t, ServeOptions{Listen: "127.0.0.1:0"})
+	response, err := http.Post(g.Control+"/revoke", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var revoked struct{ Claims json.RawMessage }
+	if err := json.NewDecoder(response.Body).Decode(&revoked); err != nil {
+		t.Fatal(err)
+	}
+	for claims, want := range map[string]int{"": http.StatusUnauthorized, string(revoked.Claims): http.StatusOK} {
+		_, token := g.answer(t, http.DefaultClient, url.Values{"claims": {claims}})
+		if !g.log.Scan() || strings.Contains(g.log.Text(), "claims=") != (claims != "") {
+			t.Errorf("log line %q of a request with claims %s", g.log.Text(), claims)
+		}
+		if got := g.visit(t, token); got != want {
+			t.Errorf("a token requested with claims %s gets %d, want %d", claims, got, want)
+		}
+	}
+	if err := g.end(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// visit shows the resource a token, and returns the answer's status.
+func (g *guestbook) visit(t *testing.T, token string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.Resource, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	return response.StatusCode
 }
 
 func TestServeSaysWhatItCannotDo(t *testing.T) {

@@ -30,6 +30,7 @@ func (s *Server) routeControl(mux *http.ServeMux) {
 	mux.HandleFunc("GET /control/requests", local(s.serveRequests))
 	mux.HandleFunc("POST /control/faults", local(s.serveInject))
 	mux.HandleFunc("DELETE /control/faults", local(s.serveClear))
+	mux.HandleFunc("POST /control/revoke", local(s.serveRevoke))
 }
 
 // local keeps web pages from steering the server through a browser on this machine: a rebound

@@ -30,7 +30,8 @@ func (s *Server) serveIntrospection(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// serveResource is a protected resource (RFC 6750).
+// serveResource is a protected resource (RFC 6750) that evaluates access continuously: see
+// [Server.Revoke].
 func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
@@ -44,6 +45,11 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate",
 			`Bearer realm="credagent devserver", error="invalid_token", error_description="the access token is unknown or has expired"`)
 		writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "invalid_token"})
+		return
+	}
+	if claims := s.revoked.wanted(g); claims != "" {
+		w.Header().Set("WWW-Authenticate", s.challenge(claims))
+		writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "insufficient_claims"})
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"client_id": g.client, "scope": g.scope})

@@ -50,6 +50,7 @@ type Server struct {
 
 	clients registry
 	tokens  tokenStore
+	revoked revocation
 	replays replayMemory
 	faults  faultQueue
 	journal *journal

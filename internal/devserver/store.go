@@ -15,6 +15,8 @@ type grant struct {
 	scope  string
 	issued time.Time
 	expiry time.Time
+
+	notBefore int64 // the nbf claim that it was requested with, if any
 }
 
 // tokenStore remembers the living tokens, by their SHA-256 only.
