@@ -39,7 +39,8 @@ func scrape(t *testing.T) map[string]string {
 	p := newPlace(t)
 	address := freeAddress(t)
 	config := filepath.Join(t.TempDir(), "credagent.yaml")
-	write(t, config, "listen: "+address+"\n"+p.adapt(t, read(t, "examples/entra-certificate/credagent.yaml")))
+	example := strings.Replace(read(t, "examples/entra-certificate/credagent.yaml"), "    scopes:", "    cae: true\n    scopes:", 1)
+	write(t, config, "listen: "+address+"\n"+p.adapt(t, example))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var log bytes.Buffer
