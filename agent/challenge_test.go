@@ -422,7 +422,8 @@ func TestClaimsThatAreRefusedDoNotHoldUpTheRefresh(t *testing.T) {
 				if last := claims[len(claims)-1]; last != oauth.ClientCapability {
 					t.Errorf("the request that brought a token asks for %s", last)
 				}
-				if since := sent[len(sent)-1].Sub(sent[0]); since > 30*time.Minute+policy.MaxProbe || len(sent) > 12 {
+				since := sent[len(sent)-1].Sub(sent[0])
+				if since < 27*time.Minute || since > 30*time.Minute+policy.MaxProbe || len(sent) > 12 {
 					t.Errorf("refreshed after %v and %d requests", since, len(sent))
 				}
 				for _, asked := range claims[1 : len(claims)-1] {
@@ -522,7 +523,7 @@ func TestConfiguredClaimsGoWithEveryRequest(t *testing.T) {
 // TestChallengesAreTheSameAfterARestart goes on from what an earlier process could have kept.
 func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 	held := token.Token{AccessToken: foreign}
-	waiting := challenge{Claims: newerThan(2), Rejected: digest(held), Answered: newerThan(1)}
+	waiting := challenge{Claims: newerThan(2), Rejected: digest(held), Answered: `{"a":1,"b":2}`}
 	tests := []struct {
 		name             string
 		known            challenge
@@ -531,8 +532,10 @@ func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 	}{
 		{"what waits", waiting, newerThan(2), digest(held), "duplicate"},
 		{"what waits, the token is not named", waiting, newerThan(2), "", "duplicate"},
-		{"what was answered, the token is not named", waiting, newerThan(1), "", "duplicate"},
-		{"what was answered, but the new token is rejected", waiting, newerThan(1), digest(held), "accepted"},
+		{"what was answered, the token is not named", waiting, `{"a":1,"b":2}`, "", "duplicate"},
+		{"a part of what was answered, the token is not named", waiting, `{"b":2}`, "", "duplicate"},
+		{"more than was answered, the token is not named", waiting, `{"b":2,"c":3}`, "", "accepted"},
+		{"what was answered, but the new token is rejected", waiting, `{"a":1,"b":2}`, digest(held), "accepted"},
 		{"what is new", waiting, newerThan(3), "", "accepted"},
 		{"nothing", challenge{}, newerThan(1), "", "accepted"},
 	}
@@ -547,6 +550,56 @@ func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 			}
 			if asked, _ := c.ask(false); test.want == "accepted" && asked != oauth.MergeClaims(test.known.Claims, test.claims) {
 				t.Errorf("the next request asks for %s", asked)
+			}
+		})
+	}
+}
+
+// TestWhatARefusalSaysOfClaims leaves claims out only when a refusal may be because of them.
+func TestWhatARefusalSaysOfClaims(t *testing.T) {
+	refused := &Failure{Class: policy.Configuration, Status: http.StatusBadRequest}
+	tests := []struct {
+		name  string
+		steps func(c *challenges)
+		want  string // what a refresh that is due then asks for
+	}{
+		{"of a request with them", func(c *challenges) {
+			c.ask(false)
+			c.failed(refused)
+		}, ""},
+		{"of none", func(*challenges) {}, newerThan(1)},
+		{"of a request that was never sent", func(c *challenges) {
+			c.ask(false)
+			c.failed(&Failure{Class: policy.Configuration, Local: true})
+		}, newerThan(1)},
+		{"of the credential", func(c *challenges) {
+			c.ask(false)
+			c.failed(&Failure{Class: policy.Credential})
+		}, newerThan(1)},
+		{"of a request before them", func(c *challenges) { c.failed(refused) }, newerThan(1)},
+		{"of a request with a part of them", func(c *challenges) {
+			c.ask(false)
+			c.report(newerThan(2), "", time.Now())
+			c.failed(refused)
+		}, newerThan(2)},
+		{"of a request with others", func(c *challenges) {
+			c.ask(false)
+			c.failed(refused)
+			c.report(newerThan(2), "", time.Now())
+		}, newerThan(2)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := newChallenges(challenge{}, token.Token{AccessToken: foreign})
+			c.ask(true)
+			c.failed(refused)
+			if _, leftOut := c.ask(true); leftOut {
+				t.Error("claims are left out although there are none")
+			}
+			c.report(newerThan(1), "", time.Now())
+			test.steps(c)
+			if asked, leftOut := c.ask(true); asked != test.want || leftOut != (test.want == "") {
+				t.Errorf("the refresh asks for %q, left out is %v, want %q", asked, leftOut, test.want)
 			}
 		})
 	}
