@@ -639,7 +639,7 @@ func everyTokenCAE(cfg *config.Config) {
 
 // challenge has workloads report up to ten challenges of a random history at once, or none.
 func (h *history) challenge(f *fixture, names []string) {
-	for range max(0, h.roll(-60, 11)) {
+	for range max(0, h.roll(-150, 11)) {
 		name := names[h.roll(0, len(names))]
 		rejected := []string{"", digest(f.sinks[name].held(name)), digest(token.Token{AccessToken: foreign})}
 		err := f.agent.Challenge(h.t.Context(), name, www(newerThan(h.roll(0, 5))), rejected[h.roll(0, len(rejected))])
