@@ -14,6 +14,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -84,20 +85,13 @@ func readChallenge(wwwAuthenticate, tokenSHA256 string) (claims, rejected string
 	return claims, rejected, err
 }
 
-// challenge is what a token's challenges have come to. It is plain values, which say the same after
-// a restart.
-type challenge struct {
-	Claims   string // what is asked for and not answered yet; "" for nothing
-	Rejected string // SHA-256 of the token that was rejected; "" where there was none
-	Answered string // what was asked for before, and the current token was issued with
-}
-
 // challenges is where resource servers' challenges for a token wait for its next request. Whoever
 // reports one, the keeper and the gate share it.
 type challenges struct {
-	mu sync.Mutex
-	challenge
-	sinceAt  time.Time // since when Claims wait; guarded by mu, as is all here
+	mu              sync.Mutex
+	store.Challenge // guarded by mu, as is all that follows
+
+	sinceAt  time.Time // since when Claims wait
 	current  string    // SHA-256 of the newest token; "" while there is none
 	answers  string    // the Claims that the request under way answers
 	carries  string    // what of them it asks for
@@ -108,8 +102,8 @@ type challenges struct {
 }
 
 // newChallenges goes on from what is known of a token's challenges, and the token.
-func newChallenges(known challenge, t token.Token) *challenges {
-	c := &challenges{challenge: known}
+func newChallenges(known store.Challenge, t token.Token) *challenges {
+	c := &challenges{Challenge: known}
 	if known.Claims != "" {
 		c.sinceAt = time.Now()
 	}
@@ -221,6 +215,13 @@ func (k *keeper) answerChallenges() {
 	if k.challenges.granted(k.view.token) {
 		k.log.Info("claims challenge answered with a new token")
 	}
+}
+
+// remembered is what a later process has to know.
+func (c *challenges) remembered() store.Challenge {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.Challenge
 }
 
 // claimsOf is the claims request of every request for a token.

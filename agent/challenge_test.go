@@ -21,6 +21,7 @@ import (
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -520,13 +521,51 @@ func TestConfiguredClaimsGoWithEveryRequest(t *testing.T) {
 	})
 }
 
+// restart is a new process of the same configuration and memory. It returns what ends it.
+func (c *challenged) restart(t *testing.T) (stop func()) {
+	c.make(c.changed(same), c.exchange)
+	return c.run(t.Context())
+}
+
+func TestChallengeSurvivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChallenged(func(n int, _ string) provider.Reply {
+			if n == 2 {
+				return refusal(http.StatusTooManyRequests, "", "600")
+			}
+			return granted(fmt.Sprintf("token-%d", n), time.Hour)
+		})
+		c.memory = newMemory()
+		stop := c.restart(t)
+		synctest.Wait()
+		pass(time.Until(*c.agent.Status().Tokens[0].RefreshAt) + time.Second)
+		c.report(t, newerThan(1), c.held()) // while the server wants no request
+		stop()
+		pass(time.Minute)
+		stop = c.restart(t)
+		c.report(t, newerThan(1), c.held())
+		c.wantOutcomes(t, 0, 1, 0)
+		pass(11 * time.Minute)
+		stop()
+		want := []string{oauth.ClientCapability, oauth.ClientCapability, withCapability(newerThan(1))}
+		c.wantClaims(t, want...)
+		defer c.restart(t)()
+		c.report(t, newerThan(1), "")
+		c.wantOutcomes(t, 0, 1, 0)
+		pass(10 * time.Minute)
+		c.wantClaims(t, want...)
+		c.report(t, newerThan(1), c.held())
+		c.wantClaims(t, append(want, withCapability(newerThan(1)))...)
+	})
+}
+
 // TestChallengesAreTheSameAfterARestart goes on from what an earlier process could have kept.
 func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 	held := token.Token{AccessToken: foreign}
-	waiting := challenge{Claims: newerThan(2), Rejected: digest(held), Answered: `{"a":1,"b":2}`}
+	waiting := store.Challenge{Claims: newerThan(2), Rejected: digest(held), Answered: `{"a":1,"b":2}`}
 	tests := []struct {
 		name             string
-		known            challenge
+		known            store.Challenge
 		claims, rejected string
 		want             string
 	}{
@@ -537,7 +576,7 @@ func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 		{"more than was answered, the token is not named", waiting, `{"b":2,"c":3}`, "", "accepted"},
 		{"what was answered, but the new token is rejected", waiting, `{"a":1,"b":2}`, digest(held), "accepted"},
 		{"what is new", waiting, newerThan(3), "", "accepted"},
-		{"nothing", challenge{}, newerThan(1), "", "accepted"},
+		{"nothing", store.Challenge{}, newerThan(1), "", "accepted"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -590,7 +629,7 @@ func TestWhatARefusalSaysOfClaims(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := newChallenges(challenge{}, token.Token{AccessToken: foreign})
+			c := newChallenges(store.Challenge{}, token.Token{AccessToken: foreign})
 			c.ask(true)
 			c.failed(refused)
 			if _, leftOut := c.ask(true); leftOut {

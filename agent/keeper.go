@@ -73,7 +73,7 @@ func newKeeper(cfg config.Token, c *client, memory Memory, log *slog.Logger) *ke
 		wakeup:  make(chan struct{}, 1),
 		replies: make(chan answer, 1),
 
-		challenges: newChallenges(challenge{}, token.Token{}),
+		challenges: newChallenges(store.Challenge{}, token.Token{}),
 	}
 	k.bound = k.binding()
 	k.recorder = newRecorder(cfg.Name, memory, k.log)
@@ -192,6 +192,7 @@ func (k *keeper) look() {
 	k.earlier()
 	if !k.challenges.since().IsZero() {
 		k.publish()
+		k.note()
 	}
 	if since := k.outage.Swap(nil); since != nil {
 		k.attempts = k.attempts.Recovered(time.Now(), *since)

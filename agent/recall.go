@@ -68,6 +68,7 @@ func (k *keeper) recall(r store.Record, now time.Time) {
 		k.view.token.Name, k.view.token.ClientID = k.cfg.Name, k.client.cfg.ClientID
 		k.log.Info("token restored", keyExpiry, stamp(r.Token.Expiry), keyRefreshAt, stamp(r.Token.RefreshOn))
 	}
+	k.challenges = newChallenges(r.Challenge, k.view.token)
 	k.publish()
 }
 
@@ -102,6 +103,7 @@ func (k *keeper) recordOf(view *tokenView, gate policy.Gate, attempts policy.Att
 		AcquiredAt: view.acquiredAt,
 		Attempts:   attempts,
 		Gate:       gate,
+		Challenge:  k.challenges.remembered(),
 		Credential: k.client.remembered(),
 	}
 }

@@ -178,6 +178,7 @@ func TestForms(t *testing.T) {
 		"a type of lines":    {whole(map[string]any{"grant": map[string]any{"access_token": "a", "token_type": "\r", "expiry": "2030-01-02T04:04:05Z"}}), nonsense},
 		"claims no object":   {whole(map[string]any{"challenge": map[string]any{"claims": "[]"}}), nonsense},
 		"claims are null":    {whole(map[string]any{"challenge": map[string]any{"claims": "null"}}), nonsense},
+		"answers no object":  {whole(map[string]any{"challenge": map[string]any{"answered": "[]"}}), nonsense},
 		"claims are no JSON": {whole(map[string]any{"challenge": map[string]any{"claims": canary}}), nonsense},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func sample(name string) Record {
 			BlockedUntil: now.Add(2 * time.Hour), RetryAt: now.Add(5 * time.Second), Failures: 1, Lasting: true,
 			FailingSince: now.Add(-time.Minute), FailedAt: now.Add(-time.Second), Recent: []time.Time{now.Add(-time.Second)},
 		},
-		Challenge:  Challenge{Claims: `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`, Rejected: "ab12"},
+		Challenge:  Challenge{Claims: `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`, Rejected: "ab12", Answered: `{"access_token":{"acrs":{"value":"c1"}}}`},
 		Credential: Credential{Files: "/etc/app.pem,1,2;", Identity: "SHA256:2f", Choice: policy.Choice{Fallback: true, Spent: true}},
 	}
 }

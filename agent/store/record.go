@@ -37,10 +37,11 @@ type Binding struct {
 // GateKey is what a gate is to the server.
 type GateKey struct{ ClientID, Server string }
 
-// Challenge is the claims challenge that the token answers, or has to.
+// Challenge is what claims challenges of the token have come to. Claims are JSON objects.
 type Challenge struct {
-	Claims   string // a JSON object, or ""
-	Rejected string // SHA-256 of the token that a resource rejected, in hex; "" where nobody said
+	Claims   string // what is asked for and not answered yet; "" for nothing
+	Rejected string // SHA-256 of the token that was rejected, in hex; "" where there was none
+	Answered string // what was asked for before, and the token was issued with; "" for nothing
 }
 
 // Credential is what was known of the client's credentials.

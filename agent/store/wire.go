@@ -68,6 +68,7 @@ type attemptsForm struct {
 type challengeForm struct {
 	Claims   string `json:"claims,omitempty"`
 	Rejected string `json:"rejected_sha256,omitempty"`
+	Answered string `json:"answered,omitempty"`
 }
 
 type credentialForm struct {
@@ -207,10 +208,12 @@ func visible(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// sound reports whether the claims are a JSON object, which is what can be asked for.
-func (c challengeForm) sound() bool {
-	var claims map[string]json.RawMessage
-	return c.Claims == "" || json.Unmarshal([]byte(c.Claims), &claims) == nil && claims != nil
+// sound reports whether the claims are JSON objects, which is what can be asked for.
+func (c challengeForm) sound() bool { return isObject(c.Claims) && isObject(c.Answered) }
+
+func isObject(claims string) bool {
+	var object map[string]json.RawMessage
+	return claims == "" || json.Unmarshal([]byte(claims), &object) == nil && object != nil
 }
 
 func classOf(name string) (policy.Class, bool) {
