@@ -47,7 +47,7 @@ func TestState(t *testing.T) {
 			check(t, newExam(cfg).state(t.Context()), tc.want...)
 		})
 	}
-	check(t, newExam(config.Config{}).state(t.Context()))
+	check(t, newExam(config.Config{}).state(t.Context()), want{Note, "kept in memory only", "requests each of them anew", "credagent keygen"})
 }
 
 // TestStateOfAnotherUser is how root sees the directory of the agent's user.
