@@ -104,8 +104,11 @@ func Check(dir, keyFile string) []error {
 		s = &Store{dir: dir}
 	}
 	root, err := s.look()
-	if err != nil && canBeMade(dir) {
-		return all
+	if _, there := os.Lstat(dir); errors.Is(there, fs.ErrNotExist) {
+		if isDirectory(filepath.Dir(dir)) {
+			return all // Open makes it
+		}
+		err = s.noParent()
 	}
 	if err != nil {
 		return append(all, &SetupError{"dir", err})
@@ -117,10 +120,9 @@ func Check(dir, keyFile string) []error {
 	return all
 }
 
-func canBeMade(dir string) bool {
-	_, err := os.Lstat(dir)
-	parent, above := os.Stat(filepath.Dir(dir))
-	return errors.Is(err, fs.ErrNotExist) && above == nil && parent.IsDir()
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // Save puts a token's record in the place of the old one. Its SavedAt is now. After an error the
@@ -315,11 +317,15 @@ func (s *Store) open() (*os.Root, error) {
 	err = os.Mkdir(s.dir, 0o700)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("making state directory %q: %w; create %q first", s.dir, atomicfile.Cause(err), filepath.Dir(s.dir))
+		return nil, s.noParent()
 	case err != nil && !errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("making state directory %q: %w", s.dir, atomicfile.Cause(err))
 	}
 	return s.look()
+}
+
+func (s *Store) noParent() error {
+	return fmt.Errorf("making state directory %q: no such directory as %q; create that first", s.dir, filepath.Dir(s.dir))
 }
 
 // look opens the directory as it is, anew for each use: one that was removed and made again works.

@@ -159,7 +159,7 @@ func TestDirectoryIsMadeAgain(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, os.RemoveAll(filepath.Dir(s.dir)))
-	wantError(t, s.Save("graph", sample("graph")), `saving the state of token "graph": making state directory`, "create")
+	wantError(t, s.Save("graph", sample("graph")), `saving the state of token "graph": making state directory`, "create that first")
 }
 
 // TestClockSetBackWhileStopped: the wait that the server asked for is as long as it was, and a token

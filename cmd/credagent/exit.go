@@ -17,7 +17,7 @@ const (
 	exitBug     = 70 // a bug, or a failure that nobody expected
 	exitNoToken = 75 // no token yet; trying later may help
 	exitRefused = 77 // the server refused the credential or the client
-	exitConfig  = 78 // bad configuration
+	exitConfig  = 78 // bad configuration, or a host that doctor found a problem with
 )
 
 // usageError is a mistake on the command line.
@@ -59,7 +59,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, errUnwell):
 		return exitConfig
 	case errors.Is(err, errNoAgent):
 		return exitNoToken

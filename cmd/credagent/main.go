@@ -64,7 +64,7 @@ Try it:  credagent demo`,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} })
 	root.AddCommand(
-		newRun(), newOnce(), newValidate(), newStatus(), newPlugins(), newKeygen(),
+		newRun(), newOnce(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
 		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true})

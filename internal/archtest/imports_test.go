@@ -25,7 +25,10 @@ var rooms = map[string]room{
 	"agent/config":   {[]string{"sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
-	"agent/api":      {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
+	"agent/doctor": {[]string{
+		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
+	}, "it looks at what each room needs of the host, and runs without the daemon"},
+	"agent/api": {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
 	"agent": {[]string{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
@@ -107,7 +110,7 @@ var guests = map[string]guest{
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/provider", "plugins", "sink"}, "system calls are for processes and files"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "plugins", "sink"}, "system calls are for processes and files"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {

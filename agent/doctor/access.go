@@ -1,0 +1,214 @@
+package doctor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+// The permissions of a mode's three bits.
+const (
+	mayRead   = 4
+	mayWrite  = 2
+	maySearch = 1
+)
+
+// nobody is a uid that no file has: that of a group's member, who may be anybody.
+const nobody = -1
+
+// person is who reads a file.
+type person struct {
+	name string
+	uid  int
+	gids []int
+}
+
+// owner is whose a file is.
+type owner struct{ uid, gid int }
+
+// facts decide who may do what with a file.
+type facts struct {
+	owner
+	mode fs.FileMode
+	acl  []entry // empty where the mode is all there is
+}
+
+// entry is one of a POSIX ACL (include/uapi/linux/posix_acl.h).
+type entry struct {
+	tag, perm uint16
+	id        uint32
+}
+
+const (
+	aclUser     = 0x02
+	aclGroupObj = 0x04
+	aclGroup    = 0x08
+	aclMask     = 0x10
+)
+
+// may applies the rules of acl(5), of which those of the mode alone are a special case.
+func (p person) may(want uint16, f facts) bool {
+	bits := uint16(f.mode.Perm())
+	if p.uid == 0 {
+		return true
+	}
+	if p.uid == f.uid {
+		return bits>>6&want == want
+	}
+	if bits&0o070 == 0 {
+		f.acl = nil // Linux looks at an ACL only where its mask, the mode's group bits, lets something through
+	}
+	mask := uint16(mayRead | mayWrite | maySearch)
+	for _, e := range f.acl {
+		if e.tag == aclMask {
+			mask = e.perm
+		}
+	}
+	for _, e := range f.acl {
+		if e.tag == aclUser && int(e.id) == p.uid {
+			return e.perm&mask&want == want
+		}
+	}
+	member, granted := false, false
+	for _, g := range f.groups() {
+		if slices.Contains(p.gids, int(g.id)) {
+			member, granted = true, granted || g.perm&mask&want == want
+		}
+	}
+	if member {
+		return granted
+	}
+	return bits&want == want
+}
+
+// groups are the groups that the file knows, with what each may. With an ACL the mode's group bits
+// are its mask, and the owning group has an entry.
+func (f facts) groups() []entry {
+	owning := entry{aclGroupObj, uint16(f.mode.Perm()) >> 3 & 7, uint32(f.gid)}
+	var all []entry
+	for _, e := range f.acl {
+		switch e.tag {
+		case aclGroupObj:
+			owning.perm = e.perm
+		case aclGroup:
+			all = append(all, e)
+		}
+	}
+	return append(all, owning)
+}
+
+// readACL reads the kernel's form of an ACL; nil for what is none.
+func readACL(raw []byte) []entry {
+	const version, header, size = 2, 4, 8
+	if len(raw) < header || binary.LittleEndian.Uint32(raw) != version || (len(raw)-header)%size != 0 {
+		return nil
+	}
+	var all []entry
+	for e := range slices.Chunk(raw[header:], size) {
+		all = append(all, entry{
+			binary.LittleEndian.Uint16(e), binary.LittleEndian.Uint16(e[2:]), binary.LittleEndian.Uint32(e[4:]),
+		})
+	}
+	return all
+}
+
+// factsOf looks at a file; ok is false where that is not to be known.
+func factsOf(path string) (facts, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return facts{}, false
+	}
+	is, ok := ownerIn(info)
+	return facts{owner: is, mode: info.Mode(), acl: readACL(accessACL(path))}, ok
+}
+
+func ownerOf(path string) (owner, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return owner{}, false
+	}
+	return ownerIn(info)
+}
+
+// barred returns the first directory on the way to one that the person cannot enter.
+func (p person) barred(dir string) (at string, mode fs.FileMode, barred bool) {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	for _, step := range ancestors(dir) {
+		if f, known := factsOf(step); known && !p.may(maySearch, f) {
+			return step, f.mode.Perm(), true
+		}
+	}
+	return "", 0, false
+}
+
+// errNobody says that there is no such user or group.
+var errNobody = errors.New("does not exist on this host")
+
+// personOf finds out who a principal is; for a group, one of its members, whoever that is.
+func personOf(p config.Principal) (person, error) {
+	if p.Group != "" {
+		gid, err := groupID(p.Group)
+		return person{name: "a member of group " + quote(p.Group), uid: nobody, gids: []int{gid}}, err
+	}
+	uid, u, err := userID(p.User)
+	who := person{name: "user " + quote(p.User), uid: uid}
+	if err != nil || u == nil {
+		return who, err
+	}
+	ids, err := u.GroupIds()
+	for _, id := range append(ids, u.Gid) {
+		if gid, err := strconv.Atoi(id); err == nil {
+			who.gids = append(who.gids, gid)
+		}
+	}
+	return who, err
+}
+
+// userID looks a user up by name or number; u is nil for a number that has no name.
+func userID(name string) (uid int, u *user.User, err error) {
+	if uid, err := strconv.Atoi(name); err == nil {
+		u, _ := user.LookupId(name)
+		return uid, u, nil
+	}
+	u, err = user.Lookup(name)
+	if err != nil {
+		return nobody, nil, fmt.Errorf("user %q %w", name, errNobody)
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	return uid, u, err
+}
+
+func groupID(name string) (int, error) {
+	if gid, err := strconv.Atoi(name); err == nil {
+		return gid, nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return nobody, fmt.Errorf("group %q %w", name, errNobody)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return "#" + strconv.Itoa(uid)
+}
+
+func groupName(gid int) string {
+	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+		return g.Name
+	}
+	return "#" + strconv.Itoa(gid)
+}

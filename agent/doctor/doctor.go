@@ -1,0 +1,196 @@
+// Package doctor looks at a host and a configuration for what will bite later, and says how to mend
+// it.
+//
+// It looks, asks and tries, and takes back what it tries: a directory beside a sink, an address that
+// it listens at for a moment. It makes no token request. One caveat: it sees the host as the user
+// that it runs as, so it is best run as the agent's user.
+package doctor
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/status"
+)
+
+// Level says how bad a finding is.
+type Level string
+
+// The levels.
+const (
+	Problem Level = "problem" // it does not work, or will stop to
+	Warning Level = "warning" // it works until something happens that does happen
+	Note    Level = "note"    // it is well to know
+)
+
+// Finding is one thing that was found.
+type Finding struct {
+	Level Level    `json:"level"`
+	About []string `json:"about,omitempty"` // the parts of the configuration that it concerns
+	What  string   `json:"what"`
+	Why   string   `json:"why,omitempty"` // what it will come to
+	Mend  string   `json:"mend,omitempty"`
+}
+
+// Options are what is looked at, and who can be asked.
+type Options struct {
+	Config *config.Config
+	// Status asks the running agent.
+	Status func(context.Context) (status.Status, error)
+	// Check has a provider check its configuration and load a client's credential.
+	Check func(ctx context.Context, client string, c config.Credential) (provider.Credential, []provider.Problem, error)
+	// Providers lists the providers that there are.
+	Providers func(context.Context) []provider.Info
+}
+
+// exam is one examination.
+type exam struct {
+	Options
+	proc    string // where the system tells about processes
+	uid     int    // the agent's user, as far as it can be known
+	running *status.Status
+	silence error // why no running agent answered
+	now     time.Time
+}
+
+// Examine looks at everything. Findings that are the same but for what they concern are one; the
+// worst come first.
+func Examine(ctx context.Context, o Options) []Finding {
+	e := &exam{Options: o, proc: "/proc", now: time.Now()}
+	e.uid = e.agentUser()
+	if s, err := o.Status(ctx); err != nil {
+		e.silence = err
+	} else {
+		e.running = &s
+	}
+	checks := []func(context.Context) []Finding{
+		e.identity, e.agent, e.configuration, e.directories, e.mounts, e.fileSystems, e.writes, e.consumers,
+		e.credentials, e.plugins, e.clocks, e.state, e.listeners, e.callers, e.kernel,
+	}
+	found := make([][]Finding, len(checks))
+	var looking sync.WaitGroup
+	for i, check := range checks {
+		looking.Go(func() { found[i] = check(ctx) })
+	}
+	looking.Wait()
+	return merge(slices.Concat(found...))
+}
+
+// merge joins findings that say the same, in the order of their levels.
+func merge(all []Finding) []Finding {
+	var merged []Finding
+	for _, f := range all {
+		same := func(other Finding) bool {
+			return f.Level == other.Level && f.What == other.What && f.Why == other.Why && f.Mend == other.Mend
+		}
+		if i := slices.IndexFunc(merged, same); i >= 0 {
+			merged[i].About = appendNew(merged[i].About, f.About...)
+		} else {
+			f.About = slices.Clone(f.About)
+			merged = append(merged, f)
+		}
+	}
+	order := []Level{Problem, Warning, Note}
+	slices.SortStableFunc(merged, func(a, b Finding) int {
+		return slices.Index(order, a.Level) - slices.Index(order, b.Level)
+	})
+	return merged
+}
+
+func appendNew[T comparable](all []T, more ...T) []T {
+	for _, one := range more {
+		if !slices.Contains(all, one) {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// about says what findings concern.
+func about(what string, found ...Finding) []Finding {
+	for i := range found {
+		found[i].About = append(found[i].About, what)
+	}
+	return found
+}
+
+// agentUser is this process's own user; for root, who looks at the agent of somebody else, the
+// owner of what the agent alone writes, if that is one user.
+func (e *exam) agentUser() int {
+	uid := os.Geteuid()
+	if uid != 0 {
+		return uid
+	}
+	owners := map[int]bool{}
+	dirs := e.writtenDirs()
+	if e.Config.State != nil {
+		dirs = append(dirs, e.Config.State.Dir)
+	}
+	for _, dir := range dirs {
+		if owner, ok := ownerOf(dir); ok && owner.uid != 0 {
+			owners[owner.uid] = true
+		}
+	}
+	for owner := range owners {
+		if len(owners) == 1 {
+			uid = owner
+		}
+	}
+	return uid
+}
+
+// identity says as whom it looks, where that makes a difference.
+func (e *exam) identity(context.Context) []Finding {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	f := Finding{
+		Level: Note, What: "this was run as root, who may read and write everything",
+		Why: "what only the agent's user may not do is not seen",
+	}
+	if e.uid != 0 {
+		f.Mend = "run it as the agent's user too, who seems to be " + userName(e.uid) + ": setpriv --reuid " + userName(e.uid) + " --init-groups credagent doctor"
+	} else {
+		f.Mend = "run it as the agent's user too, if that is not root"
+	}
+	return []Finding{f}
+}
+
+// agent tells of a running agent what its status would.
+func (e *exam) agent(context.Context) []Finding {
+	if e.running == nil {
+		return []Finding{{Level: Note, What: e.silence.Error()}}
+	}
+	s := e.running
+	var all []Finding
+	if s.Source != e.Config.Source {
+		all = append(all, Finding{
+			Level: Note, What: "the running agent has another configuration, " + s.Source,
+			Why: "what is found here is about " + e.Config.Source,
+		})
+	}
+	if r := s.Reload; r != nil && !r.Successful {
+		all = append(all, Finding{
+			Level: Warning, What: "the running agent did not take the configuration over: " + r.Error,
+			Why: "it goes on with the old one, and will not start with this one", Mend: "mend the configuration and reload: systemctl reload credagent",
+		})
+	}
+	for _, t := range s.Tokens {
+		if t.LastError != "" {
+			all = append(all, about("token "+quote(t.Name), Finding{
+				Level: Warning, What: "the last request failed: " + t.LastError,
+				Why: "the token is not replaced before it expires", Mend: t.Advice,
+			})...)
+		}
+	}
+	if !s.Ready {
+		all = append(all, Finding{Level: Warning, What: "the running agent is not ready: " + strings.Join(s.NotReady, ", ")})
+	}
+	return all
+}

@@ -1,0 +1,163 @@
+package doctor
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/status"
+)
+
+// healthy is a configuration for which everything is as it should be.
+func healthy(t *testing.T) config.Config {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	dir := openTemp(t)
+	secret := write(t, filepath.Join(dir, "secret"), "x", 0o600)
+	return config.Config{
+		Source: write(t, filepath.Join(dir, "credagent.yaml"), "", 0o644),
+		Listen: "127.0.0.1:0",
+		Clients: []config.Client{{
+			Name: "app", ClientID: "app", TokenURL: server.URL + "/token", RequestTimeout: 10 * time.Second,
+			Credential: config.Credential{Provider: "secretcred", Config: []byte(`{"secret_file":"` + secret + `"}`)},
+		}},
+		Tokens: []config.Token{{Name: "graph", Client: "app"}},
+		Sinks:  []config.Sink{sinkAt(filepath.Join(dir, "graph.token"))},
+	}
+}
+
+func TestHealthyHost(t *testing.T) {
+	e := newExam(healthy(t))
+	for _, f := range Examine(t.Context(), e.Options) {
+		if f.Level != Note {
+			t.Errorf("%+v", f)
+		}
+	}
+	if entries, err := filepath.Glob(filepath.Dir(e.Config.Source) + "/.*"); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %q, %v", entries, err)
+	}
+}
+
+// TestEverythingAtOnce breaks one thing for each check, and expects each to be found, once.
+func TestEverythingAtOnce(t *testing.T) {
+	cfg := healthy(t)
+	dir := filepath.Dir(cfg.Source)
+	must(t, os.Chmod(filepath.Join(dir, "secret"), 0o644))
+	must(t, os.Chmod(cfg.Source, 0o666))
+	cfg.Listen = "0.0.0.0:0"
+	cfg.State = &config.State{Dir: filepath.Join(dir, "no", "state"), KeyFile: filepath.Join(dir, "no-key")}
+	cfg.Socket = &config.Socket{Path: filepath.Join(dir, "no-run", "socket"), Mode: 0o660, Group: "no-such-group"}
+	cfg.Clients[0].TokenURL = "http://127.0.0.1:1/token"
+	cfg.Plugins.SHA256 = map[string]string{"vaultcred": "00"}
+	cfg.Sinks[0].Group = "no-such-group"
+	cfg.Sinks = append(cfg.Sinks, sinkAt(filepath.Join(dir, "no-run", "one")), sinkAt(filepath.Join(dir, "no-run", "two")))
+	found := Examine(t.Context(), newExam(cfg).Options)
+	for _, part := range []string{
+		"others may write to the configuration", "everybody on this host may read", "0.0.0.0:0 can be reached", "reading the state key",
+		"making state directory", `group "no-such-group" does not exist`, "no-run\" is missing", "127.0.0.1:1 could not be reached",
+		"no such provider", "a file like it cannot be written beside it: looking up group",
+	} {
+		n := 0
+		for _, f := range found {
+			if strings.Contains(f.What, part) {
+				n++
+			}
+		}
+		if n == 0 {
+			t.Errorf("nothing says %q", part)
+		}
+	}
+	levels := []Level{Problem, Warning, Note}
+	if !slices.IsSortedFunc(found, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) }) {
+		t.Errorf("the worst do not come first: %+v", found)
+	}
+	missing := slices.IndexFunc(found, func(f Finding) bool { return strings.Contains(f.What, "is missing") })
+	if about := found[missing].About; len(about) != 3 {
+		t.Errorf("the missing directory is about %q, want two sinks and the socket in one finding", about)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	one := Finding{Level: Warning, About: []string{"a"}, What: "x", Why: "y", Mend: "z"}
+	got := merge([]Finding{
+		one, {Level: Note, What: "n"}, {Level: Warning, About: []string{"b"}, What: "x", Why: "y", Mend: "z"}, one,
+		{Level: Problem, About: []string{"b"}, What: "x", Why: "y", Mend: "z"}, {Level: Warning, What: "x", Why: "other", Mend: "z"},
+	})
+	want := []Finding{
+		{Level: Problem, About: []string{"b"}, What: "x", Why: "y", Mend: "z"},
+		{Level: Warning, About: []string{"a", "b"}, What: "x", Why: "y", Mend: "z"},
+		{Level: Warning, What: "x", Why: "other", Mend: "z"},
+		{Level: Note, What: "n"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("merged\n%+v, want\n%+v", got, want)
+	}
+	if !slices.Equal(one.About, []string{"a"}) {
+		t.Error("merging changed what it was given")
+	}
+}
+
+func TestAgentThatRuns(t *testing.T) {
+	well := status.Status{Source: "here", Ready: true, Tokens: []status.Token{{Name: "graph", Valid: true}}}
+	for name, tc := range map[string]struct {
+		change func(*status.Status)
+		want   []want
+	}{
+		"well":            {func(*status.Status) {}, nil},
+		"of another file": {func(s *status.Status) { s.Source = "there" }, []want{{Note, "another configuration, there", "about here", ""}}},
+		"not reloaded":    {func(s *status.Status) { s.Reload = &status.Reload{Error: "x.yaml:1: bad"} }, []want{{Warning, "did not take the configuration over: x.yaml:1: bad", "will not start", "reload"}}},
+		"reloaded":        {func(s *status.Status) { s.Reload = &status.Reload{Successful: true} }, nil},
+		"a token that fails": {func(s *status.Status) { s.Tokens[0].LastError, s.Tokens[0].Advice = "invalid_client (401)", "look" },
+			[]want{{Warning, "the last request failed: invalid_client (401)", "not replaced", "look"}}},
+		"not ready": {func(s *status.Status) { s.Ready, s.NotReady = false, []string{`token "graph" is not valid`} },
+			[]want{{Warning, `is not ready: token "graph" is not valid`, "", ""}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := well
+			s.Tokens = slices.Clone(well.Tokens)
+			tc.change(&s)
+			e := newExam(config.Config{Source: "here"})
+			e.running = &s
+			check(t, e.agent(t.Context()), tc.want...)
+		})
+	}
+}
+
+func TestNoAgentRuns(t *testing.T) {
+	e := newExam(config.Config{})
+	_, e.silence = e.Status(context.Background())
+	check(t, e.agent(t.Context()), want{Note, "no running agent answers", "", ""})
+}
+
+func TestAgentUser(t *testing.T) {
+	needRoot(t)
+	dir := openTemp(t)
+	cfg := config.Config{Sinks: []config.Sink{sinkAt(filepath.Join(dir, "one", "token")), sinkAt(filepath.Join(dir, "two", "token"))}}
+	for _, name := range []string{"one", "two", "state"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	e := newExam(cfg)
+	if uid := e.agentUser(); uid != 0 {
+		t.Errorf("where all is root's, the agent's user is %d", uid)
+	}
+	must(t, os.Chown(filepath.Join(dir, "one"), 4001, 4001))
+	if uid := e.agentUser(); uid != 4001 {
+		t.Errorf("where one directory is 4001's, the agent's user is %d", uid)
+	}
+	e.uid = 4001
+	check(t, e.identity(t.Context()), want{Note, "run as root", "not seen", "setpriv --reuid #4001"})
+	cfg.State = &config.State{Dir: filepath.Join(dir, "state")}
+	must(t, os.Chown(cfg.State.Dir, 4002, 4002))
+	if uid := newExam(cfg).agentUser(); uid != 0 {
+		t.Errorf("where directories are two users', the agent's user is %d", uid)
+	}
+}

@@ -1,0 +1,107 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+// listeners looks whether the addresses are free, and who can reach them.
+func (e *exam) listeners(ctx context.Context) []Finding {
+	var all []Finding
+	if at := e.Config.Listen; at != "" {
+		all = append(all, about("listen", append(e.free(ctx, at), reachable(at)...)...)...)
+	}
+	if i := e.Config.Identity; i != nil {
+		all = append(all, about("identity_endpoint.listen", e.free(ctx, i.Listen)...)...)
+	}
+	return all
+}
+
+// free tries to listen, unless the running agent does.
+func (e *exam) free(ctx context.Context, at string) []Finding {
+	if e.running != nil {
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
+	if err == nil {
+		_ = listener.Close()
+		return nil
+	}
+	f := Finding{Level: Problem, What: fmt.Sprintf("nobody can listen at %s: %v", at, err), Why: "the agent does not start"}
+	_, port, _ := net.SplitHostPort(at)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		f.What = fmt.Sprintf("something else listens at %s, and it is no agent of this configuration", at)
+		f.Mend = fmt.Sprintf("find it with ss -ltnp 'sport = :%s' and end it, or choose another address", port)
+	case errors.Is(err, fs.ErrPermission):
+		f.What = fmt.Sprintf("%s may not listen at %s", userName(os.Geteuid()), at)
+		f.Mend = "choose a port above 1023"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		f.What = fmt.Sprintf("this host has no address %s", at)
+		f.Mend = "choose one that ip address shows"
+	}
+	return []Finding{f}
+}
+
+// reachable says who besides this host can see probes, metrics and status.
+func reachable(at string) []Finding {
+	host, _, err := net.SplitHostPort(at)
+	if err != nil || strings.EqualFold(host, "localhost") {
+		return nil
+	}
+	if address, err := netip.ParseAddr(host); err == nil && address.Unmap().IsLoopback() {
+		return nil
+	}
+	return []Finding{{
+		Level: Warning, What: at + " can be reached from other hosts",
+		Why: "status and metrics show names, paths and times to everybody there", Mend: "listen at 127.0.0.1, or put something in front that asks who it is",
+	}}
+}
+
+// callers looks whether those who may ask the socket for tokens can reach it.
+func (e *exam) callers(context.Context) []Finding {
+	s := e.Config.Socket
+	if s == nil {
+		return nil
+	}
+	will := facts{owner: owner{e.uid, os.Getegid()}, mode: s.Mode}
+	if s.Group != "" {
+		gid, err := groupID(s.Group)
+		if err != nil {
+			return about("socket.group", Finding{Level: Problem, What: err.Error(), Why: "the agent does not start", Mend: "create it, or give a number"})
+		}
+		will.gid = gid
+	}
+	var all []Finding
+	for _, t := range e.Config.Tokens {
+		for _, principal := range t.Allow {
+			all = append(all, about("token "+quote(t.Name), caller(principal, *s, will)...)...)
+		}
+	}
+	return all
+}
+
+func caller(p config.Principal, s config.Socket, will facts) []Finding {
+	who, err := personOf(p)
+	if errors.Is(err, errNobody) {
+		return []Finding{{Level: Warning, What: err.Error(), Why: "allow lets nobody in by it", Mend: "create it, or mend the name"}}
+	}
+	found := who.reach(filepath.Dir(s.Path))
+	if !who.may(mayWrite, will) {
+		found = append(found, Finding{
+			Level: Problem, What: fmt.Sprintf("%s may have it, but may not connect to the socket (mode %04o, group %s)", who.name, s.Mode, groupName(will.gid)),
+			Why: "the kernel refuses the connection before the agent is asked", Mend: "put whoever is allowed into one group, and give the socket that group",
+		})
+	}
+	return found
+}

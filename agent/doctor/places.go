@@ -1,0 +1,194 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+// place is something that the agent writes.
+type place struct {
+	label  string
+	path   string
+	socket bool
+}
+
+func (e *exam) places() []place {
+	var all []place
+	for _, s := range e.Config.Sinks {
+		all = append(all, place{label: label(s), path: s.Path})
+	}
+	if s := e.Config.Socket; s != nil {
+		all = append(all, place{label: "socket", path: s.Path, socket: true})
+	}
+	if i := e.Config.Identity; i != nil {
+		all = append(all, place{label: "identity_endpoint.header_file", path: i.HeaderFile})
+	}
+	return all
+}
+
+func label(s config.Sink) string { return "sink " + quote(s.Path) }
+
+// writtenDirs are the directories of the places, each once.
+func (e *exam) writtenDirs() []string {
+	var dirs []string
+	for _, p := range e.places() {
+		dirs = appendNew(dirs, filepath.Dir(p.path))
+	}
+	return dirs
+}
+
+// directories looks at where the agent writes, and at what is there already.
+func (e *exam) directories(context.Context) []Finding {
+	var all []Finding
+	for _, p := range e.places() {
+		all = append(all, about(p.label, checkDirectory(filepath.Dir(p.path), e.uid)...)...)
+		all = append(all, about(p.label, p.standing()...)...)
+	}
+	return all
+}
+
+func checkDirectory(dir string, agent int) []Finding {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []Finding{missing(dir, agent)}
+	case err != nil:
+		return []Finding{{
+			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, cause(err)),
+			Why: "the agent does not start", Mend: "let the agent's user enter it and what is above it",
+		}}
+	case !info.IsDir():
+		return []Finding{{
+			Level: Problem, What: quote(dir) + " is not a directory", Why: "the agent does not start", Mend: "remove it, or configure another path",
+		}}
+	}
+	found := unsafeAbove(dir)
+	switch mode := info.Mode(); {
+	case !othersWrite(mode):
+	case mode&fs.ModeSticky == 0:
+		found = append(found, Finding{
+			Level: Problem, What: fmt.Sprintf("others may write to directory %q (mode %04o)", dir, mode.Perm()),
+			Why: "they could put a token of theirs in a sink's place, so the agent refuses it", Mend: "chmod go-w " + quote(dir),
+		})
+	default:
+		found = append(found, Finding{
+			Level: Warning, What: fmt.Sprintf("directory %q is for everybody's files", dir),
+			Why:  "somebody can take a sink's name before the agent does, and a cleaner of temporary files may remove it",
+			Mend: "use a directory of the agent's own, such as /run/credagent",
+		})
+	}
+	return found
+}
+
+// missing tells how to make a directory that stays made: what is under /run is gone after a boot.
+func missing(dir string, agent int) Finding {
+	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start without it"}
+	below, underRun := strings.CutPrefix(dir, "/run/")
+	if !underRun {
+		f.Mend = fmt.Sprintf("install -d -m 0755 -o %s %q", userName(agent), dir)
+		return f
+	}
+	f.Why += ", and a directory that is made by hand under /run is gone after the next boot"
+	f.Mend = fmt.Sprintf("RuntimeDirectory=%s in the agent's unit, or in tmpfiles.d: d %s 0755 %s - -", below, dir, userName(agent))
+	return f
+}
+
+// unsafeAbove finds a directory above one that others could move away.
+func unsafeAbove(dir string) []Finding {
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		info, err := os.Stat(above)
+		if err == nil && othersWrite(info.Mode()) && info.Mode()&fs.ModeSticky == 0 {
+			return []Finding{{
+				Level: Warning, What: fmt.Sprintf("others may write to directory %q (mode %04o), which is above %q", above, info.Mode().Perm(), dir),
+				Why: "they could put another directory in its place", Mend: "chmod go-w " + quote(above),
+			}}
+		}
+		if above == filepath.Dir(above) {
+			return nil
+		}
+	}
+}
+
+func othersWrite(mode fs.FileMode) bool { return mode.Perm()&0o022 != 0 }
+
+// standing looks at what is at the path of a place.
+func (p place) standing() []Finding {
+	info, err := os.Lstat(p.path)
+	if err != nil {
+		return nil
+	}
+	f := Finding{Level: Problem, Why: "the agent refuses it"}
+	switch mode := info.Mode(); {
+	case p.socket && mode&fs.ModeSocket != 0, !p.socket && mode.IsRegular():
+		return nil
+	case mode&fs.ModeSymlink != 0:
+		f.What, f.Mend = quote(p.path)+" is a symbolic link", "remove it, or configure the path that it points to"
+	case mode.IsDir():
+		f.What, f.Mend = quote(p.path)+" is a directory", "remove it, or configure the path of a file in it"
+	default:
+		f.What, f.Mend = fmt.Sprintf("something else is at %q (%s)", p.path, mode), "remove it, or configure another path"
+	}
+	return []Finding{f}
+}
+
+// configuration looks at who could change the configuration.
+func (e *exam) configuration(context.Context) []Finding {
+	file := e.Config.Source
+	info, err := os.Stat(file)
+	if !filepath.IsAbs(file) {
+		file, _ = filepath.Abs(file)
+	}
+	if err != nil || !info.Mode().IsRegular() { // the environment
+		return nil
+	}
+	found := unsafeAbove(file)
+	if othersWrite(info.Mode()) {
+		found = append(found, Finding{
+			Level: Problem, What: fmt.Sprintf("others may write to the configuration (mode %04o)", info.Mode().Perm()),
+			Why: "they could have tokens written where they can read them", Mend: "chmod go-w " + quote(file),
+		})
+	}
+	for _, warning := range e.Config.Warnings {
+		found = append(found, Finding{Level: Warning, What: warning.String()})
+	}
+	return about("configuration "+quote(e.Config.Source), found...)
+}
+
+// cause leaves out the call and the path, which a finding names in its own way.
+func cause(err error) error {
+	var inPath *fs.PathError
+	if errors.As(err, &inPath) {
+		return inPath.Err
+	}
+	return err
+}
+
+func quote(s string) string { return strconv.Quote(s) }
+
+// resolved is a path without links on the way to it.
+func resolved(path string) string {
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// ancestors are a directory and all above it, the root first.
+func ancestors(dir string) []string {
+	all := []string{dir}
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		all = append(all, dir)
+	}
+	slices.Reverse(all)
+	return all
+}

@@ -1,0 +1,60 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/credagent/credagent/agent/store"
+)
+
+// state looks at the encrypted state: its key, its directory and what is in it.
+func (e *exam) state(context.Context) []Finding {
+	s := e.Config.State
+	if s == nil {
+		return []Finding{{
+			Level: Note, What: "tokens are kept in memory only",
+			Why:  "a restart requests each of them anew, and forgets for how long a server asked to be left alone",
+			Mend: "configure state; credagent keygen makes its key",
+		}}
+	}
+	var all []Finding
+	for _, err := range store.Check(s.Dir, s.KeyFile) {
+		var setup *store.SetupError
+		var damage *store.DamageError
+		switch {
+		case errors.As(err, &damage):
+			all = append(all, about("state.dir", Finding{
+				Level: Warning, What: fmt.Sprintf("%q cannot be used: %v", damage.Path, damage.Err),
+				Why:  "its token is requested anew at the next start, and what the server asked for is forgotten",
+				Mend: "if the key was changed on purpose, nothing: the file will be replaced",
+			})...)
+		case errors.As(err, &setup) && setup.Setting == "dir" && e.uid != os.Geteuid():
+			all = append(all, about("state.dir", stateOfOthers(s.Dir)...)...)
+		case errors.As(err, &setup):
+			message, mend, _ := strings.Cut(err.Error(), "; ")
+			all = append(all, about("state."+setup.Setting, Finding{
+				Level: Problem, What: message, Why: "the agent does not start", Mend: strings.TrimPrefix(mend, "run: "),
+			})...)
+		default:
+			all = append(all, about("state.dir", Finding{Level: Problem, What: err.Error()})...)
+		}
+	}
+	all = append(all, about("state.dir", unsafeAbove(s.Dir)...)...)
+	return append(all, about("state.key_file", unsafeAbove(s.KeyFile)...)...)
+}
+
+// stateOfOthers looks at a directory that root is not the one to judge by opening it: it is to be
+// the agent's, whoever that is.
+func stateOfOthers(dir string) []Finding {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	return []Finding{{
+		Level: Problem, What: fmt.Sprintf("others may enter state directory %q (mode %04o)", dir, info.Mode().Perm()),
+		Why: "the agent does not start", Mend: "chmod 700 " + quote(dir),
+	}}
+}

@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/sink"
+)
+
+// probe renders what a sink is tried with.
+type probe struct{ content string }
+
+// Tokens implements [sink.Renderer].
+func (p *probe) Tokens() []string { return nil }
+
+// Render implements [sink.Renderer].
+func (p *probe) Render(sink.Lookup) ([]byte, error) { return []byte(p.content), nil }
+
+// writes tries to write each sink, beside its place.
+func (e *exam) writes(context.Context) []Finding {
+	var all []Finding
+	for _, s := range e.Config.Sinks {
+		if info, err := os.Stat(filepath.Dir(s.Path)); err != nil || !info.IsDir() {
+			continue // that was said
+		}
+		told, err := tryWriting(s)
+		switch {
+		case err != nil:
+			all = append(all, about(label(s), refused(err, filepath.Dir(s.Path)))...)
+		case !told:
+			all = append(all, about(label(s), Finding{
+				Level: Warning, What: "its file system tells of no change (inotify)",
+				Why: "a reader that waits to be told keeps the old token", Mend: "put it on a tmpfs, or see that its readers open the file anew for each use",
+			})...)
+		}
+	}
+	return all
+}
+
+// tryWriting writes and replaces a file with the sink's attributes, in a directory of its own on the
+// same file system, and reports whether somebody who watches is told.
+func tryWriting(s config.Sink) (told bool, err error) {
+	dir, err := os.MkdirTemp(filepath.Dir(s.Path), atomicfile.Prefix+"doctor-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	content := &probe{"one"}
+	options := sink.Options{
+		Path: filepath.Join(dir, "probe"), Mode: s.Mode, Owner: s.Owner, Group: s.Group, Renderer: content,
+	}
+	for _, reader := range s.Readers {
+		options.Readers = append(options.Readers, sink.Principal(reader))
+	}
+	file, err := sink.New(options)
+	if err == nil {
+		err = replaced(file)
+	}
+	if err == nil {
+		content.content = "another"
+		told, err = watched(dir, func() error { return replaced(file) })
+	}
+	if wrapped := errors.Unwrap(err); wrapped != nil {
+		err = wrapped // without the probe's path
+	}
+	return told, err
+}
+
+// replaced writes a file and looks whether it is as it was written.
+func replaced(file *sink.File) error {
+	if _, err := file.Write(nil); err != nil {
+		return err
+	}
+	holds, err := file.Holds(nil)
+	if err == nil && !holds {
+		return errors.New("what was written is not what is read back; put it on a file system that replaces files as it should")
+	}
+	return err
+}
+
+func refused(err error, dir string) Finding {
+	f := Finding{Level: Problem, Why: "the sink will not get its token"}
+	message, mend, _ := strings.Cut(cause(err).Error(), "; ")
+	f.What, f.Mend = "a file like it cannot be written beside it: "+message, mend
+	var inPath *fs.PathError
+	switch {
+	case errors.As(err, &inPath) && errors.Is(err, fs.ErrPermission):
+		f.What = fmt.Sprintf("%s may not write to directory %q", userName(os.Geteuid()), dir)
+		f.Mend = "run this as the agent's user, or make the directory that user's: chown USER " + quote(dir)
+	case f.Mend == "" && errors.Is(err, syscall.ENOSPC):
+		f.Mend = "free some space or inodes; the old tokens stay until then"
+	case f.Mend == "" && errors.Is(err, syscall.EROFS):
+		f.Mend = "mount it to be written to; in a hardened unit, ReadWritePaths= or RuntimeDirectory="
+	}
+	return f
+}
