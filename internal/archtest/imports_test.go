@@ -27,7 +27,7 @@ var rooms = map[string]room{
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/api":      {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
 	"agent": {[]string{
-		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/filewatch", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/filewatch", "internal/host", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
