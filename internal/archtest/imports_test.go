@@ -25,7 +25,7 @@ var rooms = map[string]room{
 	"agent/config":   {[]string{"sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
-	"agent/api":      {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
+	"agent/api":      {[]string{"agent", "agent/status", "internal/host", "internal/peer"}, "it serves what the agent knows, and asks it through small interfaces"},
 	"agent": {[]string{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "internal/filewatch", "internal/host", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
