@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ type ask struct {
 	form   func() url.Values // called when the request is sent
 	// sending has the request noted before it is sent; the channel closes when that was tried.
 	sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
+	urgent  *atomic.Bool  // somebody asks for it now; nil for never
 	reply   chan<- answer // has room for the answer
 }
 
@@ -113,23 +115,30 @@ func (g *gate) look() (waiting bool) {
 		g.state = g.state.Forgiven()
 		g.publish()
 	}
+	if slices.ContainsFunc(g.line, ask.isUrgent) {
+		g.state = g.state.Pressed()
+		g.publish()
+	}
 	return len(g.line) > 0
 }
 
-// next takes the first ask that somebody still waits for.
+// next takes an ask that somebody still waits for: an urgent one, else the first.
 func (g *gate) next() (ask, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for len(g.line) > 0 {
-		a := g.line[0]
-		g.line = g.line[1:]
-		if a.ctx.Err() == nil {
-			return a, true
-		}
+	g.line = slices.DeleteFunc(g.line, func(a ask) bool { return a.ctx.Err() != nil })
+	if len(g.line) == 0 {
+		g.line = nil
+		return ask{}, false
 	}
-	g.line = nil
-	return ask{}, false
+	i := max(0, slices.IndexFunc(g.line, ask.isUrgent))
+	a := g.line[i]
+	g.line = slices.Delete(g.line, i, i+1)
+	return a, true
 }
+
+// isUrgent reports whether somebody asks for the request now, and not only the schedule.
+func (a ask) isUrgent() bool { return a.urgent != nil && a.urgent.Load() && a.ctx.Err() == nil }
 
 // pause waits for the gate to open, or for a reason to look again.
 func (g *gate) pause(ctx context.Context, open <-chan time.Time) {

@@ -35,12 +35,13 @@ type keeper struct {
 	outage  atomic.Pointer[time.Time] // since when an outage lasted that has just ended
 	pardon  atomic.Bool               // the token's own backoff is to end
 	early   atomic.Pointer[time.Time] // when to refresh before the time planned
+	orders  orders                    // refreshes that somebody asks for now
 	life    life
 
 	challenges *challenges // what resource servers want of the token
 
 	asking    bool      // owned by run, as is all that follows
-	proofAt   time.Time // when a rotated credential is to be proved; zero when none is
+	proofAt   time.Time // when to refresh to prove a rotated credential, or by order; zero for neither
 	attempts  policy.Attempts
 	view      tokenView
 	published atomic.Pointer[tokenView]
@@ -87,7 +88,10 @@ func (k *keeper) run(ctx context.Context) {
 		now := time.Now()
 		if !k.asking && k.due(now) {
 			k.asking = true
-			k.client.gate.request(ask{ctx: ctx, client: k.client, token: k.cfg.Name, form: k.nextForm, sending: k.noteSent, reply: k.replies})
+			k.client.gate.request(ask{
+				ctx: ctx, client: k.client, token: k.cfg.Name, form: k.nextForm,
+				sending: k.noteSent, urgent: &k.orders.urgent, reply: k.replies,
+			})
 		}
 		timer := time.NewTimer(k.untilDue(now))
 		select {
@@ -98,6 +102,9 @@ func (k *keeper) run(ctx context.Context) {
 			k.asking = false
 			k.settle(a)
 			k.note()
+			if !a.switched { // else the answer is still to come
+				k.fulfil()
+			}
 			k.changed()
 		case <-k.wakeup:
 			k.look()
@@ -165,6 +172,7 @@ func (k *keeper) forgive() {
 // inherit takes over what an earlier keeper of the same name knew: how often it asked, and the
 // token itself where it is what this keeper would ask for. It must have ended.
 func (k *keeper) inherit(was *keeper) {
+	defer k.orders.inherit(&was.orders)
 	if keyOf(k.client.cfg) != keyOf(was.client.cfg) {
 		return
 	}
@@ -173,6 +181,7 @@ func (k *keeper) inherit(was *keeper) {
 		select {
 		case a := <-was.replies:
 			was.settle(a)
+			was.fulfil()
 		default: // it was still in line
 		}
 	}
@@ -194,6 +203,7 @@ func (k *keeper) look() {
 		k.publish()
 		k.note()
 	}
+	k.obey(time.Now())
 	if since := k.outage.Swap(nil); since != nil {
 		k.attempts = k.attempts.Recovered(time.Now(), *since)
 		k.publish()

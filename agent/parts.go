@@ -21,6 +21,7 @@ type parts struct {
 	keepers map[string]*keeper
 	writers []*writer
 	shows   map[string][]*writer // by token
+	access  map[string]access    // by token; nil without a socket
 }
 
 // assemble makes the parts of a configuration, without sinks. What is the same in old stays the

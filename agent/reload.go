@@ -33,6 +33,9 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 	next := a.assemble(cfg, old)
 	err := a.check(ctx, next, false)
 	if err == nil {
+		err = next.resolveAccess()
+	}
+	if err == nil {
 		err = a.openSinks(next, old)
 	}
 	if err != nil {

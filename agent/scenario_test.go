@@ -102,6 +102,7 @@ func (h *history) live(f *fixture, names []string) {
 	for range h.roll(20, 60) {
 		pass(time.Duration(h.roll(0, 90_000)) * time.Millisecond)
 		h.challenge(f, names)
+		h.press(f, names)
 		for _, name := range names {
 			held := f.sinks[name].held(name).AccessToken.Reveal()
 			if held == "" && newest[name] > 0 {
@@ -115,6 +116,19 @@ func (h *history) live(f *fixture, names []string) {
 				h.broken("sink %s went back from token %d to %q", name, newest[name], held)
 			}
 			newest[name] = n
+		}
+	}
+}
+
+// press asks for refreshes now and then, some of them many times, and does not wait for what comes
+// of it: whether the requests may come is checked where they arrive.
+func (h *history) press(f *fixture, names []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range h.roll(0, 4) * h.roll(0, 4) * h.roll(0, 3) {
+		_, _ = f.agent.Refresh(ctx, names[h.roll(0, len(names))])
+		if h.roll(0, 2) == 0 {
+			pass(time.Duration(h.roll(0, 5000)) * time.Millisecond)
 		}
 	}
 }
@@ -234,6 +248,9 @@ func (h *history) leave(name string, reply *provider.Reply, err error) {
 		h.refused++
 	default:
 		h.failed++
+	}
+	if a.failure.Local { // it never reached the server
+		h.sent[name] = h.sent[name][:len(h.sent[name])-1]
 	}
 	h.badTokens[name] = now
 	if a.outcome.ClientWide {

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/user"
 	"slices"
-	"strconv"
+
+	"github.com/credagent/credagent/internal/host"
 )
 
 const unset = -1
@@ -30,12 +30,12 @@ func resolve(o Options) (attributes, error) {
 	}
 	var err error
 	if o.Owner != "" {
-		if a.uid, err = lookUpUser(o.Owner); err != nil {
+		if a.uid, err = host.User(o.Owner); err != nil {
 			return a, fmt.Errorf("looking up owner %q: %w", o.Owner, err)
 		}
 	}
 	if o.Group != "" {
-		if a.gid, err = lookUpGroup(o.Group); err != nil {
+		if a.gid, err = host.Group(o.Group); err != nil {
 			return a, fmt.Errorf("looking up group %q: %w", o.Group, err)
 		}
 	}
@@ -54,9 +54,9 @@ func (a *attributes) admit(readers []Principal) error {
 		case (r.User == "") == (r.Group == ""):
 			err = errors.New("a reader names either a user or a group")
 		case r.User != "":
-			users, err = lookUpInto(users, r.User, lookUpUser)
+			users, err = lookUpInto(users, r.User, host.User)
 		default:
-			groups, err = lookUpInto(groups, r.Group, lookUpGroup)
+			groups, err = lookUpInto(groups, r.Group, host.Group)
 		}
 		if err != nil {
 			return err
@@ -81,41 +81,4 @@ func lookUpInto(ids []int, name string, lookUp func(string) (int, error)) ([]int
 		return ids, nil
 	}
 	return slices.Insert(ids, i, id), nil
-}
-
-func lookUpUser(name string) (int, error) {
-	if id, err := parseID(name); err == nil {
-		return id, nil
-	}
-	u, err := user.Lookup(name)
-	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
-		return 0, errors.New("no such user; create it, or give a number")
-	}
-	if err != nil {
-		return 0, err
-	}
-	return parseID(u.Uid)
-}
-
-func lookUpGroup(name string) (int, error) {
-	if id, err := parseID(name); err == nil {
-		return id, nil
-	}
-	g, err := user.LookupGroup(name)
-	if unknown := user.UnknownGroupError(""); errors.As(err, &unknown) {
-		return 0, errors.New("no such group; create it, or give a number")
-	}
-	if err != nil {
-		return 0, err
-	}
-	return parseID(g.Gid)
-}
-
-// parseID reads a uid or gid; 1<<32 - 1 is the system's "none" and no one's number.
-func parseID(s string) (int, error) {
-	id, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || id == 1<<32-1 {
-		return 0, errors.New("not the number of a user or group")
-	}
-	return int(id), nil
 }

@@ -4,7 +4,6 @@ package sink
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 )
 
@@ -14,9 +13,6 @@ func checkOwnership(a attributes) error {
 	}
 	return nil
 }
-
-// checkDirectory accepts any directory: here a mode does not say who may write to it.
-func checkDirectory(string, fs.FileInfo) error { return nil }
 
 func (a attributes) match(*os.File) bool { return true }
 

@@ -16,14 +16,6 @@ const specialBits = fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
 func checkOwnership(attributes) error { return nil }
 
-func checkDirectory(dir string, info fs.FileInfo) error {
-	if mode := info.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-		return fmt.Errorf("directory %q (mode %04o) can be written to by others, who could replace the file; run: chmod go-w %q",
-			dir, mode.Perm(), dir)
-	}
-	return nil
-}
-
 // match reports whether the open file has these attributes.
 func (a attributes) match(file *os.File) bool {
 	info, err := file.Stat()

@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/host"
 )
 
 const defaultMode = 0o600
@@ -225,7 +226,7 @@ func (f *File) open() (*os.Root, error) {
 	}
 	info, err := root.Stat(".")
 	if err == nil {
-		err = checkDirectory(f.dir, info)
+		err = host.CheckDirectory(f.dir, info)
 	}
 	if err != nil {
 		root.Close()

@@ -1,5 +1,8 @@
-// Package api serves what the agent tells about itself over HTTP: probes, metrics and status. It
-// never serves a token.
+// Package api serves over HTTP what the agent knows: probes, metrics and status to anybody who
+// reaches the listen address, and tokens to workloads, each on a listener of its own.
+//
+// No request to it holds the agent up, and none sends one to an authorization server that the agent
+// would not send by its own rules. What the listen address serves never has a token in it.
 package api
 
 import (
@@ -10,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,16 +46,33 @@ func Handler(source Source, metrics http.Handler) http.Handler {
 		}
 		_, _ = fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(source.Status()) // the caller is gone, if anything
-	})
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, source.Status()) })
 	mux.Handle("GET /metrics", metrics)
 	return mux
 }
 
-// Serve serves handler on listener until ctx ends.
+// writeJSON answers with a value that nobody is to keep.
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, "the answer cannot be written as JSON", http.StatusInternalServerError)
+		return
+	}
+	writeBody(w, status, append(body, '\n'))
+}
+
+// writeBody answers with JSON that nobody is to keep. If it cannot be written, the caller is gone.
+func writeBody(w http.ResponseWriter, status int, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// Serve serves handler on listener until ctx ends, to a bounded number of connections that have to
+// get on with it.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -61,6 +82,8 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends what streams
+		ConnContext:       withConn,
 	}
 	stopped := context.AfterFunc(ctx, func() {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
@@ -70,7 +93,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		}
 	})
 	defer stopped()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(bound(listener, mostConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	}
 	return nil

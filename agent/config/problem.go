@@ -140,6 +140,11 @@ func (c *Config) Problem(path, message string) Problem {
 	return Problem{File: c.Source, Position: c.Locate(path), Path: variableOf(c.variables, path), Message: message}
 }
 
+// AllowPath is the path of the i-th entry of a token's allow list, for [Config.Problem].
+func AllowPath(tokenName string, i int) string {
+	return index(join(join("tokens", tokenName), "allow"), i)
+}
+
 func locate(positions map[string]Position, path string) Position {
 	for {
 		if at, ok := positions[path]; ok || path == "" {

@@ -21,6 +21,7 @@ type history struct {
 	tokens []policy.Attempts
 
 	asked     time.Time   // what the server asked for
+	askedMost time.Time   // the same with all the jitter there may be
 	gateFloor time.Time   // no earlier, by the contract's own numbers
 	failedAt  time.Time   // when a request that concerns the client last failed
 	floors    []time.Time // the same for each token
@@ -60,8 +61,10 @@ func (h *history) event() bool {
 	switch n := h.rng.IntN(100); {
 	case n < 60:
 		return h.request(h.rng.IntN(len(h.tokens)))
-	case n < 85:
+	case n < 82:
 		h.pass()
+	case n < 88:
+		return h.press(h.rng.IntN(len(h.tokens)))
 	case n < 92:
 		h.forgive()
 	case n < 96 && h.steps:
@@ -92,6 +95,46 @@ func (h *history) request(i int) bool {
 	return true
 }
 
+// press is somebody who asks for a refresh now. What is not held back may be sent, but for the pace;
+// what is held back has to be, and for as long as it was told.
+func (h *history) press(i int) bool {
+	if hold := policy.Holding(h.now, h.gate, h.tokens[i]); hold.For > 0 {
+		h.checkHeld(i, hold)
+		h.now = h.now.Add(hold.For)
+	}
+	if hold := policy.Holding(h.now, h.gate, h.tokens[i]); hold != (policy.Hold{}) {
+		h.t.Fatalf("held back when that was to be over: %v", hold)
+	}
+	h.gate, h.tokens[i] = h.gate.Pressed(), h.tokens[i].Pressed()
+	h.gateFloor, h.floors[i] = forgiven(h.gateFloor, h.failedAt), forgiven(h.floors[i], h.failedAts[i])
+	if !h.gate.Open(h.now) {
+		h.now = h.now.Add(policy.PaceWindow)
+	}
+	if !h.request(i) {
+		h.t.Fatal("nothing is held back, but nothing may be sent")
+	}
+	return true
+}
+
+// checkHeld: the book knows of the reason too.
+func (h *history) checkHeld(i int, hold policy.Hold) {
+	h.t.Helper()
+	at := h.now.Add(hold.For)
+	known := false
+	switch hold.Reason {
+	case policy.ServerAsked:
+		known = !at.After(h.askedMost)
+	case policy.JustFailed:
+		known = at.Equal(h.failedAt.Add(5*time.Second)) || at.Equal(h.failedAts[i].Add(5*time.Second))
+	case policy.TooMany:
+		n := len(h.sent[i]) - 12
+		known = n >= 0 && at.Equal(h.sent[i][n].Add(time.Minute))
+	}
+	if !known {
+		h.t.Fatalf("held back by %v without need", hold)
+	}
+}
+
 // answer lets gate and token learn from an outcome, as the agent does.
 func (h *history) answer(i int, sent time.Time, o policy.Outcome) {
 	since, failing, blocked := h.gate.FailingSince, h.gate.Failures > 0, h.gate.BlockedUntil
@@ -112,9 +155,8 @@ func (h *history) note(i int, o policy.Outcome) {
 	h.gateFloor, h.floors[i] = time.Time{}, time.Time{}
 	h.failedAt, h.failedAts[i] = time.Time{}, time.Time{}
 	if o.HasRetryAfter {
-		if until := h.now.Add(min(max(o.RetryAfter, 5*time.Second), 24*time.Hour)); until.After(h.asked) {
-			h.asked = until
-		}
+		wait := min(max(o.RetryAfter, 5*time.Second), 24*time.Hour)
+		h.asked, h.askedMost = later(h.asked, h.now.Add(wait)), later(h.askedMost, h.now.Add(wait+wait/10))
 		return
 	}
 	if o.Class == policy.Success {
@@ -128,6 +170,13 @@ func (h *history) note(i int, o policy.Outcome) {
 	if o.ClientWide {
 		h.gateFloor, h.failedAt = floor, h.now
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // checkAllowed holds a request against the book.

@@ -48,6 +48,22 @@ type Token struct {
 	LastChallengeOutcome string     `json:"last_challenge_outcome,omitempty"` // accepted, duplicate or invalid
 }
 
+// Refresh is how a refresh went that somebody asked for: the answer of /v1/tokens/NAME/refresh. Of
+// error, advice and refused there is nothing after a success.
+type Refresh struct {
+	Token     string     `json:"token"`
+	Outcome   string     `json:"outcome"` // as in LastOutcome, or Pending
+	Error     string     `json:"error,omitempty"`
+	Advice    string     `json:"advice,omitempty"`
+	Refused   bool       `json:"refused,omitempty"` // the server does not accept the credential or the client
+	Expiry    *time.Time `json:"expiry,omitempty"`  // of the token that there is now
+	ExpiresOn int64      `json:"expires_on,omitempty"`
+	RefreshAt *time.Time `json:"refresh_at,omitempty"` // when the next request is planned
+}
+
+// Pending is the outcome of a refresh that has no answer yet.
+const Pending = "pending"
+
 // Client is the state of a client: its gate and its credential.
 type Client struct {
 	Name          string  `json:"name"`

@@ -28,12 +28,12 @@ var rooms = map[string]room{
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
-	"agent/api": {[]string{"agent/status"}, "probes, metrics and status never serve a token, so they cannot reach one"},
+	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer"}, "it serves what the agent knows, and asks it through small interfaces"},
 	"agent": {[]string{
-		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
-	"sink": {[]string{"internal/atomicfile", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
+	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
 	"plugins":                   {[]string{"internal/handshake", "internal/secret", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
@@ -54,6 +54,10 @@ var rooms = map[string]room{
 	"internal/demo":       {anything, "it shows the whole"},
 	"cmd/credagent":       {anything, "it wires the rooms together"},
 	"internal/atomicfile": {nil, "sinks and state are written in the same way, by what knows neither"},
+
+	"internal/host":     {nil, "it answers questions about the machine, for whoever puts files there"},
+	"internal/peer":     {nil, "it asks the kernel one question"},
+	"internal/peertest": {nil, "it starts a test again as another user"},
 }
 
 func TestPackagesImportOnlyWhatTheirRoomAllows(t *testing.T) {
@@ -110,7 +114,7 @@ var guests = map[string]guest{
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "plugins", "sink"}, "system calls are for processes and files"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {
@@ -203,10 +207,10 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/oidctest"}, "one package starts processes, so one package is read to know what they inherit"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/oidctest", "internal/peertest"}, "one package starts processes, so one package is read to know what they inherit"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver"}, "the program logs with slog and one set of keys"},
-		"unsafe":    {"unsafe", nil, "nothing here is worth it"},
+		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},
 		"plugin":    {"plugin", nil, "providers are processes; code loaded into the agent would share its memory"},
 	}
 	files := program(load(t))
