@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -26,7 +27,7 @@ func (e *ConfigError) Error() string {
 }
 
 // DecodeConfig decodes a provider's configuration into the struct that into points to, by its json
-// tags. Unknown keys and values of the wrong type are reported all at once, each as a [ConfigError].
+// tags; an embedded struct's fields are its own. Unknown keys and values of the wrong type are reported all at once, each as a [ConfigError].
 func DecodeConfig(config json.RawMessage, into any) error {
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(config, &values); err != nil {
@@ -60,9 +61,13 @@ func fieldsOf(into any) map[string]reflect.Value {
 	value := reflect.ValueOf(into).Elem()
 	fields := make(map[string]reflect.Value, value.NumField())
 	for i := range value.NumField() {
-		name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("json"), ",")
-		if name != "" && name != "-" {
+		field := value.Type().Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name != "" && name != "-":
 			fields[name] = value.Field(i)
+		case field.Anonymous && field.Type.Kind() == reflect.Struct:
+			maps.Copy(fields, fieldsOf(value.Field(i).Addr().Interface()))
 		}
 	}
 	return fields

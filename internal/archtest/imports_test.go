@@ -37,9 +37,10 @@ var rooms = map[string]room{
 
 	"plugins":                   {[]string{"internal/handshake", "internal/secret", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
-	"plugins/certcred":          {[]string{"internal/secret", "plugins", "plugins/internal/credfile", "plugins/jwtcred"}, "a provider is written against the kit alone, as anybody's would be"},
+	"plugins/certcred":          {[]string{"internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
 	"plugins/jwtcred":           {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
 	"plugins/secretcred":        {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
+	"plugins/internal/certauth": {[]string{"plugins", "plugins/jwtcred"}, "it authenticates with a certificate and knows nothing of where its key is"},
 	"plugins/internal/credtest": {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
 	"plugins/internal/credfile": {[]string{"internal/secret"}, "it reads small files for the providers"},
 
@@ -102,7 +103,7 @@ var guests = map[string]guest{
 	"github.com/hashicorp/go-hclog":        {[]string{"agent/provider", "plugins"}, "go-plugin wants a logger of this kind; everything else logs with slog"},
 	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC"},
 	"google.golang.org/protobuf":           {[]string{"plugins/providerpb"}, "only generated code handles messages' insides"},
-	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/certcred", "plugins/jwtcred", "internal/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
+	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "plugins/jwtcred", "internal/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},
 	"go.yaml.in/yaml/v3":                   {[]string{"agent/config"}, "one place reads the configuration file"},
 	"github.com/google/jsonschema-go":      {[]string{"agent/config"}, "one place describes the configuration file"},
@@ -113,6 +114,7 @@ var guests = map[string]guest{
 	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "internal/filewatch"}, "one place notices changes; its users only get its events"},
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
+	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
 	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }

@@ -1,10 +1,10 @@
 package certcred
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/des" //nolint:gosec // what old tools encrypt keys with
 	"crypto/pbkdf2"
 	"crypto/sha1" //nolint:gosec // PBKDF2's default function (RFC 8018, A.2)
 	"crypto/sha256"
@@ -12,115 +12,160 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"errors"
-	"fmt"
 	"hash"
 
-	"software.sslmate.com/src/go-pkcs12"
+	"golang.org/x/crypto/scrypt"
 
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/plugins/internal/credfile"
+	"github.com/credagent/credagent/plugins/internal/certauth"
 )
 
-// mostIterations bounds the work that a damaged file may ask for; common tools use a few thousand to a million.
-const mostIterations = 5_000_000
+const (
+	// mostIterations and mostMemory bound the work that a damaged file may ask for. Common tools
+	// use a few thousand to a million iterations, and 16 MiB.
+	mostIterations = 5_000_000
+	mostMemory     = 256 << 20
+)
 
-// password reads password_file. Without one, only what is not encrypted can be read.
-func (s source) password() (secret.Value, error) {
-	if s.PasswordFile == "" {
-		return secret.Value{}, nil
-	}
-	return credfile.ReadLine("password_file", s.PasswordFile)
-}
+// The schemes, by their numbers (RFC 8018, A.4 and A.2; RFC 7914, 7).
+const (
+	idPBES2  = "1.2.840.113549.1.5.13"
+	idPBKDF2 = "1.2.840.113549.1.5.12"
+	idScrypt = "1.3.6.1.4.1.11591.4.11"
+)
 
-// isPKCS12 tells a PKCS#12 file, which is DER, from PEM, which is text.
-func isPKCS12(data []byte) bool {
-	return len(data) > 0 && data[0] == 0x30 && !bytes.Contains(data, []byte("-----BEGIN"))
-}
-
-// parsePKCS12 reads the key and the certificates of a PKCS#12 file (RFC 7292). It never passes on
-// the parser's errors: they may quote what they read.
-func parsePKCS12(data []byte, password secret.Value) (crypto.Signer, []*x509.Certificate, error) {
-	key, leaf, others, err := pkcs12.DecodeChain(data, password.Reveal())
-	switch {
-	case errors.Is(err, pkcs12.ErrIncorrectPassword) && password.IsZero():
-		return nil, nil, errors.New("it is encrypted; name the file with its password in password_file")
-	case errors.Is(err, pkcs12.ErrIncorrectPassword):
-		return nil, nil, errors.New("the password in password_file does not open it")
-	case err != nil:
-		return nil, nil, errors.New("it is neither PEM nor a sound PKCS#12 file with a certificate and its private key")
-	}
-	signer, err := usable(key)
-	return signer, append([]*x509.Certificate{leaf}, others...), err
-}
-
-// pbes2 is the parameters of PBES2, kdf those of PBKDF2 (RFC 8018, A.4 and A.2).
+// encryptedKey is an encrypted PKCS#8 key (RFC 5958, 3), the others the parameters within.
 type (
+	encryptedKey struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Data      []byte
+	}
 	pbes2 struct {
 		KDF    pkix.AlgorithmIdentifier
 		Cipher pkix.AlgorithmIdentifier
 	}
-	kdf struct {
+	pbkdf2Parameters struct {
 		Salt       []byte
 		Iterations int
 		KeyLength  int                      `asn1:"optional"`
 		PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
 	}
-	encryptedKey struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Data      []byte
+	scryptParameters struct {
+		Salt      []byte
+		N, R, P   int
+		KeyLength int `asn1:"optional"`
 	}
 )
 
-// decryptKey opens an encrypted PKCS#8 key (RFC 5958, 3) as every current tool writes it: PBES2
-// with PBKDF2 and AES-CBC.
-func decryptKey(der []byte, password secret.Value) (any, error) {
+// decryptPKCS8 opens an encrypted PKCS#8 key as every current tool writes it: PBES2 with PBKDF2 or
+// scrypt, and AES-CBC or triple DES.
+func decryptPKCS8(der []byte, password secret.Value) (crypto.Signer, error) {
 	if password.IsZero() {
-		return nil, errors.New("the private key is encrypted; name the file with its password in password_file")
+		return nil, errNoPassword()
 	}
-	block, iv, data, err := openCipher(der, password)
+	var key encryptedKey
+	if !decode(der, &key) {
+		return nil, errors.New("the private key is damaged")
+	}
+	block, iv, err := key.cipher(password)
 	if err != nil {
 		return nil, err
 	}
-	plain := make([]byte, len(data))
+	plain, err := decrypt(block, iv, key.Data)
 	defer clear(plain)
-	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, data)
-	padding := int(plain[len(plain)-1])
-	if padding == 0 || padding > aes.BlockSize {
+	if err != nil {
+		return nil, err
+	}
+	signer, err := certauth.ParsePKCS8(plain)
+	if err != nil {
 		return nil, errWrongPassword()
 	}
-	key, err := x509.ParsePKCS8PrivateKey(plain[:len(plain)-padding])
+	return signer, nil
+}
+
+// decrypt opens CBC with padding (RFC 8018, 6.1.1).
+func decrypt(block cipher.Block, iv, data []byte) ([]byte, error) {
+	size := block.BlockSize()
+	if len(iv) != size || len(data) == 0 || len(data)%size != 0 {
+		return nil, errors.New("the private key is damaged")
+	}
+	plain := make([]byte, len(data))
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, data)
+	padding := int(plain[len(plain)-1])
+	if padding == 0 || padding > size {
+		clear(plain)
+		return nil, errWrongPassword()
+	}
+	return plain[:len(plain)-padding], nil
+}
+
+// cipher is the cipher of the key, with the key's own key derived from the password.
+func (k encryptedKey) cipher(password secret.Value) (block cipher.Block, iv []byte, err error) {
+	var scheme pbes2
+	if k.Algorithm.Algorithm.String() != idPBES2 || !decode(k.Algorithm.Parameters.FullBytes, &scheme) {
+		return nil, nil, errUnknownEncryption()
+	}
+	size, newBlock := cipherOf(scheme.Cipher.Algorithm.String())
+	if newBlock == nil || !decode(scheme.Cipher.Parameters.FullBytes, &iv) {
+		return nil, nil, errUnknownEncryption()
+	}
+	derived, err := derive(scheme.KDF, password, size)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer clear(derived)
+	block, err = newBlock(derived)
+	return block, iv, err
+}
+
+func derive(kdf pkix.AlgorithmIdentifier, password secret.Value, size int) ([]byte, error) {
+	var slow pbkdf2Parameters
+	var large scryptParameters
+	parameters := kdf.Parameters.FullBytes
+	switch id := kdf.Algorithm.String(); {
+	case id == idPBKDF2 && decode(parameters, &slow):
+		newHash := pseudorandom(slow.PRF.Algorithm.String())
+		if newHash == nil || slow.Iterations < 1 || slow.Iterations > mostIterations {
+			return nil, errUnknownEncryption()
+		}
+		return pbkdf2.Key(newHash, password.Reveal(), slow.Salt, slow.Iterations, size)
+	case id == idScrypt && decode(parameters, &large) && large.bounded():
+		derived, err := scrypt.Key([]byte(password.Reveal()), large.Salt, large.N, large.R, large.P, size)
+		if err == nil {
+			return derived, nil
+		}
+	}
+	return nil, errUnknownEncryption()
+}
+
+func (s scryptParameters) bounded() bool {
+	const most = mostMemory / 128 // bytes of a block (RFC 7914, 2)
+	return s.N > 0 && s.N <= most && s.R > 0 && s.R <= most/s.N && s.P > 0 && s.P <= 16
+}
+
+// decryptPEM opens a key that is encrypted as a PEM block (RFC 1421, 4.6.1.1), as OpenSSL wrote
+// keys before it knew PKCS#8, and still does where it is told to.
+func decryptPEM(block *pem.Block, password secret.Value) (crypto.Signer, error) {
+	if password.IsZero() {
+		return nil, errNoPassword()
+	}
+	// The weakness that these functions are deprecated for, an oracle for whoever hands in files
+	// and watches the errors, is none where the file is the reader's own.
+	//lint:ignore SA1019 see above
+	plain, err := x509.DecryptPEMBlock(block, []byte(password.Reveal())) //nolint:staticcheck // see above
+	switch {
+	case errors.Is(err, x509.IncorrectPasswordError):
+		return nil, errWrongPassword()
+	case err != nil:
+		return nil, errUnknownEncryption()
+	}
+	key, err := parseKeyBlock(&pem.Block{Type: block.Type, Bytes: plain}, password)
 	if err != nil {
 		return nil, errWrongPassword()
 	}
 	return key, nil
-}
-
-func errWrongPassword() error {
-	return errors.New("the password in password_file does not open the private key, or the key is damaged")
-}
-
-func openCipher(der []byte, password secret.Value) (block cipher.Block, iv, data []byte, err error) {
-	var key encryptedKey
-	var scheme pbes2
-	var derive kdf
-	if !decode(der, &key) || !decode(key.Algorithm.Parameters.FullBytes, &scheme) || !decode(scheme.KDF.Parameters.FullBytes, &derive) {
-		return nil, nil, nil, errUnknownEncryption()
-	}
-	size := aesKeySize(scheme.Cipher.Algorithm.String())
-	newHash := pseudorandom(derive.PRF.Algorithm.String())
-	sound := decode(scheme.Cipher.Parameters.FullBytes, &iv) && len(iv) == aes.BlockSize &&
-		len(key.Data) > 0 && len(key.Data)%aes.BlockSize == 0 &&
-		derive.Iterations > 0 && derive.Iterations <= mostIterations
-	if size == 0 || newHash == nil || !sound || scheme.KDF.Algorithm.String() != "1.2.840.113549.1.5.12" {
-		return nil, nil, nil, errUnknownEncryption()
-	}
-	secretKey, err := pbkdf2.Key(newHash, password.Reveal(), derive.Salt, derive.Iterations, size)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("deriving the private key's key: %w", err)
-	}
-	block, err = aes.NewCipher(secretKey)
-	return block, iv, key.Data, err
 }
 
 func decode(der []byte, into any) bool {
@@ -128,21 +173,31 @@ func decode(der []byte, into any) bool {
 	return err == nil && len(rest) == 0
 }
 
-func errUnknownEncryption() error {
-	return errors.New("the private key is encrypted in an unknown way or damaged; write it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc")
+func errNoPassword() error {
+	return errors.New("the private key is encrypted; name the file with its password in password_file")
 }
 
-// aesKeySize is the key's size of an AES-CBC cipher (RFC 8018, B.2.5); 0 for any other.
-func aesKeySize(oid string) int {
+func errWrongPassword() error {
+	return errors.New("the password in password_file does not open the private key, or the key is damaged")
+}
+
+func errUnknownEncryption() error {
+	return errors.New("the private key is encrypted in a way that credagent does not know, or damaged; write it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW")
+}
+
+// cipherOf is a cipher's size of key and its constructor (RFC 8018, B.2); nil for an unknown one.
+func cipherOf(oid string) (keySize int, newBlock func(key []byte) (cipher.Block, error)) {
 	switch oid {
 	case "2.16.840.1.101.3.4.1.2":
-		return 16
+		return 16, aes.NewCipher
 	case "2.16.840.1.101.3.4.1.22":
-		return 24
+		return 24, aes.NewCipher
 	case "2.16.840.1.101.3.4.1.42":
-		return 32
+		return 32, aes.NewCipher
+	case "1.2.840.113549.3.7":
+		return 24, des.NewTripleDESCipher
 	}
-	return 0
+	return 0, nil
 }
 
 // pseudorandom is the hash of an HMAC (RFC 8018, B.1); nil for an unknown one.
@@ -150,6 +205,8 @@ func pseudorandom(oid string) func() hash.Hash {
 	switch oid {
 	case "", "1.2.840.113549.2.7":
 		return sha1.New
+	case "1.2.840.113549.2.8":
+		return sha256.New224
 	case "1.2.840.113549.2.9":
 		return sha256.New
 	case "1.2.840.113549.2.10":

@@ -14,6 +14,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/plugins/internal/certauth"
 	"github.com/credagent/credagent/plugins/internal/credtest"
 )
 
@@ -56,80 +57,59 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// Every form of a pair that a tool writes loads, and the chain comes out in order.
+// Every form of a pair loads, and the chain comes out in order, without its root.
 func TestLoadForms(t *testing.T) {
-	a := testAuthority()
-	rsa, ec, ed := a.leaves["RSA"], a.leaves["P-256"], a.leaves["Ed25519"]
-	modern, err := pkcs12.Modern.Encode(rsa.key, rsa.chain[0], rsa.chain[1:], "sesame")
-	if err != nil {
-		t.Fatal(err)
-	}
-	legacy, err := pkcs12.LegacyDES.Encode(ec.key, ec.chain[0], ec.chain[1:], "sesame")
+	a := credtest.Shared()
+	rsa, ec, ed := a.Leaves["RSA"], a.Leaves["P-256"], a.Leaves["Ed25519"]
+	modern, err := pkcs12.Modern.Encode(rsa.Key, rsa.Chain[0], rsa.Chain[1:], "sesame")
 	if err != nil {
 		t.Fatal(err)
 	}
 	password := credtest.File(t, "password", []byte("sesame\n"))
-	ecKey := keyPEM(t, ec.key, "EC PRIVATE KEY")
+	ecKey := keyPEM(t, ec.Key, "EC PRIVATE KEY")
+	one := func(parts ...[]byte) map[string]any {
+		return map[string]any{"certificate_file": credtest.File(t, "all", joined(parts...))}
+	}
 	for name, tc := range map[string]struct {
 		config map[string]any
-		want   pair
+		want   credtest.Leaf
 	}{
-		"PKCS#1":               {files(t, certPEM(rsa.chain...), keyPEM(t, rsa.key, "RSA PRIVATE KEY")), rsa},
-		"PKCS#8, RSA":          {pairFiles(t, "RSA"), rsa},
-		"PKCS#8, EC":           {pairFiles(t, "P-256"), ec},
-		"PKCS#8, Ed25519":      {pairFiles(t, "Ed25519"), ed},
-		"SEC 1":                {files(t, certPEM(ec.chain...), ecKey), ec},
-		"SEC 1, parameters":    {files(t, certPEM(ec.chain...), joined([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), ecKey)), ec},
-		"chain reversed":       {files(t, certPEM(a.root, a.intermediate, ec.chain[0]), ecKey), ec},
-		"chain mixed":          {files(t, certPEM(a.intermediate, ec.chain[0], a.root), ecKey), ec},
-		"no root":              {files(t, certPEM(a.intermediate, ec.chain[0]), ecKey), pair{ec.key, ec.chain[:2]}},
-		"leaf alone":           {files(t, certPEM(ec.chain[0]), ecKey), pair{ec.key, ec.chain[:1]}},
-		"a stranger goes last": {files(t, certPEM(ed.chain[0], ec.chain[0], a.intermediate), ecKey), pair{ec.key, []*x509.Certificate{ec.chain[0], a.intermediate, ed.chain[0]}}},
-		"one file, key first":  {map[string]any{"certificate_file": credtest.File(t, "all", joined(ecKey, certPEM(ec.chain...)))}, ec},
-		"one file, key last":   {map[string]any{"certificate_file": credtest.File(t, "all", joined(certPEM(a.root, a.intermediate, ec.chain[0]), ecKey))}, ec},
-		"one file, key amid":   {map[string]any{"certificate_file": credtest.File(t, "all", joined([]byte("a remark\n"), certPEM(a.intermediate), ecKey, certPEM(ec.chain[0], a.root)))}, ec},
-		"PKCS#12":              {map[string]any{"certificate_file": credtest.File(t, "p12", modern), "password_file": password}, rsa},
-		"PKCS#12, old":         {map[string]any{"certificate_file": credtest.File(t, "p12", legacy), "password_file": password}, ec},
+		"PKCS#1":              {files(t, certPEM(rsa.Chain...), keyPEM(t, rsa.Key, "RSA PRIVATE KEY")), rsa},
+		"PKCS#8, RSA":         {pairFiles(t, "RSA"), rsa},
+		"PKCS#8, EC":          {pairFiles(t, "P-256"), ec},
+		"PKCS#8, Ed25519":     {pairFiles(t, "Ed25519"), ed},
+		"SEC 1":               {files(t, certPEM(ec.Chain...), ecKey), ec},
+		"SEC 1, parameters":   {files(t, certPEM(ec.Chain...), joined([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), ecKey)), ec},
+		"chain reversed":      {files(t, certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
+		"byte order mark":     {files(t, joined([]byte("\ufeff"), certPEM(ec.Chain...)), joined([]byte("\ufeff"), ecKey)), ec},
+		"Windows line breaks": {files(t, crlf(certPEM(ec.Chain...)), crlf(ecKey)), ec},
+		"one file, key first": {one(ecKey, certPEM(ec.Chain...)), ec},
+		"one file, key last":  {one(certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
+		"one file, key amid":  {one([]byte("a remark\n"), certPEM(a.Intermediate), ecKey, certPEM(ec.Chain[0], a.Root)), ec},
+		"PKCS#12":             {map[string]any{"certificate_file": credtest.File(t, "p12", modern), "password_file": password}, rsa},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := credtest.Open(t, Provider{}, tc.config).(source).loadPair()
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkPair(t, got, tc.want)
+			if !certauth.Certifies(tc.want.Chain[0], got.Key.Public()) {
+				t.Error("the key is another one")
+			}
+			if len(got.Chain) != 2 || !got.Chain[0].Equal(tc.want.Chain[0]) || !got.Chain[1].Equal(a.Intermediate) {
+				t.Errorf("chain %v", got.Chain)
+			}
 		})
 	}
 }
 
-func checkPair(t *testing.T, got, want pair) {
-	t.Helper()
-	if !bytes.Equal(publicDER(t, got), publicDER(t, want)) {
-		t.Error("the key is another one")
-	}
-	if len(got.chain) != len(want.chain) {
-		t.Fatalf("%d certificates, want %d", len(got.chain), len(want.chain))
-	}
-	for i := range want.chain {
-		if !got.chain[i].Equal(want.chain[i]) {
-			t.Errorf("certificate %d is %s, want %s", i, got.chain[i].Subject, want.chain[i].Subject)
-		}
-	}
-}
-
-func publicDER(t *testing.T, p pair) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(p.key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
-}
+func crlf(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")) }
 
 // The files in testdata were written by OpenSSL.
 func TestLoadEncrypted(t *testing.T) {
 	const (
 		noPassword = "name the file with its password in password_file"
-		unknown    = "the private key is encrypted in an unknown way or damaged; write it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc"
+		wrong      = "the password in password_file does not open the private key, or the key is damaged"
 	)
 	for name, tc := range map[string]struct {
 		key      string // of testdata; "" for the certificate's own file
@@ -142,17 +122,21 @@ func TestLoadEncrypted(t *testing.T) {
 		"AES-256, SHA-256":            {key: "key-aes256-sha256.pem", password: fixturePassword},
 		"AES-256, SHA-512":            {key: "key-aes256-sha512.pem", password: fixturePassword},
 		"no password":                 {key: "key-aes256-sha256.pem", want: noPassword},
-		"wrong password":              {key: "key-aes256-sha256.pem", password: "not-the-one-0815", want: "the password in password_file does not open the private key, or the key is damaged"},
-		"3DES":                        {key: "key-3des.pem", password: fixturePassword, want: unknown},
-		"scrypt":                      {key: "key-scrypt.pem", password: fixturePassword, want: unknown},
-		"encrypted PEM":               {key: "key-legacy.pem", password: fixturePassword, want: unknown},
+		"wrong password":              {key: "key-aes256-sha256.pem", password: "not-the-one-0815", want: wrong},
+		"3DES":                        {key: "key-3des.pem", password: fixturePassword},
+		"scrypt":                      {key: "key-scrypt.pem", password: fixturePassword},
+		"encrypted PEM":               {key: "key-legacy.pem", password: fixturePassword},
+		"3DES, wrong password":        {key: "key-3des.pem", password: "not-the-one-0815", want: wrong},
+		"scrypt, wrong password":      {key: "key-scrypt.pem", password: "not-the-one-0815", want: wrong},
+		"encrypted PEM, wrong":        {key: "key-legacy.pem", password: "not-the-one-0815", want: wrong},
+		"encrypted PEM, no password":  {key: "key-legacy.pem", want: noPassword},
 		"PKCS#12":                     {bundle: "bundle.p12", password: fixturePassword},
 		"PKCS#12, empty password":     {bundle: "bundle-nopassword.p12"},
 		"PKCS#12, no password":        {bundle: "bundle.p12", want: noPassword},
 		"PKCS#12, wrong password":     {bundle: "bundle.p12", password: "not-the-one-0815", want: "the password in password_file does not open it"},
 		"PKCS#12 and a key":           {bundle: "bundle.p12", key: "key-legacy.pem", password: fixturePassword, want: "it is PKCS#12, which holds the private key too; leave private_key_file out"},
-		"neither PEM nor PKCS#12":     {bundle: "certificate.der", want: "it is neither PEM nor a sound PKCS#12 file with a certificate and its private key"},
-		"a password that is not BMP ": {bundle: "bundle.p12", password: "\U0001f600", want: "it is neither PEM nor a sound PKCS#12 file"},
+		"a DER certificate":           {bundle: "certificate.der", want: "it is a certificate in DER, not in PEM; write it anew with: openssl x509 -inform DER -in OLD -out NEW"},
+		"a password that is not BMP ": {bundle: "bundle.p12", password: "\U0001f600", want: "it is neither PEM nor a PKCS#12 file that credagent can read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := map[string]any{"certificate_file": fixture(t, "certificate.pem")}
@@ -195,9 +179,9 @@ func fixture(t *testing.T, name string) string {
 }
 
 func TestLoadFails(t *testing.T) {
-	a := testAuthority()
-	ec, weak, odd := a.leaves["P-256"], a.leaves["RSA 1024"], a.leaves["P-521"]
-	key, chain := keyPEM(t, ec.key, "PRIVATE KEY"), certPEM(ec.chain...)
+	a := credtest.Shared()
+	ec, weak, odd := a.Leaves["P-256"], a.Leaves["RSA 1024"], a.Leaves["P-521"]
+	key, chain := keyPEM(t, ec.Key, "PRIVATE KEY"), certPEM(ec.Chain...)
 	damage := func(text []byte) []byte {
 		block, _ := pem.Decode(text)
 		block.Bytes = block.Bytes[:len(block.Bytes)-9]
@@ -216,20 +200,23 @@ func TestLoadFails(t *testing.T) {
 		"empty password":      {with(files(t, chain, key), "password_file", credtest.File(t, "p", []byte("\n"))), "it is empty"},
 		"too large":           {files(t, bytes.Repeat(chain, 1000), key), "larger than 1 MiB"},
 		"certificate no PEM":  {files(t, []byte("certificate"), key), "it holds no PEM certificate"},
-		"key no PEM":          {files(t, chain, []byte("canary-key-canary")), "it holds no PEM private key"},
-		"key in other file":   {map[string]any{"certificate_file": credtest.File(t, "c", chain)}, "it holds no PEM private key"},
+		"a request":           {files(t, pemOf("CERTIFICATE REQUEST"), key), "it holds no PEM certificate but a request for one; have a CA sign it"},
+		"PKCS#7":              {files(t, pemOf("PKCS7"), key), "write it anew with: openssl pkcs7 -print_certs -in OLD -out NEW"},
+		"trusted certificate": {files(t, pemOf("TRUSTED CERTIFICATE"), key), "write it anew with: openssl x509 -in OLD -out NEW"},
+		"OpenSSH key":         {files(t, chain, pemOf("OPENSSH PRIVATE KEY")), "ssh-keygen -p -m PKCS8 -f FILE"},
+		"key in DER":          {files(t, chain, derOf(key)), "it is not PEM but DER; write it anew with: openssl pkey -inform DER -in OLD -out NEW"},
+		"no real PKCS#12":     {map[string]any{"certificate_file": credtest.File(t, "c", derOf(key))}, "if it is PKCS#12, write it as PEM with: openssl pkcs12 -in OLD -out NEW"},
+		"key no PEM":          {files(t, chain, []byte("canary-key-canary")), "it holds no PEM private key; name the file that does in private_key_file"},
+		"key in other file":   {map[string]any{"certificate_file": credtest.File(t, "c", chain)}, "it holds no PEM private key; name the file that does in private_key_file"},
 		"files swapped":       {files(t, key, chain), "it holds no PEM certificate"},
-		"certificate damaged": {files(t, joined(certPEM(a.root), damage(chain)), key), "certificate 2 is damaged"},
+		"certificate damaged": {files(t, joined(certPEM(a.Root), damage(chain)), key), "certificate 2 is damaged"},
 		"key damaged":         {files(t, chain, damage(key)), "the private key is damaged or of an unknown kind"},
-		"key cut":             {files(t, chain, key[:len(key)/2]), "it holds no PEM private key"},
+		"key cut":             {files(t, chain, key[:len(key)/2]), "it holds no PEM private key; name the file that does in private_key_file"},
 		"other kind of key":   {files(t, chain, bytes.ReplaceAll(key, []byte("PRIVATE"), []byte("EC PRIVATE"))), "the private key is damaged or of an unknown kind"},
-		"pair of two":         {files(t, certPEM(a.leaves["P-384"].chain...), key), "no certificate in it matches the private key; if they are being replaced, the other file is still to come"},
-		"weak key":            {files(t, certPEM(weak.chain...), keyPEM(t, weak.key, "PRIVATE KEY")), "fewer than 2048 bits"},
-		"odd curve":           {files(t, certPEM(odd.chain...), keyPEM(t, odd.key, "PRIVATE KEY")), "the key's curve is neither P-256 nor P-384"},
+		"pair of two":         {files(t, certPEM(a.Leaves["P-384"].Chain...), key), "no certificate in it matches the private key; if they are being replaced, the other file is still to come"},
+		"weak key":            {files(t, certPEM(weak.Chain...), keyPEM(t, weak.Key, "PRIVATE KEY")), "the RSA key has 1024 bits"},
+		"odd curve":           {files(t, certPEM(odd.Chain...), keyPEM(t, odd.Key, "PRIVATE KEY")), "the key's curve is P-521"},
 		"RS256 with EC":       {with(files(t, chain, key), "signing_alg", "RS256"), "signing_alg RS256 does not fit the key, which can do [ES256]"},
-		"ES384 with P-256":    {with(files(t, chain, key), "signing_alg", "ES384"), "signing_alg ES384 does not fit the key, which can do [ES256]"},
-		"ES256 with RSA":      {with(pairFiles(t, "RSA"), "signing_alg", "ES256"), "signing_alg ES256 does not fit the key, which can do [PS256 RS256]"},
-		"PS256 with Ed25519":  {with(pairFiles(t, "Ed25519"), "signing_alg", "PS256"), "signing_alg PS256 does not fit the key, which can do [EdDSA]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := bytes.SplitN(key, []byte("\n"), 2)[1]
@@ -238,10 +225,19 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
+func pemOf(kind string) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: []byte("canary-key-canary")})
+}
+
+func derOf(text []byte) []byte {
+	block, _ := pem.Decode(text)
+	return block.Bytes
+}
+
 // Whatever the files hold, what loads is a key with its own certificate first, and what does not
 // load is not shown.
 func FuzzParsePair(f *testing.F) {
-	for _, name := range []string{"certificate.pem", "key-aes128-sha1.pem", "key-aes256-sha256.pem", "key-3des.pem", "key-legacy.pem", "bundle.p12", "bundle-nopassword.p12"} {
+	for _, name := range []string{"certificate.pem", "key-aes128-sha1.pem", "key-aes256-sha256.pem", "key-3des.pem", "key-scrypt.pem", "key-legacy.pem", "bundle.p12", "bundle-nopassword.p12"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -254,8 +250,9 @@ func FuzzParsePair(f *testing.F) {
 			return
 		}
 		signer, chain, err := parseBoth(certificates, key, secret.New(password))
+		var pair certauth.Pair
 		if err == nil {
-			chain, err = leafFirst(signer, chain)
+			pair, err = certauth.NewPair(signer, chain)
 		}
 		if err != nil {
 			if !strings.Contains(err.Error(), "certificate") {
@@ -263,7 +260,7 @@ func FuzzParsePair(f *testing.F) {
 			}
 			return
 		}
-		if !bytes.Equal(publicDER(t, pair{key: signer}), chain[0].RawSubjectPublicKeyInfo) {
+		if !certauth.Certifies(pair.Chain[0], signer.Public()) {
 			t.Error("the first certificate is not the key's")
 		}
 	})
@@ -271,10 +268,10 @@ func FuzzParsePair(f *testing.F) {
 
 // parseBoth is [source.parse] without files.
 func parseBoth(certificates, key []byte, password secret.Value) (crypto.Signer, []*x509.Certificate, error) {
-	if isPKCS12(certificates) {
+	if isDER(certificates) {
 		return parsePKCS12(certificates, password)
 	}
-	chain, err := parseCertificates(certificates)
+	chain, err := certauth.ParseCertificates(certificates)
 	if err != nil {
 		return nil, nil, err
 	}
