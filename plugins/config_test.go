@@ -56,6 +56,27 @@ func TestDecodeConfig(t *testing.T) {
 	}
 }
 
+// A part that several providers share is embedded.
+func TestDecodeConfigWithEmbedded(t *testing.T) {
+	type Shared struct {
+		Method string `json:"method"`
+	}
+	into := struct {
+		File string `json:"file"`
+		Shared
+	}{Shared: Shared{"default"}}
+	if err := DecodeConfig(json.RawMessage(`{"file":"/f"}`), &into); err != nil || into.File != "/f" || into.Method != "default" {
+		t.Errorf("decoded %+v, %v", into, err)
+	}
+	if err := DecodeConfig(json.RawMessage(`{"method":"post"}`), &into); err != nil || into.Method != "post" {
+		t.Errorf("decoded %+v, %v", into, err)
+	}
+	err := DecodeConfig(json.RawMessage(`{"method":1,"Shared":{}}`), &into)
+	if want := "Shared: unknown key; known are file, method\nmethod: is not a string"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func TestAbsolutePath(t *testing.T) {
 	for path, want := range map[string]string{"": "", "/a": "", "a/b": `k: "a/b" is not an absolute path`} {
 		got := ""

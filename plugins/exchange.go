@@ -135,6 +135,7 @@ func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certif
 	if known, ok := e.transports[key]; ok {
 		return known, nil
 	}
+	e.forgetCertificates(key)
 	made, err := newTransport(in, certificate)
 	if err != nil {
 		return nil, err
@@ -147,6 +148,17 @@ func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certif
 	}
 	e.transports[key] = made
 	return made, nil
+}
+
+// forgetCertificates drops the connections that were authenticated with a certificate which another
+// one now takes the place of, and with them the old key.
+func (e *exchanger) forgetCertificates(next transportKey) {
+	for key, old := range e.transports {
+		if key.certificate != [sha256.Size]byte{} && key.roots == next.roots && key.proxy == next.proxy {
+			old.CloseIdleConnections()
+			delete(e.transports, key)
+		}
+	}
 }
 
 func newTransport(in *providerpb.ExchangeRequest, certificate *tls.Certificate) (*http.Transport, error) {
@@ -162,11 +174,14 @@ func newTransport(in *providerpb.ExchangeRequest, certificate *tls.Certificate) 
 	return made, nil
 }
 
-// classify tells a time-out from other failures.
+// classify tells a time-out, and a refused TLS certificate, from other failures.
 func classify(err error) (providerpb.Failure_Kind, string) {
 	var inNet net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &inNet) && inNet.Timeout() {
 		return providerpb.Failure_KIND_TIMEOUT, "the server did not answer in time"
+	}
+	if alert, refused := refusedCertificate(err); refused {
+		return providerpb.Failure_KIND_CREDENTIAL, fmt.Sprintf("the server ended the TLS handshake because of the client's certificate: %s", alert)
 	}
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
