@@ -10,6 +10,7 @@ package oidctest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -46,6 +47,9 @@ const (
 type Server struct {
 	Issuer   string // for discovery
 	TokenURL string // the token endpoint
+	// MTLSTokenURL is the token endpoint where client certificates are asked for (RFC 8705, 5): with
+	// [WithMTLSAlias] one of its own, otherwise the same.
+	MTLSTokenURL string
 	CAFile   string // PEM file of the root that signed the server's certificate
 
 	introspectionURL string
@@ -55,8 +59,11 @@ type Server struct {
 
 // Request is one token request that the server answered.
 type Request struct {
-	ClientID string `json:"client_id"` // empty when the server does not know the client
-	Status   int    `json:"status"`
+	ClientID    string `json:"client_id"` // empty when the server does not know the client
+	Status      int    `json:"status"`
+	TLS         string `json:"tls"`         // TLSv1.2 or TLSv1.3
+	Port        int    `json:"port"`        // that it came in by
+	Certificate bool   `json:"certificate"` // the client showed one
 }
 
 // Option changes how [Start] runs the server.
@@ -66,6 +73,8 @@ type settings struct {
 	ttl    time.Duration
 	scopes []string
 	roots  []*x509.Certificate
+	tls    string
+	alias  bool
 }
 
 // WithTTL sets the life of the tokens, in whole seconds; ten minutes otherwise.
@@ -79,6 +88,15 @@ func WithScopes(scopes ...string) Option { return func(s *settings) { s.scopes =
 func WithClientRoots(roots ...*x509.Certificate) Option {
 	return func(s *settings) { s.roots = append(s.roots, roots...) }
 }
+
+// WithTLS makes the server speak one version of TLS only, such as [tls.VersionTLS12].
+func WithTLS(version uint16) Option {
+	return func(s *settings) { s.tls = strings.ReplaceAll(tls.VersionName(version), "TLS ", "TLSv") }
+}
+
+// WithMTLSAlias gives the server a second port, named in its metadata, where alone it asks for
+// client certificates.
+func WithMTLSAlias() Option { return func(s *settings) { s.alias = true } }
 
 // Start runs a server that knows the clients until the test ends. It fails the test when node or
 // npm is missing or the server refuses a client's registration.
@@ -162,11 +180,15 @@ func (s *Server) connect(t testing.TB) error {
 	var metadata struct {
 		TokenEndpoint         string `json:"token_endpoint"`
 		IntrospectionEndpoint string `json:"introspection_endpoint"`
+		Aliases               struct {
+			TokenEndpoint string `json:"token_endpoint"`
+		} `json:"mtls_endpoint_aliases"`
 	}
 	if err := s.get(t.Context(), s.Issuer+"/.well-known/openid-configuration", &metadata); err != nil {
 		return err
 	}
 	s.TokenURL, s.introspectionURL = metadata.TokenEndpoint, metadata.IntrospectionEndpoint
+	s.MTLSTokenURL = cmp.Or(metadata.Aliases.TokenEndpoint, metadata.TokenEndpoint)
 	return nil
 }
 
@@ -248,6 +270,12 @@ func (w workspace) command(node, script string, set settings) *exec.Cmd {
 	)
 	cmd.Dir = w.dir
 	cmd.Env = os.Environ()
+	if set.tls != "" {
+		cmd.Args = append(cmd.Args, "--tls", set.tls)
+	}
+	if set.alias {
+		cmd.Args = append(cmd.Args, "--mtls-alias")
+	}
 	if len(set.roots) > 0 {
 		cmd.Env = append(cmd.Env, "NODE_EXTRA_CA_CERTS="+w.path(rootsFile))
 	}

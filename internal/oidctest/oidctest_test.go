@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,10 +102,11 @@ func TestRequests(t *testing.T) {
 	requestToken(t, client, server, nil, "stranger", "wrong")
 	server.Introspect(t, token.AccessToken)
 
+	port := must(strconv.Atoi(must(url.Parse(server.TokenURL))(t).Port()))(t)
 	want := []Request{
-		{ClientID: "known", Status: http.StatusOK},
-		{ClientID: "known", Status: http.StatusUnauthorized},
-		{ClientID: "", Status: http.StatusUnauthorized},
+		{ClientID: "known", Status: http.StatusOK, TLS: "TLSv1.3", Port: port},
+		{ClientID: "known", Status: http.StatusUnauthorized, TLS: "TLSv1.3", Port: port},
+		{ClientID: "", Status: http.StatusUnauthorized, TLS: "TLSv1.3", Port: port},
 	}
 	if got := server.Requests(t); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -250,6 +252,31 @@ func TestTLSClientAuth(t *testing.T) {
 				checkBinding(t, server.Introspect(t, got.AccessToken), registered.Leaf)
 			}
 		})
+	}
+}
+
+// With an alias, only the second port asks for certificates; a forced version of TLS is the only one.
+func TestMTLSAlias(t *testing.T) {
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	registered := tlsCertificate(selfSigned(t, "registered", key), key)
+	server := Start(t, []Client{SelfSignedTLSClientAuth("registered", registered.Leaf)}, WithMTLSAlias(), WithTLS(tls.VersionTLS12))
+	if server.MTLSTokenURL == server.TokenURL {
+		t.Fatalf("the alias is %s itself", server.TokenURL)
+	}
+	alias := *server
+	alias.TokenURL = server.MTLSTokenURL
+	form := url.Values{"client_id": {"registered"}}
+	for _, tt := range []struct {
+		at     *Server
+		status int
+	}{{server, http.StatusUnauthorized}, {&alias, http.StatusOK}} {
+		if got := requestToken(t, newHTTPClient(t, server, &registered), tt.at, form); got.status != tt.status {
+			t.Errorf("%s answers %d, want %d", tt.at.TokenURL, got.status, tt.status)
+		}
+	}
+	requests := server.Requests(t)
+	if len(requests) != 2 || requests[0].Certificate || !requests[1].Certificate || requests[0].Port == requests[1].Port || requests[1].TLS != "TLSv1.2" {
+		t.Errorf("requests %+v", requests)
 	}
 }
 

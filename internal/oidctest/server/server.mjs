@@ -1,6 +1,10 @@
 // An oidc-provider on loopback TLS for credagent's integration tests.
 //
 //   node server.mjs --cert CERT.pem --key KEY.pem --clients CLIENTS.json [--ttl SECONDS] [--scopes "A B"]
+//     [--tls TLSv1.2|TLSv1.3] [--mtls-alias]
+//
+// With --mtls-alias, client certificates are asked for only on a second port, which discovery names
+// in mtls_endpoint_aliases (RFC 8705, 5); otherwise on the one port that there is.
 //
 // Once it listens it prints one JSON line, {"issuer": …, "port": …}, on stdout; everything else it
 // says goes to stderr. It exits when its stdin closes. GET /_test/requests lists the token requests
@@ -48,9 +52,13 @@ function readOptions() {
       clients: { type: 'string' },
       ttl: { type: 'string', default: '600' },
       scopes: { type: 'string', default: '' },
+      tls: { type: 'string' },
+      'mtls-alias': { type: 'boolean', default: false },
     },
   });
   return {
+    tls: values.tls,
+    mtlsAlias: values['mtls-alias'],
     cert: readFileSync(values.cert),
     key: readFileSync(values.key),
     clients: JSON.parse(readFileSync(values.clients, 'utf8')),
@@ -98,7 +106,7 @@ function features(scopes) {
   };
 }
 
-function configuration({ clients, scopes, ttl }) {
+function configuration({ clients, scopes, ttl }, discovery) {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return {
     adapter: MemoryAdapter,
@@ -118,6 +126,7 @@ function configuration({ clients, scopes, ttl }) {
     // A token must stop introspecting as active when its life ends, not some seconds later.
     clockTolerance: 0,
     enabledJWA: { clientAuthSigningAlgValues: ['PS256', 'RS256', 'ES256', 'ES384', 'EdDSA'] },
+    discovery,
     features: features(scopes),
     jwks: { keys: [privateKey.export({ format: 'jwk' })] },
     scopes,
@@ -135,7 +144,13 @@ function recordTokenRequests(provider) {
     }
     await next();
     if (ctx.path === tokenPath) {
-      requests.push({ client_id: ctx.oidc?.entities.Client?.clientId ?? '', status: ctx.status });
+      requests.push({
+        client_id: ctx.oidc?.entities.Client?.clientId ?? '',
+        status: ctx.status,
+        tls: ctx.req.socket.getProtocol(),
+        port: ctx.req.socket.localPort,
+        certificate: clientCertificate(ctx) !== undefined,
+      });
     }
   });
 }
@@ -151,27 +166,40 @@ async function checkClients(provider, clients) {
   }
 }
 
-async function serve() {
-  const options = readOptions();
+async function listen({ cert, key, tls }, requestCert) {
   const server = createServer({
-    cert: options.cert,
-    key: options.key,
-    requestCert: true,
+    cert,
+    key,
+    minVersion: tls,
+    maxVersion: tls,
+    requestCert,
     rejectUnauthorized: false,
   });
   await new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', resolve);
   });
+  return { server, url: `https://127.0.0.1:${server.address().port}` };
+}
 
-  const { port } = server.address();
-  const issuer = `https://127.0.0.1:${port}`;
-  const provider = new Provider(issuer, configuration(options));
+async function serve() {
+  const options = readOptions();
+  const front = await listen(options, !options.mtlsAlias);
+  const listeners = [front];
+  const discovery = {};
+  if (options.mtlsAlias) {
+    const side = await listen(options, true);
+    listeners.push(side);
+    discovery.mtls_endpoint_aliases = { token_endpoint: `${side.url}/token` };
+  }
+
+  const issuer = front.url;
+  const provider = new Provider(issuer, configuration(options, discovery));
   provider.on('server_error', (_ctx, err) => console.error(err));
   recordTokenRequests(provider);
   await checkClients(provider, options.clients);
-  server.on('request', provider.callback());
-  process.stdout.write(`${JSON.stringify({ issuer, port })}\n`);
+  for (const { server } of listeners) server.on('request', provider.callback());
+  process.stdout.write(`${JSON.stringify({ issuer, port: front.server.address().port })}\n`);
 }
 
 process.stdin.on('close', () => process.exit(0)).resume();
