@@ -151,9 +151,10 @@ func (w *world) invite(server *devserver.Server) (announcement, error) {
 }
 
 func (a announcement) configuration(sink string) string {
-	ca := ""
+	ca, mutual := "", ""
 	if a.CAFile != "" {
 		ca = "\n    ca_file: " + quoted(a.CAFile)
+		mutual = "\n    # or, in certcred's config: auth_method: self_signed_tls_client_auth"
 	}
 	return fmt.Sprintf(`# A client of the server at %[1]s. These files go away when it stops.
 clients:
@@ -161,10 +162,10 @@ clients:
     token_url: %[3]s%[4]s
     client_id: %[2]s
     credential: { provider: certcred, config: { certificate_file: %[5]s, private_key_file: %[6]s } }
-    # or: credential: { provider: secretcred, config: { secret_file: %[7]s } }
+    # or: credential: { provider: secretcred, config: { secret_file: %[7]s } }%[10]s
 tokens:
   %[2]s: { client: %[2]s, scopes: [%[8]s], cae: true }
 sinks:
   - { type: file, token: %[2]s, path: %[9]s }
-`, a.URL, a.ClientID, a.TokenURL, ca, quoted(a.CertificateFile), quoted(a.PrivateKeyFile), quoted(a.SecretFile), a.Scope, quoted(sink))
+`, a.URL, a.ClientID, a.TokenURL, ca, quoted(a.CertificateFile), quoted(a.PrivateKeyFile), quoted(a.SecretFile), a.Scope, quoted(sink), mutual)
 }

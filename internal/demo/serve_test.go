@@ -116,6 +116,32 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// Over TLS the certificate alone authenticates too, as the configuration says.
+func TestServeKnowsTheCertificate(t *testing.T) {
+	g := open(t, ServeOptions{Listen: "127.0.0.1:0", TTL: time.Minute, TLS: true})
+	config, err := os.ReadFile(g.Config)
+	if err != nil || !strings.Contains(string(config), "auth_method: self_signed_tls_client_auth") {
+		t.Errorf("the configuration does not tell: %s, %v", config, err)
+	}
+	pair, err := tls.LoadX509KeyPair(g.CertificateFile, g.PrivateKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := g.trusting(t)
+	client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair}
+	response, err := client.PostForm(g.TokenURL, url.Values{"grant_type": {"client_credentials"}, "scope": {g.Scope}, "client_id": {g.ClientID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK || !g.log.Scan() || !strings.Contains(g.log.Text(), "auth_method=self_signed_tls_client_auth") {
+		t.Errorf("status %d, log line %q", response.StatusCode, g.log.Text())
+	}
+	if err := g.end(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
 // trusting is an HTTP client that trusts the server, and nobody else.
 func (g *guestbook) trusting(t *testing.T) *http.Client {
 	t.Helper()

@@ -188,7 +188,7 @@ func (v verifier) checkValidity(now time.Time) *refusal {
 	if v.cert == nil || (!now.Before(v.cert.NotBefore) && !now.After(v.cert.NotAfter)) {
 		return nil
 	}
-	return invalidClient(700027, "the certificate that signed the client assertion is valid only from %s to %s",
+	return invalidClient(700027, "the client's certificate is valid only from %s to %s",
 		entraTime(v.cert.NotBefore), entraTime(v.cert.NotAfter))
 }
 

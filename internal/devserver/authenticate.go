@@ -26,6 +26,8 @@ func (s *Server) authenticate(q *tokenRequest) (Client, *refusal) {
 		return client, checkSecret(client, q.basic.secret)
 	case methodPost:
 		return client, checkSecret(client, q.form.Get("client_secret"))
+	case methodTLS:
+		return client, checkCertificate(q, client)
 	default:
 		return client, s.checkAssertion(q, client)
 	}
@@ -62,6 +64,19 @@ func checkSecret(client Client, given string) *refusal {
 		return invalidClient(7000215, "Invalid client secret provided for client '%s'", client.ID)
 	}
 	return nil
+}
+
+// checkCertificate checks the certificate of the TLS connection, whose key the handshake has proved:
+// it must be one of the client's own (RFC 8705, 2.2).
+func checkCertificate(q *tokenRequest, client Client) *refusal {
+	for _, registered := range client.Certificates {
+		if registered.Equal(q.peer) {
+			v := client.certVerifier(registered)
+			q.keyID = v.id
+			return v.checkValidity(time.Now())
+		}
+	}
+	return invalidClient(700027, "the TLS certificate is none that is registered for client '%s'", client.ID)
 }
 
 func (s *Server) checkAssertion(q *tokenRequest, client Client) *refusal {

@@ -16,7 +16,7 @@ import (
 type Client struct {
 	ID               string
 	Secret           secret.Value                // for client_secret_basic and client_secret_post
-	Certificates     []*x509.Certificate         // for private_key_jwt
+	Certificates     []*x509.Certificate         // for private_key_jwt and, with TLS, self_signed_tls_client_auth
 	PublicKeys       map[string]crypto.PublicKey // for private_key_jwt: kid → key
 	AssertionIssuers []AssertionIssuer           // for assertions that somebody else has signed
 	Scopes           []string                    // the scopes it may have; nil is every one

@@ -26,6 +26,14 @@ func (s *Server) routeDiscovery(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+oauth+"/{tenant}/v2.0", s.serveMetadata(entraEndpoint))
 }
 
+func (s *Server) authMethods() []string {
+	methods := []string{methodBasic, methodPost, methodJWT}
+	if s.options.TLS {
+		methods = append(methods, methodTLS)
+	}
+	return methods
+}
+
 func (s *Server) serveMetadata(at func(tenant string) endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		here := at(r.PathValue("tenant"))
@@ -40,7 +48,7 @@ func (s *Server) serveMetadata(at func(tenant string) endpoint) http.HandlerFunc
 			IntrospectionEndpoint: s.URL() + "/introspect",
 			ResponseTypes:         []string{},
 			GrantTypes:            []string{"client_credentials"},
-			AuthMethods:           []string{methodBasic, methodPost, methodJWT},
+			AuthMethods:           s.authMethods(),
 			SigningAlgorithms:     []string{"PS256", "RS256", "ES256", "ES384", "EdDSA"},
 		})
 	}

@@ -1,6 +1,7 @@
 package devserver
 
 import (
+	"crypto/x509"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,7 @@ const (
 	methodPost      = "client_secret_post"
 	methodJWT       = "private_key_jwt"
 	methodFederated = "federated_jwt"
+	methodTLS       = "self_signed_tls_client_auth"
 	methodNone      = "none"
 )
 
@@ -45,10 +47,11 @@ type tokenRequest struct {
 	header  http.Header
 	form    url.Values
 	basic   basicCredential
-	methods []string // the ways it authenticates in
-	client  string   // who it says it is
-	keyID   string   // what verified its assertion
-	refused *refusal // why it is no token request at all
+	peer    *x509.Certificate // shown in the TLS handshake; nil for none
+	methods []string          // the ways it authenticates in
+	client  string            // who it says it is
+	keyID   string            // what it proved to have
+	refused *refusal          // why it is no token request at all
 }
 
 type basicCredential struct {
@@ -61,6 +64,9 @@ type basicCredential struct {
 func receive(r *http.Request, at endpoint) *tokenRequest {
 	q := &tokenRequest{at: at, header: r.Header, basic: readBasic(r)}
 	q.form, q.refused = readForm(r)
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		q.peer = r.TLS.PeerCertificates[0]
+	}
 	q.methods = q.presentMethods()
 	q.client = q.claimedClient()
 	return q
@@ -125,6 +131,9 @@ func (q *tokenRequest) presentMethods() []string {
 	}
 	if q.form.Has("client_assertion") || q.form.Has("client_assertion_type") {
 		methods = append(methods, methodJWT)
+	}
+	if len(methods) == 0 && q.peer != nil {
+		methods = append(methods, methodTLS) // beside another method a certificate is none (RFC 8705, 3)
 	}
 	return methods
 }

@@ -3,7 +3,7 @@
 //
 // It owns a token endpoint for the client_credentials grant and what belongs to it: discovery,
 // introspection, a protected resource. It promises to verify client authentication for real
-// (secrets, signed and federated assertions, replay), to misbehave exactly as a [Fault] says,
+// (secrets, signed and federated assertions, replay, TLS certificates), to misbehave exactly as a [Fault] says,
 // to log nothing, and to keep no secret in what [Server.Requests] tells. Caveat: it is for
 // loopback, where introspection and the control endpoint ask nobody for a credential.
 package devserver

@@ -50,7 +50,7 @@ type Server struct {
 	// MTLSTokenURL is the token endpoint where client certificates are asked for (RFC 8705, 5): with
 	// [WithMTLSAlias] one of its own, otherwise the same.
 	MTLSTokenURL string
-	CAFile   string // PEM file of the root that signed the server's certificate
+	CAFile       string // PEM file of the root that signed the server's certificate
 
 	introspectionURL string
 	introspector     Client
