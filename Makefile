@@ -9,6 +9,9 @@ FUZZTIME     ?= 60s
 TEST_TIMEOUT ?= 10m
 TEST_FLAGS   ?=
 
+# The provider for keys on tokens is a module of its own, because it needs cgo.
+PKCS11 := plugins/pkcs11cred
+
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -22,6 +25,10 @@ help: ## list the targets
 build: ## build bin/credagent, a static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/credagent ./cmd/credagent
 
+.PHONY: build-pkcs11
+build-pkcs11: ## build bin/credagent-provider-pkcs11cred, the provider for keys on tokens (cgo)
+	cd $(PKCS11) && CGO_ENABLED=1 go build -trimpath -o $(CURDIR)/bin/ ./credagent-provider-pkcs11cred
+
 .PHONY: demo
 demo: ## show the main job against an embedded authorization server
 	go run ./cmd/credagent demo
@@ -30,6 +37,13 @@ demo: ## show the main job against an embedded authorization server
 test: tools ## run all tests, with the race detector where there is a C compiler
 	go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@go test -run '^TestScenarios$$' -v ./agent | grep 'histories,'
+	@$(MAKE) --no-print-directory test-pkcs11
+
+.PHONY: test-pkcs11
+test-pkcs11: ## run the tests of the provider for keys on tokens, where there is a SoftHSM
+	@if test -n '$(RACE)' && command -v softhsm2-util >/dev/null && command -v pkcs11-tool >/dev/null; \
+		then cd $(PKCS11) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...; \
+		else echo 'no SoftHSM, OpenSC or C compiler: keys on tokens are not tested (apt-get install softhsm2 opensc gcc libc6-dev)' >&2; fi
 
 .PHONY: tools
 tools: ## check that what the tests need is there
@@ -38,12 +52,14 @@ tools: ## check that what the tests need is there
 		|| { echo 'node or npm is missing: install Node.js 20 or newer (apt-get install nodejs npm)' >&2; exit 1; }
 	@node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' \
 		|| { echo "node is $$(node --version): install Node.js 20 or newer" >&2; exit 1; }
+	@command -v openssl >/dev/null || { echo 'openssl is missing: install OpenSSL 3 (apt-get install openssl)' >&2; exit 1; }
 	@test -n '$(RACE)' \
 		|| echo 'no C compiler: testing without the race detector (apt-get install gcc libc6-dev)' >&2
 
 .PHONY: race
 race: ## run all tests twice with the race detector, in random order
 	go test -race -count=2 -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	@$(MAKE) --no-print-directory test-pkcs11 TEST_FLAGS='-count=2 -shuffle=on'
 
 .PHONY: e2e
 e2e: tools ## run the tests that start whole programs and servers
@@ -74,10 +90,12 @@ fmt-check: ## check that the code is formatted
 .PHONY: vet
 vet: ## run go vet
 	go vet ./...
+	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 
 .PHONY: staticcheck
 staticcheck: ## run staticcheck
 	go run $(STATICCHECK) ./...
+	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 
 .PHONY: lint
 lint: ## run golangci-lint
@@ -86,6 +104,7 @@ lint: ## run golangci-lint
 .PHONY: tidy-check
 tidy-check: ## check that go.mod and go.sum are tidy
 	go mod tidy -diff
+	cd $(PKCS11) && go mod tidy -diff
 
 .PHONY: generate
 generate: bin/protoc-gen-go bin/protoc-gen-go-grpc ## generate the Go code of the provider protocol

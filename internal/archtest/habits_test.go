@@ -59,6 +59,7 @@ var revealers = map[string]string{
 	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
 	"plugins/certcred/encrypted.go":      "the password opens the key",
 	"plugins/certcred/pkcs12.go":         "the password opens the key",
+	"plugins/pkcs11cred/pin.go":          "the PIN opens the token",
 	"plugins/secretcred/secretcred.go":   "the request carries the secret",
 	"plugins/jwtcred/jwtcred.go":         "the request carries the assertion",
 	"agent/store/wire.go":                "the file is encrypted, and a restart needs the token",

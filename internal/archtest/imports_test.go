@@ -44,6 +44,9 @@ var rooms = map[string]room{
 	"plugins/internal/credtest": {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
 	"plugins/internal/credfile": {[]string{"internal/secret"}, "it reads small files for the providers"},
 
+	"plugins/pkcs11cred": {[]string{"plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "it talks to tokens and leaves the use of their keys to certauth"},
+	"plugins/pkcs11cred/credagent-provider-pkcs11cred": {[]string{"plugins", "plugins/pkcs11cred"}, "a provider's program is one call"},
+
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
 	"internal/token":      {[]string{"internal/secret"}, "it is a value"},
@@ -115,6 +118,7 @@ var guests = map[string]guest{
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
+	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
 	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }
