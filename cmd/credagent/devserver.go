@@ -44,7 +44,7 @@ The faults:
 	}
 	listen := c.Flags().String("listen", "127.0.0.1:0", "the `address` to listen on; port 0 is a free one")
 	ttl := c.Flags().Duration("ttl", 30*time.Second, "the life of a token, at least 1s")
-	tls := c.Flags().Bool("tls", false, "serve HTTPS, under a CA made for it")
+	tls := c.Flags().Bool("tls", false, "serve HTTPS, under a CA made for it, and know the client by its certificate too")
 	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		parsed, err := parseFaults(*faults)
