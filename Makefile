@@ -36,7 +36,7 @@ demo: ## show the main job against an embedded authorization server
 .PHONY: test
 test: tools ## run all tests, with the race detector where there is a C compiler
 	go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
-	@go test -run '^TestScenarios$$' -v ./agent | grep 'histories,'
+	@go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000 | grep 'histories,'
 	@$(MAKE) --no-print-directory test-pkcs11
 
 .PHONY: test-pkcs11
@@ -64,6 +64,10 @@ race: ## run all tests twice with the race detector, in random order
 .PHONY: e2e
 e2e: tools ## run the tests that start whole programs and servers
 	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/...
+
+.PHONY: scenarios
+scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
+	go test -count=1 -timeout 2h -run '^TestScenarios$$' -v ./agent -scenarios 100000
 
 .PHONY: bench
 bench: ## run the benchmarks

@@ -9,6 +9,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,8 @@ type Options struct {
 	Sink func(config.Sink) (Sink, error)
 	// Memory keeps what must outlive the process; nil for nothing.
 	Memory Memory
+	// Random makes a source of numbers in [0, 1) for whoever rolls dice; nil for chance itself.
+	Random func(whose string) func() float64
 	// Watch opens a watcher of credential files; nil for the system's.
 	Watch func() (filewatch.Notifier, error)
 }
@@ -73,6 +76,9 @@ func New(o Options) *Agent {
 	o.Registry.MustRegister(newGauges(a.Status))
 	if a.options.Sink == nil {
 		a.options.Sink = openFile
+	}
+	if a.options.Random == nil {
+		a.options.Random = func(string) func() float64 { return rand.Float64 }
 	}
 	if a.options.Watch == nil {
 		a.options.Watch = filewatch.New

@@ -20,6 +20,7 @@ type answer struct {
 	outcome policy.Outcome
 	ahead   time.Duration // the server's clock before this host's, as far as the answer says
 	capped  bool          // more than policy.MaxRetryAfter was asked for
+	cut     bool          // the agent's own end cut the request off, which says nothing
 	// switched says that the client uses its fallback from now on, so that the request can be made
 	// again at once.
 	switched bool

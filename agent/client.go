@@ -70,7 +70,7 @@ func (c *client) close() {
 func (c *client) exchange(ctx context.Context, a ask) answer {
 	begun := time.Now()
 	got := c.tokenRequest(ctx, a)
-	if ctx.Err() == nil && (got.failure == nil || !got.failure.Local) {
+	if !got.cut && (got.failure == nil || !got.failure.Local) {
 		c.metrics.requested(c.cfg.Name, a.token, got.outcome.Class, got.at.Sub(begun))
 	}
 	return got
@@ -79,6 +79,7 @@ func (c *client) exchange(ctx context.Context, a ask) answer {
 func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 	request, failed := c.endpoint.request(ctx)
 	if failed != nil {
+		failed.cut = ctx.Err() != nil && failed.failure.Status == 0
 		return *failed
 	}
 	c.locate(request.TokenEndpoint)
@@ -90,12 +91,13 @@ func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 	if err != nil {
 		in.learn(credentialOf(err))
 		got = unanswered(err, request.Timeout, got.at)
+		got.cut = ctx.Err() != nil
 	} else {
 		in.learn(reply.Credential)
 		got = readReply(reply, request.Timeout, got.at)
 		c.compareClocks(got.ahead)
 	}
-	if ctx.Err() == nil {
+	if !got.cut {
 		got.switched = c.judge(in, got.failure, rotations)
 	}
 	return got
@@ -160,6 +162,14 @@ func (c *client) rotated(changed *credential) (inUse bool) {
 		c.choice = c.choice.FallbackChanged()
 	}
 	return c.chosen() == changed
+}
+
+// retire makes the answer to a request under way no reason to use the fallback any more: the client
+// that takes this one's place would not know of it, and ask with the first credential again.
+func (c *client) retire() {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	c.rotations++
 }
 
 // locate publishes where the client's requests go.

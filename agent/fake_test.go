@@ -101,6 +101,7 @@ type fixture struct {
 	check  func() (provider.Credential, error) // for every provider
 	watch  filewatch.Notifier                  // nil for none
 	log    *slog.Logger                        // nil for none
+	random func(string) func() float64         // nil for chance itself
 	memory Memory                              // nil for none
 
 	provide func(provider.Spec) Provider // nil for one that answers
@@ -141,6 +142,7 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 		Log:      log,
 		Registry: prometheus.NewRegistry(),
 		Memory:   f.memory,
+		Random:   f.random,
 		Provider: provide,
 		Sink:     f.open,
 		Watch: func() (filewatch.Notifier, error) {

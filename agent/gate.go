@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"slices"
 	"sync"
@@ -32,10 +31,11 @@ func keyOf(cfg config.Client) gateKey {
 // configuration changes, so that nothing the server asked for is forgotten.
 type gate struct {
 	log       *slog.Logger
+	roll      func() float64
 	recovered func(g *gate, since time.Time) // told when an outage ended
 	life      life
 
-	serving  sync.Mutex // held while a request is under way
+	serving  chan struct{} // holds something while a request is under way
 	mu       sync.Mutex
 	line     []ask // guarded by mu, as is forgiven: who waits for a request
 	forgiven bool  // the gate's own backoff is to end
@@ -57,8 +57,8 @@ type ask struct {
 	reply   chan<- answer // has room for the answer
 }
 
-func newGate(log *slog.Logger, recovered func(*gate, time.Time)) *gate {
-	g := &gate{log: log, recovered: recovered, arrive: make(chan struct{}, 1)}
+func newGate(log *slog.Logger, roll func() float64, recovered func(*gate, time.Time)) *gate {
+	g := &gate{log: log, roll: roll, recovered: recovered, serving: make(chan struct{}, 1), arrive: make(chan struct{}, 1)}
 	g.publish()
 	return g
 }
@@ -152,14 +152,14 @@ func (g *gate) pause(ctx context.Context, open <-chan time.Time) {
 // serve sends one request and learns from its answer, also when nobody waits for it any more: the
 // server has seen it. Only the agent's own end cuts a request off, which teaches nothing.
 func (g *gate) serve(ctx context.Context, a ask) answer {
-	g.serving.Lock()
-	defer g.serving.Unlock()
+	g.serving <- struct{}{}
+	defer func() { <-g.serving }()
 	begun := time.Now()
 	g.waitForNote(ctx, a.sending(g.state.Sent(begun), begun))
 	sent := time.Now()
 	g.state = g.state.Sent(sent)
 	got := a.client.exchange(ctx, a)
-	if ctx.Err() != nil {
+	if got.cut {
 		return got
 	}
 	if got.failure == nil || !got.failure.Local {
@@ -170,13 +170,16 @@ func (g *gate) serve(ctx context.Context, a ask) answer {
 		return got
 	}
 	since, failing := g.state.FailingSince, g.state.Failures > 0
-	g.state = g.state.Answered(got.at, got.outcome, rand.Float64())
+	g.state = g.state.Answered(got.at, got.outcome, g.roll())
 	g.publish()
 	if got.capped {
 		a.client.log.Error("server asked for more than a day, waiting one day", keyError, got.failure)
 	}
 	if failing && g.state.Failures == 0 {
 		g.recovered(g, since)
+	}
+	if ctx.Err() != nil { // who asked is not there to have it noted
+		a.sending(g.state, sent)
 	}
 	return got
 }
@@ -195,8 +198,8 @@ func (g *gate) waitForNote(ctx context.Context, tried <-chan struct{}) {
 
 // settle waits for a request that is under way.
 func (g *gate) settle() {
-	g.serving.Lock()
-	defer g.serving.Unlock()
+	g.serving <- struct{}{}
+	defer func() { <-g.serving }()
 }
 
 // publish shows the gate's state to whoever reads it.

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"reflect"
 	"strings"
@@ -23,8 +22,9 @@ type keeper struct {
 	cfg     config.Token
 	client  *client
 	log     *slog.Logger
-	deliver func() // tells the sinks that there is a new token
-	changed func() // told after every answer
+	roll    func() float64 // jitter
+	deliver func()         // tells the sinks that there is a new token
+	changed func()         // told after every answer
 
 	form     url.Values    // without what challenges ask for
 	bound    store.Binding // whose token it is, to a later process
@@ -61,11 +61,13 @@ type tokenView struct {
 	failedAt   time.Time
 }
 
-func newKeeper(cfg config.Token, c *client, memory Memory, log *slog.Logger) *keeper {
+func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() float64) *keeper {
 	k := &keeper{
-		cfg:    cfg,
-		client: c,
-		log:    log.With(keyToken, cfg.Name, keyClient, cfg.Client),
+		cfg:      cfg,
+		client:   c,
+		log:      c.log.With(keyToken, cfg.Name),
+		roll:     roll,
+		recorder: recorder,
 		form: oauth.Request{
 			Scopes: cfg.Scopes, Audience: cfg.Audience, Resources: cfg.Resources, Claims: claimsOf(cfg), Params: cfg.Params,
 		}.Form(),
@@ -77,7 +79,6 @@ func newKeeper(cfg config.Token, c *client, memory Memory, log *slog.Logger) *ke
 		challenges: newChallenges(store.Challenge{}, token.Token{}),
 	}
 	k.bound = k.binding()
-	k.recorder = newRecorder(cfg.Name, memory, k.log)
 	k.publish()
 	return k
 }
@@ -101,7 +102,7 @@ func (k *keeper) run(ctx context.Context) {
 		case a := <-k.replies:
 			k.asking = false
 			k.settle(a)
-			k.note()
+			k.handOn(ctx, a)
 			if !a.switched { // else the answer is still to come
 				k.fulfil()
 			}
@@ -221,7 +222,7 @@ func (k *keeper) settle(a answer) {
 		return
 	}
 	before, repeated := k.attempts, a.failure.like(k.view.failure)
-	k.attempts = k.attempts.Answered(a.at, a.outcome, rand.Float64())
+	k.attempts = k.attempts.Answered(a.at, a.outcome, k.roll())
 	k.view.answered, k.view.last, k.view.failure = true, a.outcome.Class, a.failure
 	if a.failure != nil {
 		k.view.failedAt = a.at
@@ -239,6 +240,23 @@ func (k *keeper) settle(a answer) {
 	k.logSuccess(first, a.grant.Assumed)
 	if before.Failures > 0 {
 		k.log.Info("token requests succeed again", keyFailures, before.Failures, keyFor, a.at.Sub(before.FailingSince).Round(time.Second))
+	}
+}
+
+// handOn has what was learned saved, and hands a new token on. Saving comes first, so that a crash in
+// between does not make the next process put the older token back into the sinks; but a state
+// directory that does not answer holds no token up for long.
+func (k *keeper) handOn(ctx context.Context, a answer) {
+	tried := k.note()
+	if a.failure != nil {
+		return
+	}
+	timer := time.NewTimer(noteTime)
+	defer timer.Stop()
+	select {
+	case <-tried:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 	k.deliver()
 }
@@ -259,7 +277,7 @@ func (k *keeper) accept(a answer) {
 		AccessToken: a.grant.AccessToken,
 		TokenType:   a.grant.TokenType,
 		Expiry:      expiry,
-		RefreshOn:   policy.RefreshAt(a.sent, expiry, a.grant.RefreshIn, k.cfg.RefreshAt, rand.Float64()),
+		RefreshOn:   policy.RefreshAt(a.sent, expiry, a.grant.RefreshIn, k.cfg.RefreshAt, k.roll()),
 		Scope:       scope,
 		ClientID:    k.client.cfg.ClientID,
 	}

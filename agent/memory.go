@@ -42,7 +42,7 @@ type recorder struct {
 }
 
 func newRecorder(name string, memory Memory, log *slog.Logger) *recorder {
-	r := &recorder{name: name, memory: memory, log: log, idle: make(chan struct{})}
+	r := &recorder{name: name, memory: memory, log: log.With(keyToken, name), idle: make(chan struct{})}
 	close(r.idle)
 	return r
 }

@@ -50,7 +50,7 @@ func (a *Agent) addClients(p, old *parts) {
 	for _, c := range p.cfg.Clients {
 		g := p.gate(keyOf(c), old)
 		if g == nil {
-			g = newGate(a.log, a.recovered)
+			g = newGate(a.log, a.options.Random("gate "+c.ClientID), a.recovered)
 			p.gates[keyOf(c)] = g
 		}
 		if was, ok := old.clients[c.Name]; ok && sameClient(was.cfg, c) && samePlugins(old.cfg, p.cfg) {
@@ -76,7 +76,7 @@ func (a *Agent) addTokens(p, old *parts) {
 			p.keepers[t.Name] = was
 			continue
 		}
-		made := newKeeper(t, c, a.options.Memory, a.log)
+		made := newKeeper(t, c, newRecorder(t.Name, a.options.Memory, a.log), a.options.Random("token "+t.Name))
 		made.deliver = func() { a.deliver(t.Name) }
 		made.changed = a.changed
 		p.keepers[t.Name] = made
@@ -154,6 +154,7 @@ func (a *Agent) openSink(cfg config.Sink, old *parts, open map[string]int) (*wri
 		return nil, err
 	}
 	w := newWriter(s, a.token, a.metrics, a.log)
+	w.roll = a.options.Random("sink " + cfg.Path)
 	w.changed = a.changed
 	return w, nil
 }

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
@@ -23,7 +25,8 @@ func (a *Agent) recall() {
 		a.recallGate(p, gateKey(key), state)
 	}
 	now := time.Now()
-	for name, r := range records {
+	for _, name := range oldestFirst(records) { // of a client's credentials the newest record counts
+		r := records[name]
 		if k, ok := p.keepers[name]; ok {
 			k.recall(r, now)
 		} else if !r.Token.ValidAt(now) && policy.Passed(now, r.Gate.OpensAt()) {
@@ -32,12 +35,19 @@ func (a *Agent) recall() {
 	}
 }
 
+// oldestFirst returns the names of records by when they were saved.
+func oldestFirst(records map[string]store.Record) []string {
+	return slices.SortedFunc(maps.Keys(records), func(a, b string) int {
+		return records[a].SavedAt.Compare(records[b].SavedAt)
+	})
+}
+
 // recallGate restores a gate, also one that no client passes now: the next configuration may have
 // that client again.
 func (a *Agent) recallGate(p *parts, key gateKey, state policy.Gate) {
 	g, ok := p.gates[key]
 	if !ok {
-		g = newGate(a.log, a.recovered)
+		g = newGate(a.log, a.options.Random("gate "+key.ClientID), a.recovered)
 		p.gates[key] = g
 	}
 	g.state = state

@@ -74,6 +74,7 @@ func (a *Agent) retire(old, next *parts) {
 	}
 	for name, c := range old.clients {
 		if next.clients[name] != c {
+			c.retire()
 			c.gate.settle() // what is under way is seen through
 			c.close()
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -137,7 +136,7 @@ func (a *Agent) use(c *client, in *credential, identity string) {
 		k.forgive()
 	}
 	if proof != nil {
-		proof.advance(time.Now().Add(time.Duration(rand.Float64() * float64(proveWithin))))
+		proof.advance(time.Now().Add(time.Duration(proof.roll() * float64(proveWithin))))
 	}
 }
 

@@ -4,22 +4,29 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/store"
 )
 
 var (
-	scenarios = flag.Int("scenarios", 10_000, "how many random histories TestScenarios plays")
+	scenarios = flag.Int("scenarios", 1_000, "how many random histories TestScenarios plays; make scenarios plays 100,000")
 	seed      = flag.Uint64("seed", 0, "play only the history of this seed")
 )
+
+// weekly histories last for a simulated week or more.
+const weekly = 500
 
 // TestScenarios plays random histories of answers, in virtual time, against the whole agent but
 // for providers and disks, and checks the promises at every request. A failure names its seed;
@@ -44,28 +51,42 @@ func TestScenarios(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d histories, %d token requests: %d granted, %d throttled, %d other failures; %.0f simulated hours; %d sink writes",
-		total.histories, total.requests, total.granted, total.throttled, total.failed, total.time.Hours(), total.writes)
-	if total.histories != *scenarios || total.granted == 0 || total.throttled == 0 || total.failed == 0 {
+	t.Logf("%d histories, %d token requests: %d granted, %d throttled, %d other failures; %d restarts, %d reloads; %.0f simulated hours; %d sink writes",
+		total.histories, total.requests, total.granted, total.throttled, total.failed, total.crashes, total.reloads, total.time.Hours(), total.writes)
+	if total.histories != *scenarios || total.granted == 0 || total.throttled == 0 || total.failed == 0 || total.crashes == 0 || total.reloads == 0 {
 		t.Error("the histories did not cover what they should")
 	}
 }
 
 // tally counts what the histories covered.
 type tally struct {
-	mu                                                      sync.Mutex
-	histories, requests, granted, throttled, failed, writes int
-	time                                                    time.Duration
+	mu                                                                        sync.Mutex
+	histories, requests, granted, throttled, failed, writes, crashes, reloads int
+	time                                                                      time.Duration
 }
 
-// history is one random server, watching the agent.
+// history is one random server and one agent after another, each remembering what the one before
+// it saved.
 type history struct {
-	t    *testing.T
-	seed uint64
+	t      *testing.T
+	seed   uint64
+	scale  int // by how much everything takes longer
+	names  []string
+	memory *remembering
+	spare  bool // there is a fallback credential
+
+	agent   *fixture // the one that runs
+	killed  *mortal
+	stop    func()
+	newest  map[string]int // what a sink was last seen to hold
+	crashes int
+	reloads int
+	random  *rand.Rand // what the test itself decides
 
 	mu       sync.Mutex
-	random   *rand.Rand // guarded by mu, as is all that follows
-	healthy  bool       // answers only good tokens from now on
+	streams  map[string]*rand.Rand // guarded by mu, as is all that follows
+	dice     *rand.Rand            // of the request that is being looked at
+	healthy  bool                  // answers only good tokens from now on
 	issued   int
 	requests int
 	refused  int // throttled
@@ -75,48 +96,153 @@ type history struct {
 	lastBad   time.Time              // the client's last failure
 	badTokens map[string]time.Time   // each token's last failure
 	sent      map[string][]time.Time // each token's requests
+	spent     bool                   // the fallback was refused, since anything changed
+	changes   int                    // of the client's credentials
+}
+
+// mortal is the memory of one process: what it saves after it was killed is lost.
+type mortal struct {
+	*remembering
+	dead atomic.Bool
+}
+
+// Save implements [Memory].
+func (m *mortal) Save(name string, r store.Record) error {
+	if m.dead.Load() {
+		return nil
+	}
+	return m.remembering.Save(name, r)
 }
 
 func play(t *testing.T, s uint64, total *tally) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := &history{t: t, seed: s, random: rand.New(rand.NewPCG(s, 1)), badTokens: map[string]time.Time{}, sent: map[string][]time.Time{}}
-		names := []string{"a", "b", "c"}[:h.roll(1, 4)]
-		f := newFixture(h.answer, names...)
-		f.make(f.changed(everyTokenCAE), h.answer)
-		for _, m := range f.sinks {
-			m.fail = h.sinkFault
+		h := &history{
+			t: t, seed: s, scale: 1, random: rand.New(rand.NewPCG(s, 1)), memory: newMemory(), streams: map[string]*rand.Rand{},
+			newest: map[string]int{}, badTokens: map[string]time.Time{}, sent: map[string][]time.Time{},
+		}
+		if s%weekly == 0 {
+			h.scale = 100
+		}
+		h.names = []string{"a", "b", "c"}[:h.roll(1, 4)]
+		h.spare = h.roll(0, 3) == 0
+		f := newFixture(nil, h.names...)
+		for name, m := range f.sinks {
+			m.fail = func() error { return h.sinkFault(name) }
+		}
+		cfg := f.changed(everyTokenCAE)
+		if h.spare {
+			cfg.Clients[0].FallbackCredential = &config.Credential{Provider: fallback}
 		}
 		began := time.Now()
-		stop := f.run(t.Context())
-		h.live(f, names)
-		h.recover(f, names)
-		stop()
-		h.count(total, f, time.Since(began))
+		h.start(f, cfg)
+		h.live()
+		h.recover()
+		h.stop()
+		h.count(total, time.Since(began))
 	})
 }
 
+// start starts an agent.
+func (h *history) start(f *fixture, cfg *config.Config) {
+	h.killed = &mortal{remembering: h.memory}
+	h.agent = &fixture{sinks: f.sinks, memory: h.killed, provide: h.provide, random: h.chance}
+	h.agent.make(cfg, nil)
+	h.stop = h.agent.run(h.t.Context())
+}
+
+func (h *history) provide(spec provider.Spec) Provider {
+	spare := spec.Provider == fallback
+	return &scripted{answer: func(ctx context.Context, r provider.Request) (provider.Reply, error) {
+		return h.answer(ctx, r, spare)
+	}}
+}
+
 // live lets the history happen, and looks at the sinks all along.
-func (h *history) live(f *fixture, names []string) {
-	newest := map[string]int{}
+func (h *history) live() {
 	for range h.roll(20, 60) {
-		pass(time.Duration(h.roll(0, 90_000)) * time.Millisecond)
-		h.challenge(f, names)
-		h.press(f, names)
-		for _, name := range names {
-			held := f.sinks[name].held(name).AccessToken.Reveal()
-			if held == "" && newest[name] > 0 {
-				h.broken("sink %s lost its token", name)
-			}
-			if held == "" {
-				continue
-			}
-			n, err := strconv.Atoi(held[len("token-"):])
-			if err != nil || n < newest[name] {
-				h.broken("sink %s went back from token %d to %q", name, newest[name], held)
-			}
-			newest[name] = n
+		pass(time.Duration(h.roll(0, 90_000)) * time.Duration(h.scale) * time.Millisecond)
+		h.challenge(h.agent, h.names)
+		h.press(h.agent, h.names)
+		switch n := h.roll(0, 100); {
+		case n < 8:
+			h.restart(true)
+		case n < 12:
+			h.restart(false)
+		case n < 18:
+			h.reload()
+		case n < 24:
+			h.rotate()
 		}
+		h.look()
+	}
+}
+
+// look checks that no sink loses its token or goes back to an older one.
+func (h *history) look() {
+	for _, name := range h.names {
+		held := h.agent.sinks[name].held(name).AccessToken.Reveal()
+		if held == "" && h.newest[name] > 0 {
+			h.broken("sink %s lost its token", name)
+		}
+		if held == "" {
+			continue
+		}
+		n, err := strconv.Atoi(held[len("token-"):])
+		if err != nil || n < h.newest[name] {
+			h.broken("sink %s went back from token %d to %q", name, h.newest[name], held)
+		}
+		h.newest[name] = n
+	}
+}
+
+// restart ends the agent, as a kill does or in order, and starts another.
+func (h *history) restart(kill bool) {
+	// Half a millisecond keeps a kill from the very instant of an answer, which no promise covers.
+	pass(time.Until(time.Now().Truncate(time.Millisecond).Add(3 * time.Millisecond / 2)))
+	h.crashes++
+	h.killed.dead.Store(kill)
+	h.stop()
+	pass(time.Duration(h.roll(0, 5000)*h.roll(1, 100)) * time.Millisecond)
+	h.start(h.agent, h.agent.agent.parts.Load().cfg)
+}
+
+// reload makes the agent follow a configuration that asks for the same, named or timed otherwise.
+func (h *history) reload() {
+	h.reloads++
+	variant := h.roll(0, 3)
+	share := float64(h.roll(30, 80)) / 100
+	cfg := h.agent.changed(func(cfg *config.Config) {
+		switch variant {
+		case 0:
+			cfg.Tokens[0].RefreshAt = share
+		case 1:
+			cfg.Clients[0].Name += "x"
+			for i := range cfg.Tokens {
+				cfg.Tokens[i].Client = cfg.Clients[0].Name
+			}
+		}
+	})
+	if variant == 1 { // another client tries both credentials anew
+		h.mu.Lock()
+		h.spent = false
+		h.changes++
+		h.mu.Unlock()
+	}
+	if err := h.agent.agent.Reload(h.t.Context(), cfg); err != nil {
+		h.broken("reload: %v", err)
+	}
+}
+
+// rotate has the agent notice that a credential was replaced.
+func (h *history) rotate() {
+	for _, c := range h.agent.agent.parts.Load().clients {
+		which := h.roll(0, len(c.credentials))
+		h.mu.Lock()
+		h.spent = false
+		h.changes++
+		h.mu.Unlock()
+		h.agent.agent.prove(h.t.Context(), replaced{c, c.credentials[which]})
 	}
 }
 
@@ -134,25 +260,32 @@ func (h *history) press(f *fixture, names []string) {
 }
 
 // recover makes the server well and expects every token to be valid and delivered when every wait
-// that the agent may have to sit out is over.
-func (h *history) recover(f *fixture, names []string) {
+// that the agent may have to sit out is over, and none to expire from then on.
+func (h *history) recover() {
 	h.mu.Lock()
 	h.healthy = true
 	longest := max(policy.MaxProbe, time.Until(h.blocked)*11/10) + policy.MaxRetry + 2*policy.Window
 	h.mu.Unlock()
 	pass(longest)
-	s := f.agent.Status()
+	s := h.agent.agent.Status()
 	if !s.Ready {
 		h.broken("not ready %v after the server recovered: %v", longest, s.NotReady)
 	}
-	for _, name := range names {
-		if held := f.sinks[name].held(name); !held.ValidAt(time.Now()) {
-			h.broken("sink %s holds an expired token after recovery", name)
+	watched := 1
+	if h.scale > 1 {
+		watched = 60
+	}
+	for range watched {
+		for _, name := range h.names {
+			if held := h.agent.sinks[name].held(name); !held.ValidAt(time.Now()) {
+				h.broken("sink %s holds an expired token although the server is well", name)
+			}
 		}
+		pass(time.Hour)
 	}
 }
 
-func (h *history) count(total *tally, f *fixture, took time.Duration) {
+func (h *history) count(total *tally, took time.Duration) {
 	total.mu.Lock()
 	defer total.mu.Unlock()
 	total.histories++
@@ -161,7 +294,9 @@ func (h *history) count(total *tally, f *fixture, took time.Duration) {
 	total.throttled += h.refused
 	total.failed += h.failed
 	total.time += took
-	for _, m := range f.sinks {
+	total.crashes += h.crashes
+	total.reloads += h.reloads
+	for _, m := range h.agent.sinks {
 		total.writes += m.writes
 	}
 }
@@ -172,25 +307,43 @@ func (h *history) broken(format string, args ...any) {
 }
 
 // roll returns a random number from low to below high.
-func (h *history) roll(low, high int) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return low + h.random.IntN(high-low)
+func (h *history) roll(low, high int) int { return low + h.random.IntN(high-low) }
+
+// stream returns whose own source of chance; h.mu is held. Each has its own, so that what one does
+// in the same instant as another changes nothing for the other, and a seed plays again.
+func (h *history) stream(whose string) *rand.Rand {
+	if h.streams[whose] == nil {
+		sum := fnv.New64()
+		_, _ = sum.Write([]byte(whose))
+		h.streams[whose] = rand.New(rand.NewPCG(h.seed, sum.Sum64()))
+	}
+	return h.streams[whose]
 }
 
-func (h *history) sinkFault() error {
+// chance gives the agent its dice.
+func (h *history) chance(whose string) func() float64 {
+	return func() float64 {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.stream(whose).Float64()
+	}
+}
+
+func (h *history) sinkFault(name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.healthy && h.random.IntN(5) == 0 {
+	if !h.healthy && h.stream("sink of "+name).IntN(5) == 0 {
 		return errNoSpace
 	}
 	return nil
 }
 
 // answer is the server: it checks that the request may come at all, then answers anything.
-func (h *history) answer(ctx context.Context, r provider.Request) (provider.Reply, error) {
+func (h *history) answer(ctx context.Context, r provider.Request, spare bool) (provider.Reply, error) {
 	h.mu.Lock()
 	name := r.Form.Get("scope")[len("scope-"):]
+	h.dice = h.stream("server of " + name)
+	changes := h.changes
 	h.arrive(name)
 	reply, took, err := h.choose()
 	h.mu.Unlock()
@@ -201,7 +354,7 @@ func (h *history) answer(ctx context.Context, r provider.Request) (provider.Repl
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leave(name, &reply, err)
+	h.leave(name, &reply, err, spare, changes)
 	return reply, err
 }
 
@@ -227,7 +380,7 @@ func (h *history) arrive(name string) {
 }
 
 // leave remembers what the answer asks of the agent.
-func (h *history) leave(name string, reply *provider.Reply, err error) {
+func (h *history) leave(name string, reply *provider.Reply, err error, spare bool, changes int) {
 	now := time.Now()
 	if reply.Header != nil && reply.Header.Get("Date") == "now" {
 		reply.Header.Set("Date", now.UTC().Format(http.TimeFormat))
@@ -242,6 +395,7 @@ func (h *history) leave(name string, reply *provider.Reply, err error) {
 	}
 	switch {
 	case a.failure == nil:
+		h.spent = false
 		return
 	case a.outcome.HasRetryAfter:
 		h.blocked = now.Add(a.outcome.RetryAfter)
@@ -252,6 +406,12 @@ func (h *history) leave(name string, reply *provider.Reply, err error) {
 	if a.failure.Local { // it never reached the server
 		h.sent[name] = h.sent[name][:len(h.sent[name])-1]
 	}
+	if h.spare && a.failure.Class == policy.Credential && h.changes == changes {
+		if !spare && !h.spent {
+			return // one request with the fallback may follow at once
+		}
+		h.spent = h.spent || spare
+	}
 	h.badTokens[name] = now
 	if a.outcome.ClientWide {
 		h.lastBad = now
@@ -260,11 +420,11 @@ func (h *history) leave(name string, reply *provider.Reply, err error) {
 
 // choose picks an answer and how long it takes.
 func (h *history) choose() (provider.Reply, time.Duration, error) {
-	took := time.Duration(h.random.IntN(400)) * time.Millisecond
-	if h.healthy || h.random.IntN(3) == 0 {
+	took := time.Duration(h.dice.IntN(400)) * time.Millisecond
+	if h.healthy || h.dice.IntN(3) == 0 {
 		return h.grant(), took, nil
 	}
-	if h.random.IntN(4) == 0 {
+	if h.dice.IntN(4) == 0 {
 		return h.unanswered()
 	}
 	return h.refuse(), took, nil
@@ -273,8 +433,8 @@ func (h *history) choose() (provider.Reply, time.Duration, error) {
 func (h *history) grant() provider.Reply {
 	h.issued++
 	lives := []string{"60", "300", `"900"`, "3599", "86400", "20", "3.5e2", "2", "9"}
-	life := lives[h.random.IntN(len(lives))]
-	extra := []string{"", `,"refresh_in":30`, `,"refresh_in":"100000"`, `,"scope":"x y"`}[h.random.IntN(4)]
+	life := lives[h.dice.IntN(len(lives))]
+	extra := []string{"", `,"refresh_in":30`, `,"refresh_in":"100000"`, `,"scope":"x y"`}[h.dice.IntN(4)]
 	if h.healthy {
 		life, extra = "86400", ""
 	}
@@ -284,8 +444,8 @@ func (h *history) grant() provider.Reply {
 
 func (h *history) unanswered() (provider.Reply, time.Duration, error) {
 	kinds := []provider.Kind{provider.KindNetwork, provider.KindTimeout, provider.KindProvider, provider.KindCredential, provider.KindConfig}
-	kind := kinds[h.random.IntN(len(kinds))]
-	took := time.Duration(h.random.IntN(3000)) * time.Millisecond
+	kind := kinds[h.dice.IntN(len(kinds))]
+	took := time.Duration(h.dice.IntN(3000)) * time.Millisecond
 	if kind == provider.KindTimeout {
 		took = 10 * time.Second
 	}
@@ -297,19 +457,19 @@ func (h *history) refuse() provider.Reply {
 	statuses := []int{400, 401, 403, 404, 408, 429, 429, 429, 500, 502, 503, 503, 504, 200, 302}
 	codes := []string{"invalid_client", "invalid_scope", "unauthorized_client", "temporarily_unavailable", "access_denied", "made_up"}
 	bodies := []string{"", "<html>busy</html>", `{"error":`, `{"access_token":""}`, `[]`, `{"access_token":"x","token_type":"mac"}`, `{"access_token":"x","expires_in":-5}`}
-	reply := refusal(statuses[h.random.IntN(len(statuses))], codes[h.random.IntN(len(codes))], "")
-	if h.random.IntN(3) == 0 {
-		reply.Body = []byte(bodies[h.random.IntN(len(bodies))])
+	reply := refusal(statuses[h.dice.IntN(len(statuses))], codes[h.dice.IntN(len(codes))], "")
+	if h.dice.IntN(3) == 0 {
+		reply.Body = []byte(bodies[h.dice.IntN(len(bodies))])
 	}
-	switch h.random.IntN(8) {
+	switch h.dice.IntN(8) {
 	case 0:
 		reply.Body, reply.BodyError = nil, "reading the answer: the connection ended before the answer was whole"
 	case 1:
 		reply.Header.Set("Retry-After", "soon")
 	case 2, 3:
-		reply.Header.Set("Retry-After", strconv.Itoa(h.random.IntN(900)))
+		reply.Header.Set("Retry-After", strconv.Itoa(h.dice.IntN(900)))
 	case 4:
-		reply.Header.Set("Retry-After", strconv.Itoa(h.random.IntN(900)))
+		reply.Header.Set("Retry-After", strconv.Itoa(h.dice.IntN(900)))
 		reply.Header.Set("Date", "now") // becomes an HTTP date when the answer leaves
 	}
 	return reply

@@ -33,7 +33,8 @@ type writer struct {
 	lookup  sink.Lookup
 	log     *slog.Logger
 	metrics *metrics
-	changed func() // told after every attempt
+	roll    func() float64 // jitter
+	changed func()         // told after every attempt
 
 	mu       sync.Mutex
 	running  bool // guarded by mu, as are all fields down to timer
@@ -61,6 +62,7 @@ func newWriter(s Sink, lookup sink.Lookup, m *metrics, log *slog.Logger) *writer
 		lookup:  lookup,
 		log:     log.With(keySink, s.Path()),
 		metrics: m,
+		roll:    rand.Float64,
 		changed: func() {},
 		idle:    make(chan struct{}),
 	}
@@ -151,7 +153,7 @@ func (w *writer) finish(err error) (again bool) {
 	}
 	if err != nil {
 		w.failures++
-		wait := policy.SinkRetry(w.failures, rand.Float64())
+		wait := policy.SinkRetry(w.failures, w.roll())
 		w.log.Warn("writing sink failed, the old content stays", keyError, err, keyRetryIn, wait.Round(time.Millisecond), keyAttempt, w.failures)
 		view := *w.published.Load()
 		view.retryAt = time.Now().Add(wait)
