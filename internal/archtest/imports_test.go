@@ -55,6 +55,7 @@ var rooms = map[string]room{
 	"internal/devserver":  {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
 	"internal/oidctest":   {nil, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
 	"internal/nspawn":     {nil, "it boots a machine, whatever is tried in it"},
+	"internal/release":    {nil, "it reads a built program and is no part of it"},
 	"internal/baseline":   {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"internal/demo":       {anything, "it shows the whole"},
 	"cmd/credagent":       {anything, "it wires the rooms together"},
@@ -214,7 +215,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/nspawn", "internal/oidctest", "internal/peertest"}, "one package of the program starts processes, so one package is read to know what they inherit"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},
