@@ -53,6 +53,8 @@ tools: ## check that what the tests need is there
 	@node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' \
 		|| { echo "node is $$(node --version): install Node.js 20 or newer" >&2; exit 1; }
 	@command -v openssl >/dev/null || { echo 'openssl is missing: install OpenSSL 3 (apt-get install openssl)' >&2; exit 1; }
+	@command -v systemd-analyze >/dev/null \
+		|| echo 'systemd-analyze is missing: the units are not checked (apt-get install systemd)' >&2
 	@test -n '$(RACE)' \
 		|| echo 'no C compiler: testing without the race detector (apt-get install gcc libc6-dev)' >&2
 
@@ -62,12 +64,23 @@ race: ## run all tests twice with the race detector, in random order
 	@$(MAKE) --no-print-directory test-pkcs11 TEST_FLAGS='-count=2 -shuffle=on'
 
 .PHONY: e2e
-e2e: tools ## run the tests that start whole programs and servers
+e2e: tools e2e-systemd e2e-packages e2e-image ## run the tests that start whole programs, servers and machines
 	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/...
 
 .PHONY: scenarios
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
 	go test -count=1 -timeout 2h -run '^TestScenarios$$' -v ./agent -scenarios 100000
+
+# As root; what is missing is named by the tests that are skipped.
+.PHONY: e2e-systemd e2e-packages e2e-image
+e2e-systemd: ## try the service in a booted systemd
+	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestSystemd' ./deploy
+
+e2e-packages: ## install, upgrade and remove the packages in a booted Debian
+	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackage' ./deploy
+
+e2e-image: ## build the container image and run it
+	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestImage' ./deploy
 
 .PHONY: bench
 bench: ## run the benchmarks
@@ -140,6 +153,19 @@ bin/protoc-gen-go: Makefile
 
 bin/protoc-gen-go-grpc: Makefile
 	GOBIN=$(CURDIR)/bin go install $(PROTOC_GEN_GRPC)
+
+.PHONY: release
+release: ## make binaries, packages, bills of materials and checksums of this commit in dist
+	rm -rf dist
+	deploy/release.sh packages dist
+
+.PHONY: release-check
+release-check: ## make the release twice, all compiled anew, and compare
+	deploy/release.sh check
+
+.PHONY: image
+image: release ## make the container image too
+	deploy/image.sh dist
 
 .PHONY: size
 size: ## show how large a stripped binary is

@@ -20,7 +20,7 @@ var calls = []struct {
 	in      []string // files, or packages
 	reason  string
 }{
-	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "internal/baseline", "plugins/serve.go"},
+	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "internal/baseline", "internal/release", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
 		"agent/config", "agent/provider/start.go", "cmd/credagent", "internal/demo", "internal/oidctest", "plugins/serve.go", "plugins/secretcred/secretcred.go",

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Runs after an installation and after an upgrade, of a .deb and of an .rpm alike.
+set -e
+
+systemd-sysusers credagent.conf
+systemd-tmpfiles --create credagent.conf || true # in a container that is being built there may be no /run
+
+# Nothing is enabled or started: there is no configuration yet. What runs already is restarted into
+# the new version, and nobody waits for it: with the server out of reach, it is ready only later.
+if [ -d /run/systemd/system ]; then
+	systemctl daemon-reload
+	systemctl --no-block try-restart credagent.service 'credagent@*.service'
+fi

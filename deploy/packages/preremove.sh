@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs before a removal, and before an upgrade, when the agent goes on running.
+set -e
+
+case "${1:-}" in
+remove | 0) ;; # what dpkg and rpm say for a removal
+*) exit 0 ;;
+esac
+if [ -d /run/systemd/system ]; then
+	for unit in $(systemctl list-units --all --plain --no-legend \
+		credagent.service 'credagent@*.service' 'credagent-reload@*.path' | cut -d ' ' -f 1); do
+		systemctl disable --now "$unit"
+	done
+fi
