@@ -181,7 +181,9 @@ func (k *keeper) inherit(was *keeper) {
 		select {
 		case a := <-was.replies:
 			was.settle(a)
-			was.fulfil()
+			if !a.switched { // else the answer is still to come
+				was.fulfil()
+			}
 		default: // it was still in line
 		}
 	}
