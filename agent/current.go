@@ -20,7 +20,7 @@ type NotYetError struct {
 
 // Error implements error.
 func (e *NotYetError) Error() string {
-	return fmt.Sprintf("token %q: %s; ask again in %v", e.Token, ErrNoToken, e.RetryIn)
+	return fmt.Sprintf("token %q: %s; ask again in %.0fs", e.Token, ErrNoToken, e.RetryIn.Seconds())
 }
 
 // Unwrap lets callers branch on [ErrNoToken].
