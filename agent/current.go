@@ -32,12 +32,17 @@ func (a *Agent) Token(name string) (token.Token, error) {
 	if !ok {
 		return token.Token{}, fmt.Errorf("token %q: %w", name, ErrUnknownToken)
 	}
+	return k.current()
+}
+
+// current returns the token if it is good now, else a [*NotYetError].
+func (k *keeper) current() (token.Token, error) {
 	now := time.Now()
 	v := k.published.Load()
 	if v.token.ValidAt(now) {
 		return v.token, nil
 	}
-	return token.Token{}, &NotYetError{Token: name, RetryIn: wholeSeconds(k.nextRequest(v, now).Sub(now))}
+	return token.Token{}, &NotYetError{Token: k.cfg.Name, RetryIn: wholeSeconds(k.nextRequest(v, now).Sub(now))}
 }
 
 // nextRequest is when the next request for the token is planned, as far as its gate lets it.

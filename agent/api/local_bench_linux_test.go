@@ -180,7 +180,7 @@ func BenchmarkToken(b *testing.B) {
 }
 
 // bareServer gives the bytes and header of an agent's token with as little as net/http takes.
-func bareServer(b *testing.B, a *agent.Agent) (socket string) {
+func bareServer(b testing.TB, a *agent.Agent) (socket string) {
 	b.Helper()
 	body, err := a.TokenJSON("t0")
 	if err != nil {
