@@ -6,6 +6,7 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
 )
@@ -68,12 +69,30 @@ func (a *Agent) Allows(name string, user int, groups []int) bool {
 	})
 }
 
+// shown is a token in its JSON form, made once for all who ask for it.
+type shown struct {
+	token token.Token
+	json  secret.Value
+}
+
 // TokenJSON returns a token that is good now in its JSON form, as a sink of format json would hold
 // it. Its errors are those of [Agent.Token].
 func (a *Agent) TokenJSON(name string) ([]byte, error) {
-	t, err := a.Token(name)
+	k, ok := a.parts.Load().keepers[name]
+	if !ok {
+		return nil, fmt.Errorf("token %q: %w", name, ErrUnknownToken)
+	}
+	t, err := k.current()
 	if err != nil {
 		return nil, err
 	}
-	return sink.JSON(name).Render(func(string) (token.Token, bool) { return t, true })
+	if s := k.shown.Load(); s != nil && s.token == t {
+		return []byte(s.json.Reveal()), nil
+	}
+	text, err := sink.JSON(name).Render(func(string) (token.Token, bool) { return t, true })
+	if err != nil {
+		return nil, err
+	}
+	k.shown.Store(&shown{t, secret.New(string(text))})
+	return text, nil
 }

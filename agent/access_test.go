@@ -118,12 +118,12 @@ func TestReloadTakesAllowOver(t *testing.T) {
 
 func TestTokenJSONIsWhatASinkHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		down, life := true, time.Hour
 		f := newFixture(func(context.Context, provider.Request) (provider.Reply, error) {
 			if down {
 				return refusal(503, "", "9"), nil
 			}
-			return granted("one", time.Hour), nil
+			return granted("one", life), nil
 		}, "a")
 		defer f.run(t.Context())()
 		pass(time.Second)
@@ -142,6 +142,19 @@ func TestTokenJSONIsWhatASinkHolds(t *testing.T) {
 		held := func(name string) (token.Token, bool) { return f.sinks[name].held(name), true }
 		if want, err := sink.JSON("a").Render(held); err != nil || string(got) != string(want) {
 			t.Errorf("got %s, want %s (%v)", got, want, err)
+		}
+		if again, err := f.agent.TokenJSON("a"); err != nil || string(again) != string(got) {
+			t.Errorf("the second time: %s, %v; want %s", again, err, got)
+		}
+		life = 2 * time.Hour
+		if _, err := f.refresh(t, "a"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if want, err := sink.JSON("a").Render(held); err != nil || string(want) == string(got) {
+			t.Errorf("the sink holds the old token: %v", err)
+		} else if fresh, err := f.agent.TokenJSON("a"); err != nil || string(fresh) != string(want) {
+			t.Errorf("after a refresh: %s, %v; want %s", fresh, err, want)
 		}
 		var fields map[string]any
 		if err := json.Unmarshal(got, &fields); err != nil || fields["access_token"] != "one" || fields["token"] != "a" {

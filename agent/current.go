@@ -20,7 +20,7 @@ type NotYetError struct {
 
 // Error implements error.
 func (e *NotYetError) Error() string {
-	return fmt.Sprintf("token %q: %s; ask again in %v", e.Token, ErrNoToken, e.RetryIn)
+	return fmt.Sprintf("token %q: %s; ask again in %.0fs", e.Token, ErrNoToken, e.RetryIn.Seconds())
 }
 
 // Unwrap lets callers branch on [ErrNoToken].
@@ -32,12 +32,17 @@ func (a *Agent) Token(name string) (token.Token, error) {
 	if !ok {
 		return token.Token{}, fmt.Errorf("token %q: %w", name, ErrUnknownToken)
 	}
+	return k.current()
+}
+
+// current returns the token if it is good now, else a [*NotYetError].
+func (k *keeper) current() (token.Token, error) {
 	now := time.Now()
 	v := k.published.Load()
 	if v.token.ValidAt(now) {
 		return v.token, nil
 	}
-	return token.Token{}, &NotYetError{Token: name, RetryIn: wholeSeconds(k.nextRequest(v, now).Sub(now))}
+	return token.Token{}, &NotYetError{Token: k.cfg.Name, RetryIn: wholeSeconds(k.nextRequest(v, now).Sub(now))}
 }
 
 // nextRequest is when the next request for the token is planned, as far as its gate lets it.

@@ -36,6 +36,7 @@ type keeper struct {
 	pardon  atomic.Bool               // the token's own backoff is to end
 	early   atomic.Pointer[time.Time] // when to refresh before the time planned
 	orders  orders                    // refreshes that somebody asks for now
+	shown   atomic.Pointer[shown]     // the token as callers get it, if one has asked
 	life    life
 
 	challenges *challenges // what resource servers want of the token
@@ -182,7 +183,9 @@ func (k *keeper) inherit(was *keeper) {
 		select {
 		case a := <-was.replies:
 			was.settle(a)
-			was.fulfil()
+			if !a.switched { // else the answer is still to come
+				was.fulfil()
+			}
 		default: // it was still in line
 		}
 	}

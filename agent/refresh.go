@@ -28,7 +28,7 @@ func (e *HeldBackError) Error() string {
 	case policy.TooMany:
 		why = fmt.Sprintf("%d requests were sent within %v", policy.MaxInWindow, policy.Window)
 	}
-	return fmt.Sprintf("refreshing token %q: %s; ask again in %v", e.Token, why, e.RetryIn)
+	return fmt.Sprintf("refreshing token %q: %s; ask again in %.0fs", e.Token, why, e.RetryIn.Seconds())
 }
 
 // Refresh has a token refreshed now, and waits until ctx ends for how that went. It may override

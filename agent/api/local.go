@@ -43,13 +43,9 @@ type Broker interface {
 	// Refresh waits until ctx ends for how a refresh went. Its error is [agent.ErrUnknownToken] or
 	// an [*agent.HeldBackError].
 	Refresh(ctx context.Context, token string) (status.Refresh, error)
-}
-
-// Challenger is a Broker to whom claims challenges can be handed in.
-type Challenger interface {
 	// Challenge takes a WWW-Authenticate value and, where it is known, the SHA-256 of the token that
-	// was rejected with it. Its error is [agent.ErrUnknownToken], that of ctx, or says why the
-	// challenge is not valid and changed nothing.
+	// was rejected with it. Its error is [agent.ErrUnknownToken], or an [*agent.ChallengeError]: then
+	// nothing has changed.
 	Challenge(ctx context.Context, token, wwwAuthenticate, tokenSHA256 string) error
 }
 
@@ -179,23 +175,11 @@ func (l *local) challenge(w http.ResponseWriter, r *http.Request, token string) 
 		writeProblem(w, refused)
 		return
 	}
-	challenger, ok := l.broker.(Challenger)
-	if !ok {
-		writeProblem(w, &problem{
-			status: http.StatusNotImplemented, Code: "not_implemented",
-			Message: "this version takes no claims challenges",
-		})
+	if err := l.broker.Challenge(r.Context(), token, challenge.WWWAuthenticate, challenge.TokenSHA256); err != nil {
+		l.fail(w, err)
 		return
 	}
-	err := challenger.Challenge(r.Context(), token, challenge.WWWAuthenticate, challenge.TokenSHA256)
-	switch {
-	case err == nil:
-		writeJSON(w, http.StatusAccepted, challengeAnswer{Token: token, Accepted: true})
-	case errors.Is(err, agent.ErrUnknownToken), r.Context().Err() != nil:
-		l.fail(w, err)
-	default:
-		writeProblem(w, &problem{status: http.StatusBadRequest, Code: "invalid_challenge", Message: err.Error()})
-	}
+	writeJSON(w, http.StatusAccepted, challengeAnswer{Token: token, Accepted: true})
 }
 
 // fail answers with why the broker did not do what it was asked to.
@@ -210,6 +194,7 @@ func (l *local) fail(w http.ResponseWriter, err error) {
 func problemOf(err error) *problem {
 	var notYet *agent.NotYetError
 	var held *agent.HeldBackError
+	var invalid *agent.ChallengeError
 	switch {
 	case errors.Is(err, agent.ErrUnknownToken):
 		return &problem{status: http.StatusNotFound, Code: "unknown_token", Message: err.Error()}
@@ -217,6 +202,8 @@ func problemOf(err error) *problem {
 		return &problem{http.StatusServiceUnavailable, "no_token_yet", err.Error(), seconds(notYet.RetryIn)}
 	case errors.As(err, &held):
 		return &problem{http.StatusTooManyRequests, "held_back", err.Error(), seconds(held.RetryIn)}
+	case errors.As(err, &invalid):
+		return &problem{status: http.StatusBadRequest, Code: "invalid_challenge", Message: err.Error()}
 	}
 	return &problem{status: http.StatusInternalServerError, Code: "internal", Message: err.Error()}
 }

@@ -74,7 +74,7 @@ func (b *tokens) Challenge(_ context.Context, token, wwwAuthenticate, tokenSHA25
 	case token != "known" && token != "waiting":
 		return fmt.Errorf("token %q: %w", token, agent.ErrUnknownToken)
 	case !strings.HasPrefix(wwwAuthenticate, "Bearer "):
-		return errors.New("it is not a claims challenge")
+		return &agent.ChallengeError{Token: token, Reason: "it is not one"}
 	}
 	b.challenged = append(b.challenged, token+" "+wwwAuthenticate+" "+tokenSHA256)
 	return nil
@@ -241,7 +241,7 @@ func TestAnswers(t *testing.T) {
 			`{"token":"known","accepted":true}`},
 		{"a challenge of no type", call{"POST", "/v1/tokens/known/challenge", "", goodChallenge}, 202, `{"token":"known","accepted":true}`},
 		{"a challenge that is not valid", call{"POST", "/v1/tokens/known/challenge", "", `{"www_authenticate":"Basic"}`}, 400,
-			`{"error":"invalid_challenge","message":"it is not a claims challenge"}`},
+			`{"error":"invalid_challenge","message":"claims challenge for token \"known\" refused: it is not one"}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -299,15 +299,6 @@ func TestAChallengeArrivesWhole(t *testing.T) {
 	if len(broker.challenged) != 1 || broker.challenged[0] != want {
 		t.Errorf("the agent was handed %q, want %q", broker.challenged, want)
 	}
-}
-
-// quiet is a broker that takes no challenges.
-type quiet struct{ Broker }
-
-func TestWithoutChallenges(t *testing.T) {
-	c := call{"POST", "/v1/tokens/known/challenge", "", goodChallenge}
-	checkAnswer(t, c, c.by(callers["privileged"]["root"], quiet{&tokens{}}), 501)
-	checkAnswer(t, c, c.by(callers["stranger"]["a stranger"], quiet{&tokens{}}), 403)
 }
 
 func FuzzReadChallenge(f *testing.F) {

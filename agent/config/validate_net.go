@@ -42,7 +42,6 @@ func (v *validator) socket(raw *rawSocket) *Socket {
 	if raw == nil {
 		return nil
 	}
-	v.needs(featureSocket, "socket")
 	s := &Socket{
 		Path:  v.file("socket", "path", raw.Path),
 		Mode:  v.mode("socket.mode", raw.Mode, modeRule{defaultSocketMode, 0o600, 0o664}),

@@ -49,7 +49,7 @@ and notes.`,
 		host := newHost(cfg, newLoggerAt(slog.LevelError, cfg, c.ErrOrStderr()))
 		found := doctor.Examine(ctx, doctor.Options{
 			Config:    cfg,
-			Status:    func(ctx context.Context) (status.Status, error) { return askStatus(ctx, cfg) },
+			Status:    func(ctx context.Context) (status.Status, error) { return askStatus(ctx, agentOf(cfg)) },
 			Check:     checkWith(host),
 			Providers: host.List,
 		})

@@ -16,7 +16,7 @@ const (
 	exitUsage   = 64 // wrong usage
 	exitBug     = 70 // a bug, or a failure that nobody expected
 	exitNoToken = 75 // no token yet; trying later may help
-	exitRefused = 77 // the server refused the credential or the client
+	exitRefused = 77 // the server refused the credential or the client, or the agent refused the caller
 	exitConfig  = 78 // bad configuration, or a host that doctor found a problem with
 )
 
@@ -56,6 +56,7 @@ func report(stderr io.Writer, err error) int {
 func exitCode(err error) int {
 	var usage *usageError
 	var bad *config.Error
+	var stated *statedError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
@@ -63,6 +64,8 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, errNoAgent):
 		return exitNoToken
+	case errors.As(err, &stated):
+		return stated.code
 	}
 	code := exitBug
 	for _, part := range leaves(err) {

@@ -95,12 +95,17 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 		return
 	}
 	warn(cfg, r.log)
-	if cfg.Listen != r.running.Listen || cfg.Log.JSON != r.running.Log.JSON || !reflect.DeepEqual(cfg.State, r.running.State) {
-		r.log.Warn("listen, log.format and state take effect at the next start")
+	if !reflect.DeepEqual(leftToStart(cfg), leftToStart(r.running)) {
+		r.log.Warn("listen, socket, log.format and state take effect at the next start")
 	}
 	r.level.Set(cfg.Log.Level)
 	r.running = cfg
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
+}
+
+// leftToStart is what only a start takes over.
+func leftToStart(cfg *config.Config) any {
+	return []any{cfg.Listen, cfg.Socket, cfg.Log.JSON, cfg.State}
 }
 
 // fileWatch notices that the configuration file changed, also where a link on the way to it is

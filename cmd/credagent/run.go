@@ -66,6 +66,13 @@ func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 		}
 		running.Go(func() { serve(ctx, listener, a, registry, log) })
 	}
+	if cfg.Socket != nil {
+		serveSocket, err := openSocket(cfg, a, log)
+		if err != nil {
+			return err
+		}
+		running.Go(func() { serveSocket(ctx) })
+	}
 	if err := a.Check(ctx, false); err != nil {
 		return err
 	}

@@ -3,45 +3,40 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/status"
 )
 
-const (
-	askTime   = 5 * time.Second // for an answer of the running agent
-	watchTime = time.Second     // between two looks of --watch
-)
+// watchTime is between two looks of --watch.
+const watchTime = time.Second
 
 func newStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running agent is doing",
-		Long: `status asks the running agent, at the listen address of the configuration, for each token's
-expiry, next request and last outcome, each client's gate and credential, and each sink's state.`,
+		Long: `status asks the running agent, over the socket of the configuration or else at its listen address,
+for each token's expiry, next request and last outcome, each client's gate and credential, and each
+sink's state.`,
 		Example: "  credagent status --watch",
 		Args:    noArguments,
 	}
-	file := configFlag(c)
+	agent := addAgentFlags(c)
 	asJSON := c.Flags().Bool("json", false, "print the answer as JSON")
 	watch := c.Flags().Bool("watch", false, "print it again every second")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(*file)
+		at, err := agent.find()
 		if err != nil {
 			return err
 		}
 		for {
-			if err := showStatus(c.Context(), c.OutOrStdout(), cfg, *asJSON); err != nil || !*watch {
+			if err := showStatus(c.Context(), c.OutOrStdout(), at, *asJSON); err != nil || !*watch {
 				return err
 			}
 			select {
@@ -54,8 +49,8 @@ expiry, next request and last outcome, each client's gate and credential, and ea
 	return c
 }
 
-func showStatus(ctx context.Context, out io.Writer, cfg *config.Config, asJSON bool) error {
-	s, err := askStatus(ctx, cfg)
+func showStatus(ctx context.Context, out io.Writer, at agentAt, asJSON bool) error {
+	s, err := askStatus(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -65,46 +60,6 @@ func showStatus(ctx context.Context, out io.Writer, cfg *config.Config, asJSON b
 		return encoder.Encode(s)
 	}
 	return writeStatus(out, s)
-}
-
-func askStatus(ctx context.Context, cfg *config.Config) (status.Status, error) {
-	if cfg.Listen == "" {
-		return status.Status{}, fmt.Errorf("asking for the status: %w: the configuration turns listen off", errNoAgent)
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(cfg.Listen)+"/v1/status", nil)
-	if err != nil {
-		return status.Status{}, err
-	}
-	direct := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // never by a proxy
-	response, err := direct.Do(request)
-	if err != nil {
-		return status.Status{}, fmt.Errorf("asking for the status: %w at %s: %w", errNoAgent, cfg.Listen, causeOf(err))
-	}
-	defer response.Body.Close()
-	var s status.Status
-	if err := json.NewDecoder(io.LimitReader(response.Body, 64<<20)).Decode(&s); err != nil || response.StatusCode != http.StatusOK {
-		return status.Status{}, fmt.Errorf("asking for the status: %w at %s: something else does (%s)", errNoAgent, cfg.Listen, response.Status)
-	}
-	return s, nil
-}
-
-// local is how to reach, from this host, an address to listen on.
-func local(listen string) string {
-	if host, port, err := net.SplitHostPort(listen); err == nil && host == "" {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return listen
-}
-
-// causeOf leaves out what the message says already.
-func causeOf(err error) error {
-	var inNet *net.OpError
-	if errors.As(err, &inNet) {
-		return inNet.Err
-	}
-	return err
 }
 
 func writeStatus(out io.Writer, s status.Status) error {

@@ -56,6 +56,7 @@ func TestPolicyHasNoClock(t *testing.T) {
 // revealers are the only files that may see what a secret.Value holds.
 var revealers = map[string]string{
 	"sink/render.go":                     "the file is where the token goes",
+	"agent/access.go":                    "who may have the token gets it",
 	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
 	"plugins/certcred/encrypted.go":      "the password opens the key",
 	"plugins/certcred/pkcs12.go":         "the password opens the key",

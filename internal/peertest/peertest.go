@@ -48,19 +48,31 @@ func Command(t testing.TB, as Identity, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// executable copies the test's executable, whose own directory nobody else may enter.
+// executable puts the test's executable, whose own directory nobody else may enter, where everybody
+// may run it.
 func executable(t testing.TB) string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	path := filepath.Join(Dir(t), "self")
+	if os.Link(self, path) != nil { // it is on another file system
+		copyFile(t, self, path)
+	}
+	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
+	return path
+}
+
+func copyFile(t testing.TB, self, path string) {
+	t.Helper()
 	from, err := os.Open(self)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer from.Close()
-	path := filepath.Join(Dir(t), "self")
 	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
 	if err != nil {
 		t.Fatal(err)
@@ -71,8 +83,4 @@ func executable(t testing.TB) string {
 	if err := to.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
-		t.Fatal(err)
-	}
-	return path
 }

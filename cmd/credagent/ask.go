@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/status"
+)
+
+const (
+	askTime     = 5 * time.Second  // for an answer of the running agent
+	refreshTime = 30 * time.Second // for one that waits for a server's answer
+	mostAnswer  = 64 << 20         // bytes of an answer
+)
+
+// agentFlags say where the running agent is.
+type agentFlags struct {
+	config *string
+	socket *string
+}
+
+func addAgentFlags(c *cobra.Command) agentFlags {
+	return agentFlags{
+		config: configFlag(c),
+		socket: c.Flags().String("socket", "", "the running agent's socket; no configuration is read then"),
+	}
+}
+
+// agentAt is where the running agent may be reached.
+type agentAt struct {
+	socket string // "" for none
+	listen string // "" for none
+	cfg    *config.Config
+}
+
+func (f agentFlags) find() (agentAt, error) {
+	if *f.socket != "" {
+		return agentAt{socket: *f.socket}, nil
+	}
+	cfg, err := loadConfig(*f.config)
+	if err != nil {
+		return agentAt{}, fmt.Errorf("%w\n    hint: --socket PATH asks an agent whose configuration cannot be read here", err)
+	}
+	return agentOf(cfg), nil
+}
+
+// agentOf is where the agent is that runs with a configuration.
+func agentOf(cfg *config.Config) agentAt {
+	at := agentAt{listen: cfg.Listen, cfg: cfg}
+	if cfg.Socket != nil {
+		at.socket = cfg.Socket.Path
+	}
+	return at
+}
+
+// findSocket is find for what is served on the socket alone.
+func (f agentFlags) findSocket() (string, error) {
+	at, err := f.find()
+	if err != nil {
+		return "", err
+	}
+	if at.socket == "" {
+		problem := at.cfg.Problem("socket", "missing: the running agent is asked over it")
+		problem.Hint = "add a socket, or name the agent's with --socket PATH"
+		return "", &config.Error{Problems: []config.Problem{problem}}
+	}
+	return at.socket, nil
+}
+
+// statedError is an error that knows its exit status.
+type statedError struct {
+	code int
+	err  error
+}
+
+func (e *statedError) Error() string { return e.err.Error() }
+
+// Unwrap lets callers branch on what went wrong.
+func (e *statedError) Unwrap() error { return e.err }
+
+// question is what the running agent is asked over its socket.
+type question struct {
+	doing  string // for errors: what is being done
+	method string
+	path   string
+	body   any // sent as JSON; nil for none
+}
+
+// tokenPath is where a token is, or what can be done with it.
+func tokenPath(name, what string) string { return "/v1/tokens/" + url.PathEscape(name) + what }
+
+// askSocket returns the body of the agent's answer. An answer that is not what was asked for is a
+// [*statedError].
+func askSocket(ctx context.Context, socket string, q question) ([]byte, error) {
+	body, err := json.Marshal(q.body)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, q.method, "http://credagent"+q.path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if q.body == nil {
+		request.Body, request.ContentLength = http.NoBody, 0
+	} else {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := direct(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}).Do(request)
+	if err != nil {
+		return nil, unreachable(q.doing, socket, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	if err != nil {
+		return nil, unreachable(q.doing, socket, err)
+	}
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return nil, refusedBy(q.doing, socket, response, answer)
+	}
+	return answer, nil
+}
+
+// direct is a client that makes one request, never by a proxy.
+func direct(dial func(context.Context) (net.Conn, error)) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+	}}
+}
+
+// unreachable says why there is no answer.
+func unreachable(doing, at string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return &statedError{exitRefused, fmt.Errorf("%s: connecting to %s: %w\n    hint: the socket's group and mode say who may connect", doing, at, causeOf(err))}
+	}
+	return fmt.Errorf("%s: %w at %s: %w", doing, errNoAgent, at, causeOf(err))
+}
+
+// refusedBy reads an answer that is not what was asked for.
+func refusedBy(doing, at string, response *http.Response, body []byte) error {
+	var said struct{ Error, Message string }
+	if err := json.Unmarshal(body, &said); err != nil || said.Message == "" {
+		return fmt.Errorf("%s: %w at %s: something else does (%s)", doing, errNoAgent, at, response.Status)
+	}
+	codes := map[int]int{
+		http.StatusBadRequest:         exitUsage,
+		http.StatusForbidden:          exitRefused,
+		http.StatusNotFound:           exitConfig,
+		http.StatusTooManyRequests:    exitNoToken,
+		http.StatusServiceUnavailable: exitNoToken,
+	}
+	code, known := codes[response.StatusCode]
+	if !known {
+		code = exitBug
+	}
+	message := said.Message
+	if code == exitRefused {
+		message += "\n    hint: the token's allow in the agent's configuration says who may have it"
+	}
+	return &statedError{code, errors.New(message)}
+}
+
+// askStatus asks over the socket, else at the listen address.
+func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
+	const doing = "asking for the status"
+	if at.socket == "" && at.listen == "" {
+		return status.Status{}, fmt.Errorf("%s: %w: the configuration has no socket and turns listen off", doing, errNoAgent)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var failed error
+	if at.socket != "" {
+		body, err := askSocket(ctx, at.socket, question{doing: doing, method: http.MethodGet, path: "/v1/status"})
+		if err == nil {
+			return readStatus(body, at.socket)
+		}
+		failed = err
+	}
+	if at.listen != "" {
+		body, err := askListen(ctx, doing, at.listen)
+		if err == nil {
+			return readStatus(body, at.listen)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return status.Status{}, failed
+}
+
+func askListen(ctx context.Context, doing, listen string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(listen)+"/v1/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := direct(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", local(listen))
+	}).Do(request)
+	if err != nil {
+		return nil, unreachable(doing, listen, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	if err != nil || response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %w at %s: something else does (%s)", doing, errNoAgent, listen, response.Status)
+	}
+	return body, nil
+}
+
+func readStatus(body []byte, at string) (status.Status, error) {
+	var s status.Status
+	if err := json.Unmarshal(body, &s); err != nil {
+		return s, fmt.Errorf("asking for the status: %w at %s: something else does", errNoAgent, at)
+	}
+	return s, nil
+}
+
+// local is how to reach, from this host, an address to listen on.
+func local(listen string) string {
+	if host, port, err := net.SplitHostPort(listen); err == nil && host == "" {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listen
+}
+
+// causeOf leaves out what the message says already.
+func causeOf(err error) error {
+	var number syscall.Errno
+	var inNet *net.OpError
+	var asked *url.Error
+	switch {
+	case errors.As(err, &number):
+		return number
+	case errors.As(err, &inNet):
+		return inNet.Err
+	case errors.As(err, &asked):
+		return asked.Err
+	}
+	return err
+}

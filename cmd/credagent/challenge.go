@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// mostChallenge is how much of standard input is read.
+const mostChallenge = 32 << 10
+
+func newChallenge() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "challenge NAME",
+		Short: "Hand a claims challenge in to the running agent",
+		Long: `challenge hands the WWW-Authenticate value of a resource's 401 in to the running agent, over its
+socket. It is read from standard input where --www-authenticate is not given; a whole header line
+will do. A challenge that is not valid is refused and changes nothing.`,
+		Example: "  curl -sI https://graph.microsoft.com/v1.0/me | grep -i ^www-authenticate: | credagent challenge graph",
+		Args:    oneToken,
+	}
+	agent := addAgentFlags(c)
+	value := c.Flags().String("www-authenticate", "", "the `value` of the WWW-Authenticate header")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		text := *value
+		if !c.Flags().Changed("www-authenticate") {
+			read, err := io.ReadAll(io.LimitReader(c.InOrStdin(), mostChallenge))
+			if err != nil {
+				return fmt.Errorf("reading the challenge: %w", err)
+			}
+			text = string(read)
+		}
+		text = headerValue(text)
+		if text == "" {
+			return &usageError{c.CommandPath(), errors.New("the challenge is empty")}
+		}
+		socket, err := agent.findSocket()
+		if err != nil {
+			return err
+		}
+		return challenge(c.Context(), c.OutOrStdout(), socket, args[0], text)
+	}
+	return c
+}
+
+// headerValue takes the name off a header line.
+func headerValue(line string) string {
+	const name = "WWW-Authenticate:"
+	line = strings.TrimSpace(line)
+	if len(line) >= len(name) && strings.EqualFold(line[:len(name)], name) {
+		line = strings.TrimSpace(line[len(name):])
+	}
+	return line
+}
+
+func challenge(ctx context.Context, out io.Writer, socket, name, value string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	_, err := askSocket(ctx, socket, question{
+		doing:  fmt.Sprintf("handing in a challenge for token %q", name),
+		method: http.MethodPost, path: tokenPath(name, "/challenge"),
+		body: map[string]string{"www_authenticate": value},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "claims challenge for token %q handed in\n", name)
+	return err
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/status"
+)
+
+func newReady() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "ready",
+		Short: "Tell by the exit status whether every token is there and good",
+		Long: `ready asks the running agent, over the socket of the configuration or else at its listen address,
+whether it is ready and every token has long enough to live. The exit status is 0 if so, else 75,
+with the reasons: for probes and scripts.`,
+		Example: "  credagent ready --min-ttl 10m && deploy",
+		Args:    noArguments,
+	}
+	agent := addAgentFlags(c)
+	least := c.Flags().Duration("min-ttl", 5*time.Minute, "how long every token has to live at least")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *least < 0 {
+			return &usageError{c.CommandPath(), fmt.Errorf("invalid argument %q for --min-ttl: want a duration such as 5m", *least)}
+		}
+		at, err := agent.find()
+		if err != nil {
+			return err
+		}
+		s, err := askStatus(c.Context(), at)
+		if err != nil {
+			return err
+		}
+		if reasons := notReady(s, *least); len(reasons) > 0 {
+			return &statedError{exitNoToken, errors.New(strings.Join(reasons, "\n"))}
+		}
+		_, err = fmt.Fprintln(c.OutOrStdout(), summary(s))
+		return err
+	}
+	return c
+}
+
+// notReady says why not, one line for each reason.
+func notReady(s status.Status, least time.Duration) []string {
+	reasons := s.NotReady
+	for _, t := range s.Tokens {
+		if t.Valid && t.Expiry != nil && t.Expiry.Sub(s.Now) < least {
+			reasons = append(reasons, fmt.Sprintf("token %q expires in %s, which is less than %v", t.Name, until(s.Now, t.Expiry), least))
+		}
+	}
+	return reasons
+}

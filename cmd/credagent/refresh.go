@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/status"
+)
+
+func newRefresh() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "refresh NAME",
+		Short: "Have the running agent refresh a token now",
+		Long: `refresh asks the running agent, over its socket, to request a new token now, and says how that
+went. It ends credagent's own wait after a failure, but not what the server asked for with
+Retry-After, nor the shortest retry, nor the ceiling of requests in a minute: while one of these
+holds, it is refused, with the seconds left.`,
+		Example: "  credagent refresh graph",
+		Args:    oneToken,
+	}
+	agent := addAgentFlags(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		socket, err := agent.findSocket()
+		if err != nil {
+			return err
+		}
+		return refresh(c.Context(), c.OutOrStdout(), socket, args[0])
+	}
+	return c
+}
+
+// oneToken wants the name of a token and nothing else.
+func oneToken(c *cobra.Command, args []string) error {
+	if err := checkTokenArgs(args, formatJSON, []string{formatJSON}); err != nil {
+		return &usageError{c.CommandPath(), err}
+	}
+	return nil
+}
+
+func refresh(ctx context.Context, out io.Writer, socket, name string) error {
+	doing := fmt.Sprintf("refreshing token %q", name)
+	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	defer cancel()
+	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodPost, path: tokenPath(name, "/refresh")})
+	if err != nil {
+		return err
+	}
+	var got status.Refresh
+	if err := json.Unmarshal(body, &got); err != nil {
+		return fmt.Errorf("%s: %w at %s: something else does", doing, errNoAgent, socket)
+	}
+	if got.Outcome != policy.Success.String() {
+		return notRefreshed(doing, got)
+	}
+	_, err = fmt.Fprintf(out, "token %q refreshed, it expires in %s\n", name, until(time.Now(), got.Expiry))
+	return err
+}
+
+// notRefreshed says how a refresh went that brought no token, with the status that `once` would have.
+func notRefreshed(doing string, got status.Refresh) error {
+	if got.Outcome == status.Pending {
+		return &statedError{exitNoToken, fmt.Errorf("%s: there is no answer yet; status shows what becomes of it", doing)}
+	}
+	code := exitNoToken
+	switch {
+	case got.Refused:
+		code = exitRefused
+	case got.Outcome != policy.Throttled.String() && got.Outcome != policy.Transient.String():
+		code = exitConfig
+	}
+	err := fmt.Errorf("%s: %s; the next request is in %s", doing, got.Error, until(time.Now(), got.RefreshAt))
+	if got.Advice != "" {
+		err = fmt.Errorf("%w\n    hint: %s", err, got.Advice)
+	}
+	return &statedError{code, err}
+}

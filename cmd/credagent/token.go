@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/sink"
+)
+
+const (
+	formatJSON          = "json"
+	formatGitCredential = "git-credential"
+)
+
+// tokenFormats are how a token can be printed, beside as git wants it: as a sink of that format
+// would hold it.
+var tokenFormats = map[string]func(name string) sink.Renderer{
+	"raw":             sink.Raw,
+	formatJSON:        sink.JSON,
+	"header":          sink.Header,
+	"exec-credential": sink.ExecCredential,
+}
+
+func newToken() *cobra.Command {
+	formats := append(slices.Sorted(maps.Keys(tokenFormats)), formatGitCredential)
+	c := &cobra.Command{
+		Use:   "token NAME",
+		Short: "Print a fresh token of the running agent",
+		Long: `token asks the running agent, over its socket, for a token that is good now. Who may have it is
+said by the token's allow in the configuration; root and the agent's own user always may.
+
+The formats are those of a sink; with git-credential it is a credential helper of git, which gives
+the operation as the last argument:
+
+  git config --global credential.https://git.example.com.helper \
+    '!credagent token git --socket /run/credagent/credagent.sock --format git-credential'`,
+		Example: "  curl -H \"$(credagent token graph --format header)\" https://graph.microsoft.com/v1.0/users",
+	}
+	agent := addAgentFlags(c)
+	format := c.Flags().String("format", "raw", "how to print it: "+strings.Join(formats, ", "))
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := checkTokenArgs(args, *format, formats); err != nil {
+			return &usageError{c.CommandPath(), err}
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if *format == formatGitCredential {
+			return gitCredential(c, agent, args)
+		}
+		got, err := askToken(c.Context(), agent, args[0])
+		if err != nil {
+			return err
+		}
+		return got.print(c.OutOrStdout(), *format)
+	}
+	return c
+}
+
+func checkTokenArgs(args []string, format string, formats []string) error {
+	most := 1
+	if format == formatGitCredential {
+		most = 2 // the operation
+	}
+	switch {
+	case !slices.Contains(formats, format):
+		return fmt.Errorf("invalid argument %q for --format: want one of %s", format, strings.Join(formats, ", "))
+	case len(args) == 0:
+		return fmt.Errorf("the name of a token is missing")
+	case len(args) > most:
+		return fmt.Errorf("unexpected argument %q", args[most])
+	}
+	return nil
+}
+
+// gotToken is a token as the agent handed it out.
+type gotToken struct {
+	json []byte
+	token.Token
+}
+
+func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, error) {
+	doing := fmt.Sprintf("asking for token %q", name)
+	socket, err := agent.findSocket()
+	if err != nil {
+		return gotToken{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodGet, path: tokenPath(name, "")})
+	if err != nil {
+		return gotToken{}, err
+	}
+	var wire struct {
+		AccessToken string    `json:"access_token"`
+		Expiry      time.Time `json:"expiry"`
+	}
+	if err := json.Unmarshal(body, &wire); err != nil || wire.AccessToken == "" {
+		return gotToken{}, fmt.Errorf("%s: %w at %s: something else does", doing, errNoAgent, socket)
+	}
+	return gotToken{body, token.Token{Name: name, AccessToken: secret.New(wire.AccessToken), Expiry: wire.Expiry}}, nil
+}
+
+func (g gotToken) print(out io.Writer, format string) error {
+	text := g.json
+	if format != formatJSON {
+		var err error
+		if text, err = g.render(tokenFormats[format]); err != nil {
+			return err
+		}
+	}
+	_, err := out.Write(text)
+	return err
+}
+
+func (g gotToken) render(as func(name string) sink.Renderer) ([]byte, error) {
+	return as(g.Name).Render(func(string) (token.Token, bool) { return g.Token, true })
+}
