@@ -235,20 +235,35 @@ func TestProvidersDieWithTheAgent(t *testing.T) {
 	for range atServer {
 		<-stalled
 	}
-	if len(pids) != agentsProviders {
-		t.Fatalf("providers %v", pids)
+	children := childrenOf(pids)
+	if len(pids) != agentsProviders || len(children) != 1 {
+		t.Fatalf("providers %v, with children %v", pids, children)
 	}
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = agent.Wait()
-	for _, pid := range pids {
+	for _, pid := range append(pids, children...) {
 		waitUntil(t, "process "+pid+" is gone", func() bool { return strings.Trim(processState(pid), "ZX") == "" })
 	}
 	waitUntil(t, "the sockets are gone", func() bool {
 		entries, err := os.ReadDir(r.sockets)
 		return err == nil && len(entries) == 0
 	})
+}
+
+// childrenOf are the processes whose parent is one of the processes.
+func childrenOf(pids []string) []string {
+	var children []string
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range all {
+		data, _ := os.ReadFile(path)
+		_, after, _ := strings.Cut(string(data), ") ")
+		if fields := strings.Fields(after); len(fields) > 1 && slices.Contains(pids, fields[1]) {
+			children = append(children, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return children
 }
 
 func TestSocketIsPrivate(t *testing.T) {

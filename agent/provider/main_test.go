@@ -166,7 +166,7 @@ func beAgent(sockets, server string) {
 		Log: slog.New(pidHandler{slog.DiscardHandler, started}),
 	})
 	request := Request{TokenEndpoint: server, ClientID: "app", Timeout: time.Hour}
-	for _, do := range []string{"be idle", "be idle", "hang", "exchange", "exchange", "exchange"} {
+	for _, do := range []string{"be idle", "be idle", "hang", "keep a child", "exchange", "exchange"} {
 		config, err := json.Marshal(puppet{Do: do})
 		if err != nil {
 			panic(err)
