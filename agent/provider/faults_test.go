@@ -54,6 +54,7 @@ func faultsAtStart() []fault {
 		{does: "kills itself before the handshake", how: starting("kill -9 $$"), says: saysEnded},
 		{does: "dies in the middle of the handshake", how: starting("printf '1|1|un'; exit 3"), says: saysOther},
 		{does: "dies right after the handshake", how: starting(`echo "1|1|unix|$PLUGIN_UNIX_SOCKET_DIR/s|grpc"; exit 3`), says: saysBroken},
+		{does: "leaves a child and exits", how: starting("sleep 300 & exit 3"), says: saysEnded},
 		{does: "prints garbage", how: starting("echo " + canary + "; exec sleep 300"), says: saysOther},
 		{does: "prints parts of garbage", how: starting("echo '" + canary + "|a|b|c|d'; exec sleep 300"), says: saysOther},
 		{does: "prints a line without end", how: starting("head -c 300000 /dev/zero; exec sleep 300"), says: saysEnded},

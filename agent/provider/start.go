@@ -122,7 +122,7 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{keys: keys, stderr: &lineLog{log: log}}
+	c := &child{keys: keys, stderr: &lineLog{log: log}, over: make(chan struct{})}
 	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: detached(), WaitDelay: time.Second}
 	if slices.Contains(h.finder.builtin, spec.Provider) {
 		c.cmd.Args = []string{"credagent", "provider", spec.Provider}
