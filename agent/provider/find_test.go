@@ -88,6 +88,15 @@ func TestLocateRefusesLinks(t *testing.T) {
 			mustChmod(t, open, 0o777)
 			mustLink(t, open, path)
 		}, "run: chmod go-w "},
+		"link in others' directory on the way": {func(t *testing.T, _, path string) {
+			others := t.TempDir()
+			mustLink(t, "/bin/sh", filepath.Join(others, "on"))
+			mustChmod(t, others, 0o777|os.ModeSticky)
+			mustLink(t, filepath.Join(others, "on"), path)
+		}, "run: chmod go-w "},
+		"link to itself": {func(t *testing.T, _, path string) {
+			mustLink(t, filepath.Base(path), path)
+		}, "its links lead in a circle"},
 		"trusted link in others' directory": {func(t *testing.T, dir, path string) {
 			mustLink(t, "/bin/sh", path)
 			mustChmod(t, dir, 0o777|os.ModeSticky)
