@@ -115,6 +115,10 @@ func fillAndSeal(to, from *os.File, digest string) error {
 	if subtle.ConstantTimeCompare([]byte(got), []byte(strings.ToLower(digest))) != 1 {
 		return fmt.Errorf("refusing provider %q: its SHA-256 is %s, but plugins.sha256 pins %s", from.Name(), got, digest)
 	}
+	start := make([]byte, 2)
+	if _, err := to.ReadAt(start, 0); err == nil && string(start) == "#!" {
+		return fmt.Errorf("refusing provider %q: it is a script, and only a program can be pinned: its interpreter would not read the bytes that were checked", from.Name())
+	}
 	return nil
 }
 

@@ -231,6 +231,15 @@ func TestPin(t *testing.T) {
 			t.Error("what has the wrong digest ran")
 		}
 	})
+	t.Run("script", func(t *testing.T) {
+		other := t.TempDir()
+		sum := digest(t, executable(t, other, "x", script("touch "+ran)))
+		r := newRig(t, func(o *Options) { o.Dirs, o.SHA256 = []string{other}, map[string]string{"x": sum} })
+		_, _, err := r.process("x", puppet{}).Check(t.Context(), true)
+		if message := mustFail(t, err, KindConfig); !strings.Contains(message, "it is a script, and only a program can be pinned") {
+			t.Errorf("message %q", message)
+		}
+	})
 	t.Run("replaced while it runs", func(t *testing.T) {
 		r := newRig(t, func(o *Options) { o.Dirs, o.SHA256 = []string{dir}, map[string]string{"x": right} })
 		p := r.process("x", puppet{})
