@@ -146,6 +146,23 @@ func TestUglyTextIsTamed(t *testing.T) {
 	}
 }
 
+// A provider that already speaks the next version of the protocol as well serves this agent. One
+// that has left this version behind says so.
+func TestVersionsOfTheProtocol(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	request, requests := tokenServer(t)
+	if reply := mustExchange(t, r.process(versed, puppet{}), request); reply.Credential.Identity != "a puppet" || requests.Load() != 1 {
+		t.Errorf("reply %+v, %d requests", reply, requests.Load())
+	}
+	_, err := r.process(ahead, puppet{}).Exchange(t.Context(), request)
+	want := `starting provider "ahead": it speaks version 2 of the provider protocol, this credagent only up to 1; ` +
+		"update credagent, or build the provider with an older plugins package"
+	if message := mustFail(t, err, KindProvider); message != want {
+		t.Errorf("message %q", message)
+	}
+}
+
 // A process that runs is not touched by what happens to its file; the next one is the new file's.
 func TestReplacedWhileItRuns(t *testing.T) {
 	t.Parallel()
