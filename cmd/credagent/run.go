@@ -66,7 +66,7 @@ func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 		}
 		running.Go(func() { serve(ctx, listener, a, registry, log) })
 	}
-	if err := a.Check(ctx, false); err != nil {
+	if err := checkSoon(ctx, a, checkTime); err != nil {
 		return err
 	}
 	running.Go(func() { notify(ctx, a, &r.ready, log) })
