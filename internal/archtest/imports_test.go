@@ -51,6 +51,7 @@ var rooms = map[string]room{
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
 
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
+	"internal/canary":     {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
 	"internal/token":      {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":  {nil, "the agent and the kit both stand on it"},
