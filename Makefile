@@ -12,6 +12,9 @@ TEST_FLAGS   ?=
 # The provider for keys on tokens is a module of its own, because it needs cgo.
 PKCS11 := plugins/pkcs11cred
 
+# The example of a provider is one, because whoever writes one has one.
+EXAMPLE := examples/provider
+
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -37,6 +40,7 @@ demo: ## show the main job against an embedded authorization server
 test: tools ## run all tests, with the race detector where there is a C compiler
 	go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000 | grep 'histories,'
+	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@$(MAKE) --no-print-directory test-pkcs11
 
 .PHONY: test-pkcs11
@@ -107,20 +111,29 @@ fmt-check: ## check that the code is formatted
 .PHONY: vet
 vet: ## run go vet
 	go vet ./...
+	cd $(EXAMPLE) && go vet ./...
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 
 .PHONY: staticcheck
 staticcheck: ## run staticcheck
 	go run $(STATICCHECK) ./...
+	cd $(EXAMPLE) && go run $(STATICCHECK) ./...
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 
 .PHONY: lint
 lint: ## run golangci-lint
 	go run $(GOLANGCI_LINT) run ./...
 
+.PHONY: tidy
+tidy: ## tidy go.mod and go.sum
+	go mod tidy
+	cd $(EXAMPLE) && go mod tidy
+	cd $(PKCS11) && go mod tidy
+
 .PHONY: tidy-check
 tidy-check: ## check that go.mod and go.sum are tidy
 	go mod tidy -diff
+	cd $(EXAMPLE) && go mod tidy -diff
 	cd $(PKCS11) && go mod tidy -diff
 
 .PHONY: generate

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
@@ -165,18 +163,46 @@ func (a *Agent) Check(ctx context.Context, load bool) error {
 	return a.check(ctx, a.parts.Load(), load)
 }
 
+// CheckSoon is [Agent.Check] without loading, for a start: a provider that does not answer while
+// waiting lasts holds up nobody but its own client, whose first request comes after its answer.
+func (a *Agent) CheckSoon(ctx, waiting context.Context) error {
+	return problemsOf(waiting, a.ask(ctx, a.parts.Load(), false))
+}
+
 func (a *Agent) check(ctx context.Context, p *parts, load bool) error {
-	var asked []*credential
+	return problemsOf(context.Background(), a.ask(ctx, p, load))
+}
+
+// ask asks every credential's provider; the answers come in the order of the configuration.
+func (a *Agent) ask(ctx context.Context, p *parts, load bool) []<-chan []config.Problem {
+	var answers []<-chan []config.Problem
 	for _, cfg := range p.cfg.Clients {
-		asked = append(asked, p.clients[cfg.Name].credentials...)
+		for _, c := range p.clients[cfg.Name].credentials {
+			answer := make(chan []config.Problem, 1)
+			a.looks.Go(func() { answer <- a.checkCredential(ctx, p.cfg, c, load) })
+			answers = append(answers, answer)
+		}
 	}
-	found := make([][]config.Problem, len(asked))
-	var asking sync.WaitGroup
-	for i, credential := range asked {
-		asking.Go(func() { found[i] = a.checkCredential(ctx, p.cfg, credential, load) })
+	return answers
+}
+
+// problemsOf joins the answers that come while waiting lasts.
+func problemsOf(waiting context.Context, answers []<-chan []config.Problem) error {
+	var problems []config.Problem
+	for _, answer := range answers {
+		select {
+		case found := <-answer:
+			problems = append(problems, found...)
+			continue
+		case <-waiting.Done():
+		}
+		select { // those that are there are not lost on one that is not
+		case found := <-answer:
+			problems = append(problems, found...)
+		default:
+		}
 	}
-	asking.Wait()
-	if problems := slices.Concat(found...); len(problems) > 0 {
+	if len(problems) > 0 {
 		return &config.Error{Problems: problems}
 	}
 	return nil

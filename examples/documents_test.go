@@ -1,7 +1,6 @@
 package examples_test
 
 import (
-	"encoding/json"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -80,7 +79,7 @@ func TestYAMLInDocumentsIsValid(t *testing.T) {
 		for _, block := range blocks(read(t, name), "yaml") {
 			found++
 			config := filepath.Join(t.TempDir(), "credagent.yaml")
-			write(t, config, complete(block))
+			write(t, config, withProviders(complete(block)))
 			t.Logf("%s:\n%s", name, block)
 			run(t, 0, environment(), "validate", "-c", config)
 		}
@@ -178,49 +177,5 @@ func TestQuickStartHasTwoCommands(t *testing.T) {
 	}
 	if ci := read(t, ".ci/run"); !strings.Contains(ci, "make test") {
 		t.Error(".ci/run does not run the README's test command")
-	}
-}
-
-// TestProviderInDocumentsWorks builds the provider of docs/providers.md and has credagent start it.
-func TestProviderInDocumentsWorks(t *testing.T) {
-	code := blocks(read(t, "docs/providers.md"), "go")
-	if len(code) != 1 {
-		t.Fatalf("docs/providers.md has %d blocks of Go, want one", len(code))
-	}
-	if lines := strings.Count(code[0], "\n"); lines >= 60 {
-		t.Errorf("the provider has %d lines, want fewer than 60", lines)
-	}
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	provider := filepath.Join(dir, "credagent-provider-headercred")
-	build(t, code[0], provider)
-	config := filepath.Join(dir, "credagent.yaml")
-	write(t, config, complete("plugins: { dirs: [\""+dir+"\"] }\n"))
-	list, _ := run(t, 0, environment(), "plugins", "-c", config)
-	found := regexp.MustCompile(`(?m)^headercred\s+\S+\s+no\s+` + regexp.QuoteMeta(provider) + `\s+-$`)
-	if !found.MatchString(list) {
-		t.Errorf("credagent does not list the provider without a problem:\n%s", list)
-	}
-}
-
-// build compiles a program as if its file lay in this module.
-func build(t *testing.T, code, to string) {
-	t.Helper()
-	at, err := filepath.Abs(filepath.Join("headercred", "main.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
-	write(t, source, code)
-	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {at: source}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, overlay, string(replaced))
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", to, "./headercred").CombinedOutput(); err != nil {
-		t.Fatalf("building the provider: %v\n%s", err, out)
 	}
 }

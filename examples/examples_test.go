@@ -45,6 +45,10 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building credagent: %v\n%s", err, out)
 		return 1
 	}
+	if err := buildProvider(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 

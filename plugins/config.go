@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"reflect"
@@ -49,12 +48,13 @@ func DecodeConfig(config json.RawMessage, into any) error {
 }
 
 // AbsolutePath reports, as a [ConfigError], a path that is not absolute: a provider's working
-// directory is not the agent's. An empty path is fine.
+// directory is not the agent's. An empty path is fine. The path is not shown: people put a secret in
+// place of the path to it.
 func AbsolutePath(key, path string) error {
 	if path == "" || filepath.IsAbs(path) {
 		return nil
 	}
-	return &ConfigError{key, fmt.Sprintf("%q is not an absolute path", path)}
+	return &ConfigError{key, "is not an absolute path"}
 }
 
 func fieldsOf(into any) map[string]reflect.Value {

@@ -78,7 +78,7 @@ func TestDecodeConfigWithEmbedded(t *testing.T) {
 }
 
 func TestAbsolutePath(t *testing.T) {
-	for path, want := range map[string]string{"": "", "/a": "", "a/b": `k: "a/b" is not an absolute path`} {
+	for path, want := range map[string]string{"": "", "/a": "", "a/b": "k: is not an absolute path"} {
 		got := ""
 		if err := AbsolutePath("k", path); err != nil {
 			got = err.Error()

@@ -20,3 +20,11 @@ func harden() error {
 	unix.CloseOnExec(handshake.LifelineFD)
 	return nil
 }
+
+// endGroup ends what the provider has started and left running, and this process with it. The agent
+// starts a provider as the leader of a group; without that, the group is somebody else's.
+func endGroup() {
+	if unix.Getpgrp() == unix.Getpid() {
+		_ = unix.Kill(0, unix.SIGKILL)
+	}
+}

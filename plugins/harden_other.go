@@ -4,3 +4,6 @@ package plugins
 
 // harden does nothing where the system has no way to refuse a debugger for one process.
 func harden() error { return nil }
+
+// endGroup does nothing where a provider leads no group.
+func endGroup() {}

@@ -45,10 +45,11 @@ func Serve(p Provider) {
 }
 
 // exitWithAgent ends the process when the agent's end of the pipe closes, which the kernel does
-// even after kill -9. It takes the socket's directory along.
+// even after kill -9. It takes along the socket's directory and what the provider has started.
 func exitWithAgent(lifeline io.Reader) {
 	_, _ = io.Copy(io.Discard, lifeline)
 	removeSocket()
+	endGroup()
 	os.Exit(0)
 }
 

@@ -72,6 +72,7 @@ func TestTopRules(t *testing.T) {
 		{"listen on an odd host", `listen: "a b:1"`, `listen: "a b:1" does not start with a host name or IP address`},
 		{"watch as text", "watch: yes", "watch: found a string, want true or false"},
 		{"state without a key", "state: { dir: /var/lib/x }", `state: missing key "key_file"`},
+		{"key for its file", "state: { dir: /x, key_file: AGE-SECRET-KEY-1CANARY }", "state.key_file: not an absolute path"},
 		{"relative state", "state: { dir: x, key_file: /k }", `state.dir: "x" is not an absolute path`},
 		{"socket at its best", `socket: { path: /run/s, mode: "0666", group: 10 }`, `socket.mode: "0666" lets everybody write`},
 		{"socket path too long", "socket: { path: /" + strings.Repeat("x", 107) + " }", "socket.path: longer than the 107 bytes that a unix socket's path may have"},

@@ -96,7 +96,7 @@ func (v *validator) state(raw *rawState) *State {
 	}
 	return &State{
 		Dir:     v.file("state", "dir", raw.Dir),
-		KeyFile: v.file("state", "key_file", raw.KeyFile),
+		KeyFile: v.secretFile("state", "key_file", raw.KeyFile),
 	}
 }
 
@@ -177,6 +177,19 @@ func (v *validator) file(path, key string, t text) string {
 		return ""
 	}
 	return v.absolute(join(path, key), t)
+}
+
+// secretFile is file for a key under which people put the secret itself: it is not shown.
+func (v *validator) secretFile(path, key string, t text) string {
+	value, ok := v.required(path, key, t)
+	if !ok {
+		return ""
+	}
+	if !filepath.IsAbs(value) {
+		v.problem(join(path, key), "not an absolute path")
+		return ""
+	}
+	return filepath.Clean(value)
 }
 
 // absolute returns a clean absolute path, or "" for an empty value.

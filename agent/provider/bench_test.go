@@ -32,7 +32,7 @@ func BenchmarkStart(b *testing.B) {
 		for b.Loop() {
 			client := plugin.NewClient(&plugin.ClientConfig{
 				HandshakeConfig:  handshake.Config(),
-				VersionedPlugins: map[int]plugin.PluginSet{handshake.ProtocolVersion: {handshake.PluginName: liarPlugin{}}},
+				VersionedPlugins: offers(lying),
 				AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 				Cmd:              exec.Command(os.Args[0], "plugin", "AutoMTLS"),
 				AutoMTLS:         true,

@@ -26,6 +26,7 @@ type child struct {
 	socketDir  string   // made by go-plugin
 	stdout     io.ReadCloser
 	stderr     *lineLog
+	over       chan struct{} // closed when the process has ended, before it is reaped
 
 	mu     sync.Mutex
 	begun  bool // guarded by mu, as are ended and killed
@@ -54,7 +55,21 @@ func (c *child) Start(context.Context) error {
 		_ = ours.Close()
 		return err
 	}
+	go c.oversee()
 	return c.keys.Send(ours)
+}
+
+// oversee waits for the process to end and ends what it has left running, which would keep its
+// output open and so hide the end. It does so before the process is reaped: after that its number
+// may be another's.
+func (c *child) oversee() {
+	defer close(c.over)
+	if awaitExit(c.cmd.Process) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ended = true
+		killGroup(c.cmd.Process)
+	}
 }
 
 // launch starts the process unless it was killed before it lived.
@@ -69,15 +84,9 @@ func (c *child) launch() error {
 	return err
 }
 
-// Wait implements runner.Runner. What a provider that ended by itself has left running is ended too,
-// before the process is reaped: after that its number may be another's.
+// Wait implements runner.Runner.
 func (c *child) Wait(context.Context) error {
-	if awaitExit(c.cmd.Process) {
-		c.mu.Lock()
-		c.ended = true
-		killGroup(c.cmd.Process)
-		c.mu.Unlock()
-	}
+	<-c.over
 	err := c.cmd.Wait()
 	_ = c.lifeline.Close()
 	c.stderr.finish()
@@ -90,10 +99,13 @@ func (c *child) Kill(context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.killed = true
-	if c.begun && !c.ended {
-		killGroup(c.cmd.Process)
-		_ = c.stdout.Close()
+	if !c.begun {
+		return nil
 	}
+	if !c.ended {
+		killGroup(c.cmd.Process)
+	}
+	_ = c.stdout.Close()
 	return nil
 }
 

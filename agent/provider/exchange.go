@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -24,27 +25,10 @@ const (
 
 // Exchange makes one token request. Its error is a [*Failure], or the context's.
 func (p *Process) Exchange(ctx context.Context, r Request) (Reply, error) {
-	in := &providerpb.ExchangeRequest{
-		TokenEndpoint:        r.TokenEndpoint,
-		MtlsTokenEndpoint:    r.MTLSTokenEndpoint,
-		Issuer:               r.Issuer,
-		AuthMethodsSupported: r.AuthMethodsSupported,
-		ClientId:             r.ClientID,
-		Form:                 parameters(r.Form),
-		Headers:              parameters(r.Header),
-		TrustRoots:           r.TrustRoots,
-		Proxy:                r.Proxy,
-		TimeoutMilliseconds:  r.Timeout.Milliseconds(),
-		Config:               p.spec.Config,
-	}
 	var reply Reply
 	var failure *Failure
-	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, func(ctx context.Context, client providerpb.ProviderClient) error {
-		out, err := client.Exchange(ctx, in)
-		if err != nil {
-			return err
-		}
-		reply, failure, err = readReply(out)
+	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
+		reply, failure, err = exchange(ctx, client, p.spec.Config, r)
 		return err
 	})
 	if err == nil && failure != nil {
@@ -57,10 +41,61 @@ func (p *Process) Exchange(ctx context.Context, r Request) (Reply, error) {
 // problems are the configuration's; the error is a [*Failure], or the context's.
 func (p *Process) Check(ctx context.Context, load bool) (Credential, []Problem, error) {
 	reply, err := p.check(ctx, load)
-	if err == nil && reply.failure != nil {
-		err = reply.failure
+	return reply.result(err)
+}
+
+func (p *Process) check(ctx context.Context, load bool) (reply checkReply, err error) {
+	err = p.call(ctx, p.host.options.limits.check, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
+		reply, err = check(ctx, client, p.spec.Config, load)
+		return err
+	})
+	return reply, err
+}
+
+// Exchange is [Process.Exchange] over a connection that somebody else has made: package plugintest
+// asks providers that are no processes, and believes them as little.
+func Exchange(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, r Request) (Reply, error) {
+	reply, failure, err := exchange(ctx, client, config, r)
+	if err == nil && failure != nil {
+		err = failure
 	}
-	return reply.credential, reply.problems, err
+	return reply, err
+}
+
+// Check is [Process.Check] over a connection that somebody else has made.
+func Check(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, load bool) (Credential, []Problem, error) {
+	reply, err := check(ctx, client, config, load)
+	return reply.result(err)
+}
+
+// exchange asks once. Its error means that there is no reply, or one that makes no sense.
+func exchange(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, r Request) (Reply, *Failure, error) {
+	out, err := client.Exchange(ctx, &providerpb.ExchangeRequest{
+		TokenEndpoint:        r.TokenEndpoint,
+		MtlsTokenEndpoint:    r.MTLSTokenEndpoint,
+		Issuer:               r.Issuer,
+		AuthMethodsSupported: r.AuthMethodsSupported,
+		ClientId:             r.ClientID,
+		Form:                 parameters(r.Form),
+		Headers:              parameters(r.Header),
+		TrustRoots:           r.TrustRoots,
+		Proxy:                r.Proxy,
+		TimeoutMilliseconds:  r.Timeout.Milliseconds(),
+		Config:               config,
+	})
+	if err != nil {
+		return Reply{}, nil, err
+	}
+	return readReply(out)
+}
+
+// check asks once. Its error means that there is no reply, or one that makes no sense.
+func check(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, load bool) (checkReply, error) {
+	out, err := client.Check(ctx, &providerpb.CheckRequest{Config: config, Load: load})
+	if err != nil {
+		return checkReply{}, err
+	}
+	return readCheck(out)
 }
 
 // checkReply is the checked reply to a check.
@@ -71,16 +106,11 @@ type checkReply struct {
 	version    string
 }
 
-func (p *Process) check(ctx context.Context, load bool) (reply checkReply, err error) {
-	err = p.call(ctx, p.host.options.limits.check, func(ctx context.Context, client providerpb.ProviderClient) error {
-		out, err := client.Check(ctx, &providerpb.CheckRequest{Config: p.spec.Config, Load: load})
-		if err != nil {
-			return err
-		}
-		reply, err = readCheck(out)
-		return err
-	})
-	return reply, err
+func (r checkReply) result(err error) (Credential, []Problem, error) {
+	if err == nil && r.failure != nil {
+		err = r.failure
+	}
+	return r.credential, r.problems, err
 }
 
 // readCheck checks a provider's reply. Its error means that the reply makes no sense.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -38,10 +39,16 @@ func awaitExit(p *os.Process) bool {
 	}
 }
 
+// marking is held while marks of descriptors are changed: they are the whole process's, and of two
+// starts at once the first to end would take away the marks that the other still needs.
+var marking sync.Mutex
+
 // withoutInherited runs start while no descriptor that the agent inherited itself, such as a
 // socket of systemd's or a file of a shell's redirection, can pass on to what start starts. They
 // are marked only meanwhile, because credagent exec does pass them on to its command.
 func withoutInherited(start func() error) error {
+	marking.Lock()
+	defer marking.Unlock()
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, entry := range entries {
 		fd, err := strconv.Atoi(entry.Name())
@@ -107,6 +114,10 @@ func fillAndSeal(to, from *os.File, digest string) error {
 	got := hex.EncodeToString(sum.Sum(nil))
 	if subtle.ConstantTimeCompare([]byte(got), []byte(strings.ToLower(digest))) != 1 {
 		return fmt.Errorf("refusing provider %q: its SHA-256 is %s, but plugins.sha256 pins %s", from.Name(), got, digest)
+	}
+	start := make([]byte, 2)
+	if _, err := to.ReadAt(start, 0); err == nil && string(start) == "#!" {
+		return fmt.Errorf("refusing provider %q: it is a script, and only a program can be pinned: its interpreter would not read the bytes that were checked", from.Name())
 	}
 	return nil
 }

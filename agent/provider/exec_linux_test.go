@@ -2,7 +2,12 @@ package provider
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,6 +63,8 @@ func TestReplacedAfterTheCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cookie := handshake.Config()
+	c.cmd.Env = append(c.cmd.Env, cookie.MagicCookieKey+"="+cookie.MagicCookieValue, "PLUGIN_UNIX_SOCKET_DIR="+t.TempDir())
 	ran := filepath.Join(t.TempDir(), "ran")
 	executable(t, dir, "x", script("touch "+ran))
 	if err := c.Start(t.Context()); err != nil {
@@ -81,17 +89,10 @@ func TestEnvironmentOfAProvider(t *testing.T) {
 	t.Setenv("PROVIDER_TEST_TOKEN", "wanted")
 	t.Setenv("PROVIDER_TEST_OTHER", canary)
 	t.Setenv("CREDAGENT_CLIENT_SECRET", canary)
-	r := newRig(t, nil)
-	report := filepath.Join(t.TempDir(), "report")
-	mustCheck(t, r.process(behaving, puppet{Do: "report the environment", Report: report, TokenEnv: "PROVIDER_TEST_TOKEN"}))
-	pid := strconv.Itoa(r.startedPID())
-	content, err := os.ReadFile(report)
-	if err != nil {
-		t.Fatal(err)
-	}
+	report := reportOf(t, newRig(t, nil), puppet{TokenEnv: "PROVIDER_TEST_TOKEN"})
 	var got []string
-	for line := range strings.Lines(string(content)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+	for _, variable := range report.Environment {
+		name, value, _ := strings.Cut(variable, "=")
 		if !strings.HasPrefix(name, "PLUGIN_") && name != handshake.Config().MagicCookieKey {
 			name += "=" + value
 		}
@@ -112,133 +113,209 @@ func TestEnvironmentOfAProvider(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
 	}
-	if os.Geteuid() == 0 { // a provider hides its own from other users, root excepted
-		raw, err := os.ReadFile("/proc/" + pid + "/environ")
-		if err != nil || strings.Contains(string(raw), canary) || len(raw) == 0 {
-			t.Errorf("environ %q, %v", raw, err)
-		}
-	}
-	cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
-	if err != nil || string(cmdline) != "credagent\x00provider\x00behaving\x00" {
-		t.Errorf("command line %q, %v", cmdline, err)
+	if args := strings.Join(report.Args, " "); args != "credagent provider behaving" {
+		t.Errorf("command line %q", args)
 	}
 }
 
-func TestDescriptorsOfAProvider(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a provider hides its descriptors from all but root")
+// reportOf is what the provider of a client with this configuration sees of its process.
+func reportOf(t *testing.T, r *rig, p puppet) selfReport {
+	t.Helper()
+	p.Do, p.Report = "report itself", filepath.Join(t.TempDir(), "report")
+	mustCheck(t, r.process(behaving, p))
+	content, err := os.ReadFile(p.Report)
+	if err != nil {
+		t.Fatal(err)
 	}
+	var report selfReport
+	if err := json.Unmarshal(content, &report); err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// A provider leads a group of its own, so that the agent can end all of it; it is nobody's
+// directory that it holds busy, and no terminal's signals reach it.
+func TestPlaceOfAProvider(t *testing.T) {
+	t.Parallel()
+	report := reportOf(t, newRig(t, nil), puppet{})
+	if report.Parent != os.Getpid() || report.Group != report.PID || report.Dir != "/" {
+		t.Errorf("parent %d, group %d of process %d, directory %s", report.Parent, report.Group, report.PID, report.Dir)
+	}
+	own, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blocked := report.Status["SigBlk"]; blocked == "" || !strings.Contains(string(own), "SigBlk:\t"+blocked) {
+		t.Errorf("signals %q are blocked", blocked)
+	}
+	if report.Dumpable != 0 || report.Core.Cur != 0 || report.Core.Max != 0 {
+		t.Errorf("it is dumpable (%d), and a core dump may have %d bytes, later %d", report.Dumpable, report.Core.Cur, report.Core.Max)
+	}
+}
+
+// leak opens descriptors that every child would inherit, as a service manager's sockets would be,
+// and returns what they are.
+func leak(t *testing.T) []string {
+	t.Helper()
 	file, err := unix.Open(os.Args[0], unix.O_RDONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(file)
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], 0); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(pipe[0])
-	defer unix.Close(pipe[1])
-	leaked := []string{linkOf(t, "self", file), linkOf(t, "self", pipe[0])}
-
-	r := newRig(t, nil)
-	mustCheck(t, r.process(behaving, puppet{}))
-	pid := strconv.Itoa(r.startedPID())
-	entries, err := os.ReadDir("/proc/" + pid + "/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		link, err := os.Readlink("/proc/" + pid + "/fd/" + entry.Name())
+	var links []string
+	for _, fd := range []int{file, pipe[0], pipe[1]} {
+		link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 		if err != nil {
-			continue // its own, closed meanwhile
+			t.Fatal(err)
 		}
+		links = append(links, link)
+		t.Cleanup(func() {
+			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags != 0 {
+				t.Errorf("this process's own descriptor was left changed: %d, %v", flags, err)
+			}
+			_ = unix.Close(fd)
+		})
+	}
+	return links
+}
+
+func checkDescriptors(t *testing.T, report selfReport, leaked []string) {
+	t.Helper()
+	for fd, link := range report.Descriptors {
 		kind, _, _ := strings.Cut(link, ":")
-		if strings.HasPrefix(link, "/sys/fs/cgroup/") {
-			continue // Go's runtime watches its share of the processors
+		if strings.HasPrefix(link, "/sys/fs/cgroup/") || link == fmt.Sprintf("/proc/%d/fd", report.PID) {
+			continue // Go's runtime watches its share of the processors, and the report looks here
 		}
 		if slices.Contains(leaked, link) || !slices.Contains([]string{"pipe", "socket", "anon_inode", "/dev/null"}, kind) {
-			t.Errorf("the provider has %s → %s", entry.Name(), link)
-		}
-		if entry.Name() == "0" && link != "/dev/null" {
-			t.Errorf("its standard input is %s", link)
+			t.Errorf("the provider has %s → %s", fd, link)
 		}
 	}
-	for _, fd := range []int{file, pipe[0], pipe[1]} {
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags != 0 {
-			t.Errorf("this process's own descriptor was left changed: %d, %v", flags, err)
-		}
+	if report.Descriptors["0"] != "/dev/null" || !strings.HasPrefix(report.Descriptors["3"], "pipe:") {
+		t.Errorf("its standard input is %s, its lifeline %s", report.Descriptors["0"], report.Descriptors["3"])
 	}
 }
 
-func linkOf(t *testing.T, pid string, fd int) string {
+func TestDescriptorsOfAProvider(t *testing.T) {
+	leaked := leak(t)
+	checkDescriptors(t, reportOf(t, newRig(t, nil), puppet{}), leaked)
+}
+
+// Of two starts at once, the one that ends first leaves the other as free of what the agent
+// inherited as one that starts alone.
+func TestDescriptorsOfProvidersStartedTogether(t *testing.T) {
+	leak(t)
+	started, entered, release, ended := make(chan bool), make(chan bool), make(chan bool), make(chan bool)
+	go func() {
+		defer close(ended)
+		_ = withoutInherited(func() error {
+			close(started)
+			<-release
+			return nil
+		})
+	}()
+	<-started
+	var inherited []string
+	second := make(chan error)
+	go func() {
+		second <- withoutInherited(func() error {
+			close(entered)
+			<-ended
+			inherited = inheritable(t)
+			return nil
+		})
+	}()
+	select {
+	case <-entered: // both are at it
+	case <-time.After(100 * time.Millisecond): // it waits its turn
+	}
+	close(release)
+	if err := <-second; err != nil || len(inherited) != 0 {
+		t.Errorf("a provider would inherit %v, %v", inherited, err)
+	}
+}
+
+// inheritable are the descriptors that a child would inherit just now.
+func inheritable(t *testing.T) []string {
 	t.Helper()
-	link, err := os.Readlink(filepath.Join("/proc", pid, "fd", strconv.Itoa(fd)))
+	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
-	return link
+	var all []string
+	for _, entry := range entries {
+		fd, _ := strconv.Atoi(entry.Name())
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); fd > 2 && err == nil && flags&unix.FD_CLOEXEC == 0 {
+			all = append(all, entry.Name())
+		}
+	}
+	return all
 }
 
-// A provider dies with the agent, however the agent dies, and takes its socket along.
-func TestProviderDiesWithTheAgent(t *testing.T) {
+// Providers die with the agent, however the agent dies and whatever they do just then, and take
+// along their sockets and what they have started.
+func TestProvidersDieWithTheAgent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	agent := exec.Command(self, "agent", r.sockets)
+	stalled := make(chan struct{}, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		_, _ = io.Copy(io.Discard, request.Body) // only then does the server notice that the client is gone
+		stalled <- struct{}{}
+		<-request.Context().Done()
+	}))
+	defer server.Close()
+	agent := exec.CommandContext(t.Context(), ownPath(t), "agent", r.sockets, server.URL)
 	output, err := agent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	input, err := agent.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer input.Close()
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(output).ReadString('\n')
-	pid := strings.TrimSpace(line)
-	if err != nil || processState(pid) == "" || len(r.left()) == 0 && os.Geteuid() == 0 {
-		t.Fatalf("the agent says %q, %v", line, err)
+	lines := bufio.NewScanner(output)
+	var pids []string
+	for len(pids) < agentsProviders && lines.Scan() {
+		pid, ok := strings.CutPrefix(lines.Text(), "provider ")
+		if !ok {
+			t.Fatalf("the agent says %q", lines.Text())
+		}
+		pids = append(pids, pid)
+	}
+	for range atServer {
+		<-stalled
+	}
+	children := childrenOf(pids)
+	if len(pids) != agentsProviders || len(children) != 1 {
+		t.Fatalf("providers %v, with children %v", pids, children)
 	}
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = agent.Wait()
-	waitUntil(t, "the provider is gone", func() bool { return strings.Trim(processState(pid), "ZX") == "" })
-	waitUntil(t, "its socket is gone", func() bool {
+	for _, pid := range append(pids, children...) {
+		waitUntil(t, "process "+pid+" is gone", func() bool { return strings.Trim(processState(pid), "ZX") == "" })
+	}
+	waitUntil(t, "the sockets are gone", func() bool {
 		entries, err := os.ReadDir(r.sockets)
 		return err == nil && len(entries) == 0
 	})
 }
 
-// A provider keeps what it knows from other processes of its user.
-func TestProviderCannotBeTraced(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	mustCheck(t, r.process(behaving, puppet{}))
-	pid := strconv.Itoa(r.startedPID())
-	info, err := os.Stat("/proc/" + pid + "/environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if owner, ok := ownerOf(info); !ok || owner != 0 {
-		t.Errorf("its memory belongs to uid %d", owner)
-	}
-	limits, err := os.ReadFile("/proc/" + pid + "/limits")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(limits)) {
-		if rest, ok := strings.CutPrefix(line, "Max core file size"); ok && strings.Join(strings.Fields(rest), " ") != "0 0 bytes" {
-			t.Errorf("core dumps may have %s", strings.TrimSpace(rest))
+// childrenOf are the processes whose parent is one of the processes.
+func childrenOf(pids []string) []string {
+	var children []string
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range all {
+		data, _ := os.ReadFile(path)
+		_, after, _ := strings.Cut(string(data), ") ")
+		if fields := strings.Fields(after); len(fields) > 1 && slices.Contains(pids, fields[1]) {
+			children = append(children, filepath.Base(filepath.Dir(path)))
 		}
 	}
+	return children
 }
 
 func TestSocketIsPrivate(t *testing.T) {

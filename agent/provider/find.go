@@ -47,20 +47,49 @@ func (f finder) locate(name string) (string, error) {
 		return "", fmt.Errorf("provider %q: a name holds no path separator", name)
 	}
 	for _, dir := range f.dirs {
-		path, err := filepath.EvalSymlinks(filepath.Join(dir, prefix+name))
+		path, err := follow(filepath.Join(dir, prefix+name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return "", fmt.Errorf("finding provider %q: %w", name, err)
 		}
-		if err := trustedDir(dir); err != nil {
-			return "", err
-		}
 		return path, trusted(path)
 	}
 	return "", fmt.Errorf("finding provider %q: no %s%s in %s; built in are %s",
 		name, prefix, name, strings.Join(f.dirs, ", "), strings.Join(f.builtin, ", "))
+}
+
+// follow returns the file that a path leads to. Whoever can change a link on the way chooses what
+// runs, so every directory on it must be a trusted one.
+func follow(path string) (string, error) {
+	const most = 40 // links, as in Linux
+	for range most {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return "", fmt.Errorf("looking at provider %q: %w", path, err)
+		}
+		if err := trustedDir(dir); err != nil {
+			return "", err
+		}
+		path = filepath.Join(dir, filepath.Base(path))
+		info, err := os.Lstat(path)
+		if err != nil {
+			return "", fmt.Errorf("looking at provider %q: %w", path, err)
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			return path, nil
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			return "", fmt.Errorf("looking at provider %q: %w", path, err)
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(dir, target)
+		}
+		path = target
+	}
+	return "", fmt.Errorf("looking at provider %q: its links lead in a circle", path)
 }
 
 // trusted refuses an executable that somebody other than root and the agent's user could replace.
@@ -79,12 +108,8 @@ func trusted(path string) error {
 }
 
 // trustedDir refuses a directory of providers in which somebody else could place one, even as a
-// link to a trusted executable that was never meant to be a provider.
+// link to a trusted executable that was never meant to be a provider. Its path holds no link.
 func trustedDir(dir string) error {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return fmt.Errorf("looking at %q: %w", dir, err)
-	}
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return fmt.Errorf("looking at %q: %w", dir, err)

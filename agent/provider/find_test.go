@@ -45,12 +45,15 @@ func TestExternalProvider(t *testing.T) {
 	}
 }
 
+// spoilt is a way in which somebody else could have changed a provider, and what is said of it.
+type spoilt struct {
+	spoil func(t *testing.T, dir, path string)
+	want  string
+}
+
 func TestLocateRefuses(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct {
-		spoil func(t *testing.T, dir, path string)
-		want  string
-	}{
+	for name, tc := range map[string]spoilt{
 		"trusted":             {func(*testing.T, string, string) {}, ""},
 		"file others write":   {func(t *testing.T, _, path string) { mustChmod(t, path, 0o757) }, "run: chmod go-w "},
 		"file a group writes": {func(t *testing.T, _, path string) { mustChmod(t, path, 0o775) }, "run: chmod go-w "},
@@ -64,27 +67,6 @@ func TestLocateRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "it is not an executable file"},
-		"link to nothing": {func(t *testing.T, _, path string) {
-			_ = os.Remove(path)
-			if err := os.Symlink("/none", path); err != nil {
-				t.Fatal(err)
-			}
-		}, "no credagent-provider-x in "},
-		"link to others' file": {func(t *testing.T, _, path string) {
-			open := executable(t, t.TempDir(), "open", script("exit"))
-			mustChmod(t, open, 0o777)
-			_ = os.Remove(path)
-			if err := os.Symlink(open, path); err != nil {
-				t.Fatal(err)
-			}
-		}, "run: chmod go-w "},
-		"trusted link in others' directory": {func(t *testing.T, dir, path string) {
-			_ = os.Remove(path)
-			if err := os.Symlink("/bin/sh", path); err != nil {
-				t.Fatal(err)
-			}
-			mustChmod(t, dir, 0o777|os.ModeSticky)
-		}, "run: chmod go-w "},
 		"another's file":      {func(t *testing.T, _, path string) { giveAway(t, path) }, "it belongs to uid 12345, neither root nor the agent's user"},
 		"another's directory": {func(t *testing.T, dir, _ string) { giveAway(t, dir) }, "it belongs to uid 12345, neither root nor the agent's user"},
 	} {
@@ -92,6 +74,47 @@ func TestLocateRefuses(t *testing.T) {
 			t.Parallel()
 			locateSpoilt(t, tc.spoil, tc.want)
 		})
+	}
+}
+
+func TestLocateRefusesLinks(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]spoilt{
+		"link to nothing": {func(t *testing.T, _, path string) {
+			mustLink(t, "/none", path)
+		}, "no credagent-provider-x in "},
+		"link to others' file": {func(t *testing.T, _, path string) {
+			open := executable(t, t.TempDir(), "open", script("exit"))
+			mustChmod(t, open, 0o777)
+			mustLink(t, open, path)
+		}, "run: chmod go-w "},
+		"link in others' directory on the way": {func(t *testing.T, _, path string) {
+			others := t.TempDir()
+			mustLink(t, "/bin/sh", filepath.Join(others, "on"))
+			mustChmod(t, others, 0o777|os.ModeSticky)
+			mustLink(t, filepath.Join(others, "on"), path)
+		}, "run: chmod go-w "},
+		"link to itself": {func(t *testing.T, _, path string) {
+			mustLink(t, filepath.Base(path), path)
+		}, "its links lead in a circle"},
+		"trusted link in others' directory": {func(t *testing.T, dir, path string) {
+			mustLink(t, "/bin/sh", path)
+			mustChmod(t, dir, 0o777|os.ModeSticky)
+		}, "run: chmod go-w "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			locateSpoilt(t, tc.spoil, tc.want)
+		})
+	}
+}
+
+// mustLink makes a link, in place of what is there.
+func mustLink(t *testing.T, to, at string) {
+	t.Helper()
+	_ = os.Remove(at)
+	if err := os.Symlink(to, at); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -206,6 +229,30 @@ func TestPin(t *testing.T) {
 		}
 		if _, err := os.Stat(ran); !os.IsNotExist(err) {
 			t.Error("what has the wrong digest ran")
+		}
+	})
+	t.Run("script", func(t *testing.T) {
+		other := t.TempDir()
+		sum := digest(t, executable(t, other, "x", script("touch "+ran)))
+		r := newRig(t, func(o *Options) { o.Dirs, o.SHA256 = []string{other}, map[string]string{"x": sum} })
+		_, _, err := r.process("x", puppet{}).Check(t.Context(), true)
+		if message := mustFail(t, err, KindConfig); !strings.Contains(message, "it is a script, and only a program can be pinned") {
+			t.Errorf("message %q", message)
+		}
+	})
+	t.Run("replaced while it runs", func(t *testing.T) {
+		r := newRig(t, func(o *Options) { o.Dirs, o.SHA256 = []string{dir}, map[string]string{"x": right} })
+		p := r.process("x", puppet{})
+		mustCheck(t, p)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		executable(t, dir, "x", script("touch "+ran))
+		mustCheck(t, p)
+		p.Close()
+		_, _, err := p.Check(t.Context(), true)
+		if message := mustFail(t, err, KindConfig); !strings.Contains(message, "refusing provider") {
+			t.Errorf("message %q", message)
 		}
 	})
 }

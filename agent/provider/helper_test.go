@@ -44,7 +44,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 	r := &rig{t: t, sockets: sockets, log: &recorder{}, starts: &atomic.Int32{}}
 	options := Options{
 		IdleTimeout: time.Hour,
-		Builtin:     []string{behaving, lying},
+		Builtin:     []string{behaving, lying, versed, ahead},
 		Log:         slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Started:     func(string, error) { r.starts.Add(1) },
 		limits:      limits{start: 20 * time.Second, grace: 20 * time.Second, check: 20 * time.Second},
@@ -225,16 +225,38 @@ func executable(t testing.TB, dir, name string, content []byte) string {
 	return path
 }
 
-func script(body string) []byte { return []byte("#!/bin/sh\n" + body + "\n") }
+// providersDir is a new directory for providers.
+func providersDir(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "providers")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustChmod(t, filepath.Dir(dir), 0o755) // whatever the umask
+	return dir
+}
 
-// asProvider puts this test binary into a directory of providers: it is the behaving one then.
-func asProvider(t *testing.T, dir, name string) string {
+// provide makes the external provider "faulty" of the rig, and returns its path.
+func (r *rig) provide(content []byte) string {
+	r.t.Helper()
+	return executable(r.t, r.options.Dirs[0], "faulty", content)
+}
+
+func ownPath(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(self)
+	return self
+}
+
+func script(body string) []byte { return []byte("#!/bin/sh\n" + body + "\n") }
+
+// asProvider puts this test binary into a directory of providers: it is the behaving one then.
+func asProvider(t *testing.T, dir, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(ownPath(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,22 +33,26 @@ const (
 	// The providers of this test binary, which the agent starts again as its own child.
 	behaving = "behaving" // does what its configuration says
 	lying    = "lying"    // replies what its configuration says
+	versed   = "versed"   // speaks versions 1 and 2 of the protocol
+	ahead    = "ahead"    // speaks version 2 alone
 )
 
 func TestMain(m *testing.M) {
 	switch {
-	case len(os.Args) == 3 && os.Args[1] == "provider" && os.Args[2] == lying:
+	case len(os.Args) == 3 && os.Args[1] == "provider" && offers(os.Args[2]) != nil:
 		side, err := handshake.Receive(os.NewFile(handshake.LifelineFD, "lifeline"))
 		if err != nil {
 			os.Exit(70)
 		}
-		serveLies(func() (*tls.Config, error) { return side.TLSConfig() })
+		serve(offers(os.Args[2]), func() (*tls.Config, error) { return side.TLSConfig() })
 	case len(os.Args) == 3 && os.Args[1] == "provider", strings.HasPrefix(os.Args[0], prefix):
 		plugins.Serve(puppet{})
-	case len(os.Args) == 3 && os.Args[1] == "agent":
-		beAgent(os.Args[2])
+	case len(os.Args) == 4 && os.Args[1] == "agent":
+		beAgent(os.Args[2], os.Args[3])
+	case len(os.Args) == 3 && os.Args[1] == "snoop":
+		beSnoop(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "plugin":
-		serveLies(nil)
+		serve(offers(lying), nil)
 	default:
 		os.Exit(m.Run())
 	}
@@ -81,12 +87,8 @@ func (p puppet) Load(ctx context.Context) (plugins.Credential, error) {
 			return nil
 		},
 	}
-	if p.Once != "" {
-		file, err := os.OpenFile(p.Once, os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return credential, nil
-		}
-		_ = file.Close()
+	if !first(p.Once) {
+		return credential, nil
 	}
 	return credential, p.misbehave(ctx)
 }
@@ -95,6 +97,14 @@ func (p puppet) misbehave(ctx context.Context) error {
 	switch p.Do {
 	case "exit":
 		os.Exit(3)
+	case "exit 0":
+		os.Exit(0)
+	case "abort":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGABRT)
+		<-ctx.Done()
+	case "panic elsewhere":
+		go panic("nobody catches this")
+		<-ctx.Done()
 	case "fail":
 		return errors.New("the puppet's key is gone")
 	case "panic":
@@ -105,34 +115,73 @@ func (p puppet) misbehave(ctx context.Context) error {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		<-ctx.Done()
 	case "leave a child":
-		if err := exec.Command("/bin/sleep", "300").Start(); err != nil {
+		if err := startChild(); err != nil {
 			return err
 		}
 		os.Exit(3)
+	case "keep a child":
+		return startChild()
+	case "close its sockets":
+		closeSockets()
+		<-make(chan struct{})
 	case "flood":
 		line := strings.Repeat("x", 2000) + "\n"
 		for range 2000 {
 			_, _ = io.WriteString(os.Stdout, line)
 			_, _ = io.WriteString(os.Stderr, line)
 		}
-	case "report the environment":
-		return os.WriteFile(p.Report, []byte(strings.Join(os.Environ(), "\n")), 0o600)
+	case "report itself":
+		return reportSelf(p.Report)
 	}
 	return nil
 }
 
-// beAgent is an agent that has just started a provider when it writes its process's number.
-func beAgent(sockets string) {
-	started := make(chan string, 1)
+// startChild starts a process that would stay for long.
+func startChild() error { return exec.Command("/bin/sleep", "300").Start() }
+
+// closeSockets closes the process's sockets behind the back of whoever uses them.
+func closeSockets() {
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, path := range links {
+		if link, err := os.Readlink(path); err == nil && strings.HasPrefix(link, "socket:") {
+			fd, _ := strconv.Atoi(filepath.Base(path))
+			_ = syscall.Close(fd)
+		}
+	}
+}
+
+// agentsProviders is how many providers an agent of [beAgent] starts, and atServer how many of them
+// wait for the server.
+const (
+	agentsProviders = 6
+	atServer        = 3
+)
+
+// beAgent is an agent whose providers are idle, hang, wait for a server that does not answer, or
+// have started something, when it has written the number of each one's process.
+func beAgent(sockets, server string) {
+	started := make(chan string)
 	host := New(Options{
 		Builtin: []string{behaving}, IdleTimeout: time.Hour, sockets: sockets,
 		Log: slog.New(pidHandler{slog.DiscardHandler, started}),
 	})
-	if _, _, err := host.Process(Spec{Provider: behaving}).Check(context.Background(), false); err != nil {
-		fmt.Println(err)
+	request := Request{TokenEndpoint: server, ClientID: "app", Timeout: time.Hour}
+	for _, do := range []string{"be idle", "be idle", "hang", "keep a child", "exchange", "exchange"} {
+		config, err := json.Marshal(puppet{Do: do})
+		if err != nil {
+			panic(err)
+		}
+		provider := host.Process(Spec{Provider: behaving, Config: config})
+		go func() {
+			if do == "be idle" {
+				_, _, _ = provider.Check(context.Background(), true)
+				return
+			}
+			_, _ = provider.Exchange(context.Background(), request)
+		}()
+		fmt.Println("provider", <-started)
 	}
-	fmt.Println(<-started)
-	_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
+	select {} // until it is killed
 }
 
 // pidHandler sends on the numbers of the processes that are started.
@@ -153,92 +202,94 @@ func (h pidHandler) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// liar answers with nonsense: what its configuration names, once.
+// liar replies with whatever its configuration holds.
 type liar struct {
 	providerpb.UnimplementedProviderServer
-	told int
 }
 
-func (l *liar) Check(_ context.Context, in *providerpb.CheckRequest) (*providerpb.CheckReply, error) {
-	switch lie := string(in.GetConfig()); lie {
-	case `"problems"`:
-		return &providerpb.CheckReply{Problems: make([]*providerpb.Problem, maxProblems+1)}, nil
-	case `"ugly"`:
-		ugly := "a\nb\x1b[31m" + strings.Repeat("c", 2*maxText)
-		return &providerpb.CheckReply{
-			Problems: []*providerpb.Problem{{Key: ugly, Message: ugly}},
-			Failure:  &providerpb.Failure{Kind: providerpb.Failure_KIND_CREDENTIAL, Message: ugly},
-			Version:  ugly,
-		}, nil
-	default:
-		return &providerpb.CheckReply{Credential: lies()[strings.Trim(lie, `"`)].GetCredential()}, nil
+// falsehood is a liar's configuration: messages as they are sent.
+type falsehood struct {
+	Check, Exchange []byte
+	Once            string // lie only while this file does not exist, and make it
+}
+
+func (liar) Check(_ context.Context, in *providerpb.CheckRequest) (*providerpb.CheckReply, error) {
+	var f falsehood
+	if err := json.Unmarshal(in.GetConfig(), &f); err != nil {
+		return nil, err
 	}
+	reply := &providerpb.CheckReply{}
+	reply.ProtoReflect().SetUnknown(f.Check) // sent as they are, unlike fields
+	return reply, nil
 }
 
-func (l *liar) Exchange(_ context.Context, in *providerpb.ExchangeRequest) (*providerpb.ExchangeReply, error) {
-	if l.told++; l.told > 1 {
-		return answering(&providerpb.Answer{Status: 200}), nil
+func (liar) Exchange(_ context.Context, in *providerpb.ExchangeRequest) (*providerpb.ExchangeReply, error) {
+	var f falsehood
+	if err := json.Unmarshal(in.GetConfig(), &f); err != nil {
+		return nil, err
 	}
-	if reply, ok := lies()[strings.Trim(string(in.GetConfig()), `"`)]; ok {
-		return reply, nil
+	reply := &providerpb.ExchangeReply{}
+	switch {
+	case !first(f.Once):
+		f.Exchange = answering(&providerpb.Answer{Status: 200})
+	case f.Exchange == nil:
+		return nil, errors.New("no reply")
 	}
-	return nil, errors.New("no such lie")
+	reply.ProtoReflect().SetUnknown(f.Exchange)
+	return reply, nil
 }
 
-func answering(answer *providerpb.Answer) *providerpb.ExchangeReply {
-	return &providerpb.ExchangeReply{Result: &providerpb.ExchangeReply_Answer{Answer: answer}}
-}
-
-func withHeader(name, value string) *providerpb.ExchangeReply {
-	return answering(&providerpb.Answer{Status: 200, Headers: []*providerpb.Parameter{{Name: name, Value: value}}})
-}
-
-func withCredential(credential *providerpb.Credential) *providerpb.ExchangeReply {
-	reply := answering(&providerpb.Answer{Status: 200})
-	reply.Credential = credential
-	return reply
-}
-
-// lies are replies that make no sense, by name.
-func lies() map[string]*providerpb.ExchangeReply {
-	return map[string]*providerpb.ExchangeReply{
-		"status 99999":       answering(&providerpb.Answer{Status: 99999}),
-		"status 0":           answering(&providerpb.Answer{}),
-		"status negative":    answering(&providerpb.Answer{Status: -200}),
-		"large body":         answering(&providerpb.Answer{Status: 200, Body: make([]byte, maxBody+1)}),
-		"huge body":          answering(&providerpb.Answer{Status: 200, Body: make([]byte, 3*maxBody)}),
-		"many headers":       answering(&providerpb.Answer{Status: 200, Headers: make([]*providerpb.Parameter, maxHeaders+1)}),
-		"header with break":  withHeader("Retry-After", "1\r\nX: y"),
-		"name with break":    withHeader("Retry\n-After", "1"),
-		"header of no name":  withHeader("", "1"),
-		"long header":        withHeader("Date", strings.Repeat("x", maxPath+1)),
-		"relative file":      withCredential(&providerpb.Credential{Files: []string{"etc/key"}}),
-		"file with break":    withCredential(&providerpb.Credential{Files: []string{"/etc/a\nb"}}),
-		"many files":         withCredential(&providerpb.Credential{Files: make([]string, maxFiles+1)}),
-		"far not after":      withCredential(&providerpb.Credential{NotAfterSeconds: 1 << 60}),
-		"negative not after": withCredential(&providerpb.Credential{NotAfterSeconds: -1}),
-		"neither":            {},
+// first reports whether a file could be made because it was not there, or need not be.
+func first(path string) bool {
+	if path == "" {
+		return true
 	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false
+	}
+	_ = file.Close()
+	return true
 }
 
-// serveLies is [plugins.Serve] for a liar, with go-plugin's own TLS where none is given.
-func serveLies(provideTLS func() (*tls.Config, error)) {
+// service registers with a provider's server.
+type service struct {
+	plugin.NetRPCUnsupportedPlugin
+	register func(*grpc.Server)
+}
+
+func (s service) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) error {
+	s.register(registrar)
+	return nil
+}
+
+func (service) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("a provider has no client side")
+}
+
+// offers are the versions of the protocol that a provider serves which is not built with the kit;
+// nil for any other.
+func offers(name string) map[int]plugin.PluginSet {
+	first := plugin.PluginSet{handshake.PluginName: service{register: func(s *grpc.Server) { plugins.Register(s, puppet{}) }}}
+	// What version 2 will be is not known; it has a service of another name.
+	second := plugin.PluginSet{handshake.PluginName: service{register: func(s *grpc.Server) {
+		s.RegisterService(&grpc.ServiceDesc{ServiceName: "credagent.provider.v2.Provider", HandlerType: (*any)(nil)}, nil)
+	}}}
+	lies := plugin.PluginSet{handshake.PluginName: service{register: func(s *grpc.Server) { providerpb.RegisterProviderServer(s, liar{}) }}}
+	return map[string]map[int]plugin.PluginSet{
+		lying:  {handshake.ProtocolVersion: lies},
+		versed: {1: first, 2: second},
+		ahead:  {2: second},
+	}[name]
+}
+
+// serve is [plugins.Serve] for what the kit does not do, with go-plugin's own TLS where none is given.
+func serve(versions map[int]plugin.PluginSet, provideTLS func() (*tls.Config, error)) {
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig:  handshake.Config(),
-		VersionedPlugins: map[int]plugin.PluginSet{handshake.ProtocolVersion: {handshake.PluginName: liarPlugin{}}},
+		VersionedPlugins: versions,
 		GRPCServer:       func(options []grpc.ServerOption) *grpc.Server { return grpc.NewServer(options...) },
 		TLSProvider:      provideTLS,
 		Logger:           hclog.NewNullLogger(),
 	})
-}
-
-type liarPlugin struct{ plugin.NetRPCUnsupportedPlugin }
-
-func (liarPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
-	providerpb.RegisterProviderServer(s, &liar{})
-	return nil
-}
-
-func (liarPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, errors.New("a liar has no client side")
 }

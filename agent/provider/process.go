@@ -45,8 +45,9 @@ func (p *Process) Close() {
 	p.end()
 }
 
-// call runs one question against the process, starting it if need be. A process that does not
-// answer properly is ended, so that the next call begins afresh.
+// call runs one question against the process, starting it if need be; both together take no longer
+// than the limit. A process that does not answer properly is ended, so that the next call begins
+// afresh.
 func (p *Process) call(ctx context.Context, limit time.Duration, ask func(context.Context, providerpb.ProviderClient) error) error {
 	select {
 	case p.calling <- struct{}{}:
@@ -54,12 +55,12 @@ func (p *Process) call(ctx context.Context, limit time.Duration, ask func(contex
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	r, err := p.ensure(ctx)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	r, err := p.ensure(limited)
 	if err != nil {
 		return broken(ctx, err)
 	}
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	if err := ask(limited, r.client); err != nil {
 		p.end()
 		return explain(ctx, err)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/plugins/providerpb"
 )
 
 func TestExchange(t *testing.T) {
@@ -35,47 +36,6 @@ func TestExchange(t *testing.T) {
 	}
 	if requests.Load() != 3 || r.starts.Load() != 1 {
 		t.Errorf("%d requests, %d starts", requests.Load(), r.starts.Load())
-	}
-}
-
-// Each way to break is a failure of that call alone: the next one works.
-func TestACallOutlivesItsProvider(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		want    string
-		hanging bool
-	}{
-		"exit":          {want: "the connection to the provider's process broke, and the process was ended"},
-		"leave a child": {want: "the connection to the provider's process broke, and the process was ended"},
-		"hang":          {want: "the provider's process did not answer in time and was ended", hanging: true},
-		"stop":          {want: "the provider's process did not answer in time and was ended", hanging: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, func(o *Options) {
-				if tc.hanging {
-					o.limits.grace = 300 * time.Millisecond
-				}
-			})
-			p := r.process(behaving, puppet{Do: name, Once: filepath.Join(t.TempDir(), "once")})
-			request, requests := tokenServer(t)
-			if tc.hanging {
-				request.Timeout = 200 * time.Millisecond
-			}
-			begun := time.Now()
-			_, err := p.Exchange(t.Context(), request)
-			if message := mustFail(t, err, KindProvider); message != tc.want {
-				t.Errorf("message %q", message)
-			}
-			if took := time.Since(begun); tc.hanging && took > 15*time.Second {
-				t.Errorf("the call took %s", took)
-			}
-			request.Timeout = 20 * time.Second
-			mustExchange(t, p, request)
-			if requests.Load() != 1 || r.starts.Load() != 2 {
-				t.Errorf("%d requests, %d starts", requests.Load(), r.starts.Load())
-			}
-		})
 	}
 }
 
@@ -146,129 +106,19 @@ func TestFloodIsBounded(t *testing.T) {
 	}
 }
 
-// badStart is a provider that does not start.
-type badStart struct {
-	script string
-	want   string
-	slow   bool // only the time limit ends it
-}
-
-// What starts badly is a failure, and what replaces it starts.
-func TestStartFails(t *testing.T) {
-	t.Parallel()
-	const other = "it printed something else than the handshake to standard output, which belongs to the protocol"
-	const ended = "its process ended before it was ready; what it printed is in the log at level debug"
-	const elsewhere = "it listens elsewhere than on a socket in its own directory"
-	const version = "it speaks another version of the protocol; build it with the plugins package of this version of credagent"
-	for name, tc := range map[string]badStart{
-		"crash":            {script: "echo some last words >&2; exit 3", want: ended},
-		"killed":           {script: "kill -9 $$", want: ended},
-		"garbage":          {script: "echo " + canary + "; exec sleep 300", want: other},
-		"parts of garbage": {script: "echo '" + canary + "|a|b|c|d'; exec sleep 300", want: other},
-		"version no word":  {script: "echo '1|" + canary + "|unix|x|grpc'; exec sleep 300", want: other},
-		"one long line":    {script: "head -c 300000 /dev/zero; exec sleep 300", want: ended},
-		"protocol 7":       {script: "echo '1|7|unix|x|grpc'; exec sleep 300", want: version},
-		"core protocol 9":  {script: "echo '9|1|unix|x|grpc'; exec sleep 300", want: version},
-		"no gRPC":          {script: `echo "1|1|unix|$PLUGIN_UNIX_SOCKET_DIR/s|netrpc"; exec sleep 300`, want: "unsupported plugin protocol"},
-		"TCP":              {script: "echo '1|1|tcp|127.0.0.1:1|grpc'; exec sleep 300", want: elsewhere},
-		"another's socket": {script: "echo '1|1|unix|/run/s|grpc'; exec sleep 300", want: elsewhere},
-		"out of its place": {script: `echo "1|1|unix|$PLUGIN_UNIX_SOCKET_DIR/../s|grpc"; exec sleep 300`, want: elsewhere},
-		"nobody listens":   {script: `echo "1|1|unix|$PLUGIN_UNIX_SOCKET_DIR/s|grpc"; exec sleep 300`, want: "the connection to the provider's process broke, and the process was ended"},
-		"silence":          {script: "exec sleep 300", want: "its process was not ready in time", slow: true},
-		"a child of it":    {script: "sleep 300 & wait", want: "its process was not ready in time", slow: true},
-		"child stays":      {script: "sleep 300 & exit 3", want: "", slow: true},
-		"flood on stderr":  {script: "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done >&2", want: "its process was not ready in time", slow: true},
-		"no program":       {script: "", want: "exec format error"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			startBadly(t, tc)
-		})
-	}
-}
-
-// startBadly starts what cannot work, then what can.
-func startBadly(t *testing.T, c badStart) {
-	t.Helper()
-	dir := t.TempDir()
-	content := script(c.script)
-	if c.script == "" {
-		content = []byte("\x00no program")
-	}
-	path := executable(t, dir, "x", content)
-	r := newRig(t, func(o *Options) { o.Dirs = []string{dir} })
-	if c.slow {
-		r.options.limits.start = 300 * time.Millisecond
-	}
-	p := r.process("x", puppet{})
-	_, _, err := p.Check(t.Context(), true)
-	message := mustFail(t, err, KindProvider)
-	if !strings.Contains(message, c.want) {
-		t.Errorf("message %q", message)
-	}
-	if strings.Contains(c.script, "some last words") && !strings.Contains(r.log.String(), "some last words") {
-		t.Errorf("the log is %q", r.log)
-	}
-	if strings.Count(r.log.String(), "\n") > maxLines+10 {
-		t.Errorf("%d lines are logged", strings.Count(r.log.String(), "\n"))
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	asProvider(t, dir, "x")
-	r.options.limits.start = 20 * time.Second
-	mustCheck(t, p)
-	if r.starts.Load() != 2 {
-		t.Errorf("%d starts", r.starts.Load())
-	}
-}
-
-func TestRepliesThatMakeNoSense(t *testing.T) {
-	t.Parallel()
-	const a = "the provider's process answered with "
-	want := map[string]string{
-		"status 99999": a + "an HTTP status that does not exist", "status 0": a + "an HTTP status that does not exist", "status negative": a + "an HTTP status that does not exist",
-		"large body": a + "an answer larger than the protocol allows", "huge body": a + "an error: grpc: received message larger than max", "many headers": a + "an answer larger than the protocol allows",
-		"header with break": a + "a header that is not one", "name with break": a + "a header that is not one", "header of no name": a + "a header that is not one", "long header": a + "a header that is not one",
-		"relative file": a + "a credential that makes no sense", "file with break": a + "a credential that makes no sense", "many files": a + "a credential that makes no sense",
-		"far not after": a + "a credential that makes no sense", "negative not after": a + "a credential that makes no sense",
-		"neither": a + "neither an answer nor a failure", "an error": a + "an error: no such lie",
-	}
-	request, _ := tokenServer(t)
-	for name := range lies() {
-		if want[name] == "" {
-			t.Errorf("nothing is said of the lie %q", name)
-		}
-	}
-	r := newRig(t, nil)
-	for name, want := range want {
-		t.Run(name, func(t *testing.T) {
-			p := r.process(lying, name)
-			defer p.Close()
-			starts := r.starts.Load()
-			_, err := p.Exchange(t.Context(), request)
-			if message := mustFail(t, err, KindProvider); !strings.HasPrefix(message, want) {
-				t.Errorf("message %q", message)
-			}
-			p.spec.Config = []byte(`"status 200"`)
-			if _, _, err := p.Check(t.Context(), false); err != nil {
-				t.Errorf("the next call: %v", err)
-			}
-			if r.starts.Load() != starts+2 {
-				t.Error("the liar was not replaced")
-			}
-		})
-	}
-}
-
 func TestChecksThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	for _, name := range []string{"relative file", "many files", "far not after", "problems"} {
+	for name, reply := range map[string]*providerpb.CheckReply{
+		"relative file": {Credential: &providerpb.Credential{Files: []string{"etc/key"}}},
+		"many files":    {Credential: &providerpb.Credential{Files: make([]string, maxFiles+1)}},
+		"far not after": {Credential: &providerpb.Credential{NotAfterSeconds: 1 << 60}},
+		"many problems": {Problems: make([]*providerpb.Problem, maxProblems+1)},
+	} {
 		t.Run(name, func(t *testing.T) {
-			p := r.process(lying, name)
+			p := r.process(lying, falsehood{Check: wire(reply)})
 			_, _, err := p.Check(t.Context(), true)
-			if message := mustFail(t, err, KindProvider); !strings.HasPrefix(message, "the provider's process answered with ") {
+			if message := mustFail(t, err, KindProvider); !strings.HasPrefix(message, saysAnswer) {
 				t.Errorf("message %q", message)
 			}
 			if p.running != nil {
@@ -276,15 +126,64 @@ func TestChecksThatMakeNoSense(t *testing.T) {
 			}
 		})
 	}
-	t.Run("ugly", func(t *testing.T) {
-		_, problems, err := r.process(lying, "ugly").Check(t.Context(), true)
-		message := mustFail(t, err, KindCredential)
-		for _, text := range []string{message, problems[0].Key, problems[0].Message} {
-			if !strings.HasPrefix(text, "a b [31mccc") || len(text) > maxText+len("…") {
-				t.Errorf("%q is shown", text)
-			}
-		}
+}
+
+// What is only for people is shown, in a form that cannot harm.
+func TestUglyTextIsTamed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ugly := "a\nb\x1b[31m" + strings.Repeat("c", 2*maxText)
+	reply := wire(&providerpb.CheckReply{
+		Problems: []*providerpb.Problem{{Key: ugly, Message: ugly}},
+		Failure:  &providerpb.Failure{Kind: providerpb.Failure_KIND_CREDENTIAL, Message: ugly},
 	})
+	_, problems, err := r.process(lying, falsehood{Check: reply}).Check(t.Context(), true)
+	message := mustFail(t, err, KindCredential)
+	for _, text := range []string{message, problems[0].Key, problems[0].Message} {
+		if !strings.HasPrefix(text, "a b [31mccc") || len(text) > maxText+len("…") {
+			t.Errorf("%q is shown", text)
+		}
+	}
+}
+
+// A provider that already speaks the next version of the protocol as well serves this agent. One
+// that has left this version behind says so.
+func TestVersionsOfTheProtocol(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	request, requests := tokenServer(t)
+	if reply := mustExchange(t, r.process(versed, puppet{}), request); reply.Credential.Identity != "a puppet" || requests.Load() != 1 {
+		t.Errorf("reply %+v, %d requests", reply, requests.Load())
+	}
+	_, err := r.process(ahead, puppet{}).Exchange(t.Context(), request)
+	want := `starting provider "ahead": it speaks version 2 of the provider protocol, this credagent only up to 1; ` +
+		"update credagent, or build the provider with an older plugins package"
+	if message := mustFail(t, err, KindProvider); message != want {
+		t.Errorf("message %q", message)
+	}
+}
+
+// A process that runs is not touched by what happens to its file; the next one is the new file's.
+func TestReplacedWhileItRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(o *Options) { o.Dirs = []string{providersDir(t)} })
+	request, _ := tokenServer(t)
+	path := r.provide(proper(t))
+	p := r.process("faulty", puppet{})
+	mustExchange(t, p, request)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.provide(script("exit 3"))
+	mustExchange(t, p, request)
+	if r.starts.Load() != 1 {
+		t.Errorf("%d starts", r.starts.Load())
+	}
+	p.Close()
+	_, err := p.Exchange(t.Context(), request)
+	if message := mustFail(t, err, KindProvider); !strings.Contains(message, saysEnded) {
+		t.Errorf("message %q", message)
+	}
 }
 
 func TestIdleProcessEnds(t *testing.T) {
@@ -327,6 +226,20 @@ func TestCloseEndsTheProcess(t *testing.T) {
 	}
 	p.Close()
 	mustCheck(t, p)
+}
+
+// What a provider has started ends with it.
+func TestCloseEndsWhatWasStarted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	p := r.process(behaving, puppet{Do: "keep a child"})
+	mustCheck(t, p)
+	group := r.startedPID()
+	if err := syscall.Kill(-group, 0); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	waitUntil(t, "nobody is left in its group", func() bool { return errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) })
 }
 
 func TestKilledFromOutside(t *testing.T) {

@@ -112,11 +112,13 @@ func onlyLine(_ []string, a slog.Attr) slog.Attr {
 
 // Whatever a provider replies, what the agent takes from it is sound.
 func FuzzReadReply(f *testing.F) {
-	for _, reply := range lies() {
-		data, err := proto.Marshal(reply)
-		if err == nil && len(data) < 1<<16 {
-			f.Add(data)
-		}
+	for _, seed := range [][]byte{
+		{}, notUTF8(), answering(&providerpb.Answer{Status: 200, Body: []byte("{}")}), answering(&providerpb.Answer{Status: -200}),
+		withHeader("Retry-After", "1\r\nX: y"), withHeader("", "1"),
+		withCredential(&providerpb.Credential{Files: []string{"etc/key", "/etc/a\nb"}}),
+		withCredential(&providerpb.Credential{NotAfterSeconds: 1 << 60}), withCredential(&providerpb.Credential{NotBeforeSeconds: -1}),
+	} {
+		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var out providerpb.ExchangeReply

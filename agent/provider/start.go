@@ -92,12 +92,26 @@ func whyNotStarted(starting context.Context, err error) string {
 		return "its process was not ready in time"
 	case strings.Contains(text, "plugin exited") || strings.Contains(text, "Failed to read any lines"):
 		return "its process ended before it was ready; what it printed is in the log at level debug"
-	case strings.Contains(strings.ToLower(text), "incompatible"):
-		return "it speaks another version of the protocol; build it with the plugins package of this version of credagent"
+	case strings.Contains(text, "incompatible"):
+		return otherVersion(text)
 	case strings.Contains(text, "Unrecognized remote plugin message") || strings.Contains(strings.ToLower(text), "error parsing"):
 		return "it printed something else than the handshake to standard output, which belongs to the protocol"
 	}
 	return printable(text, 300)
+}
+
+// otherVersion says which side is older. go-plugin's text holds the version of the provider.
+func otherVersion(text string) string {
+	var theirs int
+	_, after, _ := strings.Cut(text, "incompatible API version with plugin. Plugin version: ")
+	_, err := fmt.Sscanf(after, "%d", &theirs)
+	switch {
+	case err != nil:
+		return "it was not built with the plugins package: the handshake is of another kind"
+	case theirs > handshake.ProtocolVersion:
+		return fmt.Sprintf("it speaks version %d of the provider protocol, this credagent only up to %d; update credagent, or build the provider with an older plugins package", theirs, handshake.ProtocolVersion)
+	}
+	return fmt.Sprintf("it speaks version %d of the provider protocol, which this credagent no longer does; build the provider with a newer plugins package", theirs)
 }
 
 func connect(client *plugin.Client) (providerpb.ProviderClient, error) {
@@ -122,7 +136,7 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{keys: keys, stderr: &lineLog{log: log}}
+	c := &child{keys: keys, stderr: &lineLog{log: log}, over: make(chan struct{})}
 	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: detached(), WaitDelay: time.Second}
 	if slices.Contains(h.finder.builtin, spec.Provider) {
 		c.cmd.Args = []string{"credagent", "provider", spec.Provider}

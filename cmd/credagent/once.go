@@ -39,7 +39,7 @@ at once. What succeeded is written.`,
 		if err := a.Open(); err != nil {
 			return err
 		}
-		if err := a.Check(ctx, false); err != nil {
+		if err := checkSoon(ctx, a, min(checkTime, *timeout/2)); err != nil {
 			return err
 		}
 		return a.Once(ctx)

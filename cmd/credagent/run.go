@@ -73,7 +73,7 @@ func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 		}
 		running.Go(func() { serveSocket(ctx) })
 	}
-	if err := a.Check(ctx, false); err != nil {
+	if err := checkSoon(ctx, a, checkTime); err != nil {
 		return err
 	}
 	running.Go(func() { notify(ctx, a, &r.ready, log) })

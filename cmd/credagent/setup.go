@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -78,6 +80,17 @@ func newAgentWith(memory agent.Memory, cfg *config.Config, log *slog.Logger) (*a
 		Builtin:  builtinNames(),
 		Memory:   memory,
 	}), registry
+}
+
+// checkTime is how long a start waits until providers have judged their configuration. One that hangs
+// would otherwise hold up every client at each start.
+const checkTime = 5 * time.Second
+
+// checkSoon refuses a configuration that a provider finds wrong, if it says so within the time.
+func checkSoon(ctx context.Context, a *agent.Agent, limit time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return a.CheckSoon(ctx, waiting)
 }
 
 // openMemory opens the encrypted state; nil where there is none.

@@ -41,13 +41,17 @@ var rooms = map[string]room{
 	"plugins/jwtcred":           {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
 	"plugins/secretcred":        {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
 	"plugins/internal/certauth": {[]string{"plugins", "plugins/jwtcred"}, "it authenticates with a certificate and knows nothing of where its key is"},
+	"plugins/plugintest":        {[]string{"agent/provider", "plugins", "plugins/providerpb"}, "it asks a provider just as the agent would, so it does that with the agent's own bridge"},
 	"plugins/internal/credtest": {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
 	"plugins/internal/credfile": {[]string{"internal/secret"}, "it reads small files for the providers"},
 
 	"plugins/pkcs11cred": {[]string{"plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "it talks to tokens and leaves the use of their keys to certauth"},
 	"plugins/pkcs11cred/credagent-provider-pkcs11cred": {[]string{"plugins", "plugins/pkcs11cred"}, "a provider's program is one call"},
 
+	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
+
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
+	"internal/canary":     {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
 	"internal/token":      {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":  {nil, "the agent and the kit both stand on it"},
@@ -106,7 +110,7 @@ type guest struct {
 var guests = map[string]guest{
 	"github.com/hashicorp/go-plugin":       {[]string{"agent/provider", "internal/handshake", "plugins"}, "only the bridge's two ends know how processes are started and joined"},
 	"github.com/hashicorp/go-hclog":        {[]string{"agent/provider", "plugins"}, "go-plugin wants a logger of this kind; everything else logs with slog"},
-	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC"},
+	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/plugintest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC"},
 	"google.golang.org/protobuf":           {[]string{"plugins/providerpb"}, "only generated code handles messages' insides"},
 	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "plugins/jwtcred", "internal/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},
@@ -217,7 +221,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 	}{
 		"processes": {"os/exec", []string{"agent/provider", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
-		"log":       {"log", []string{"internal/devserver"}, "the program logs with slog and one set of keys"},
+		"log":       {"log", []string{"internal/devserver", "plugins/plugintest"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},
 		"plugin":    {"plugin", nil, "providers are processes; code loaded into the agent would share its memory"},
 	}

@@ -30,7 +30,7 @@ func TestOpenFindsEveryProblem(t *testing.T) {
 		"all": {`{"certificate_file":"/c","private_key_file":"/k","password_file":"/p","auth_method":"tls_client_auth","signing_alg":"ES384",
 			"thumbprint":"none","key_id":"k","send_x5c":true,"assertion_audience":"issuer","assertion_lifetime":"1h"}`, nil},
 		"nothing":       {`{}`, []string{"certificate_file: is needed"}},
-		"relative":      {`{"certificate_file":"c","private_key_file":"k","password_file":"p"}`, []string{`certificate_file: "c" is not an absolute path`, `private_key_file: "k" is not an absolute path`, `password_file: "p" is not an absolute path`}},
+		"relative":      {`{"certificate_file":"c","private_key_file":"k","password_file":"p"}`, []string{"certificate_file: is not an absolute path", "private_key_file: is not an absolute path", "password_file: is not an absolute path"}},
 		"too short":     {`{"certificate_file":"/c","assertion_lifetime":"59s"}`, []string{"assertion_lifetime: is not between 1m and 1h"}},
 		"too long":      {`{"certificate_file":"/c","assertion_lifetime":"61m"}`, []string{"assertion_lifetime: is not between 1m and 1h"}},
 		"symmetric alg": {`{"certificate_file":"/c","signing_alg":"HS256"}`, []string{"signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA"}},

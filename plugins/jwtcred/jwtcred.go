@@ -59,6 +59,7 @@ func (s source) Load(context.Context) (plugins.Credential, error) {
 	if err != nil {
 		return plugins.Credential{}, err
 	}
+	defer clear(data)
 	assertion := secret.New(string(bytes.TrimSpace(data)))
 	claims, err := readClaims(assertion)
 	if err != nil {

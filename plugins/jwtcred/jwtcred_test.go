@@ -32,7 +32,7 @@ func TestOpenFindsEveryProblem(t *testing.T) {
 	}{
 		"sound":    {`{"assertion_file":"/a"}`, nil},
 		"nothing":  {`{}`, []string{"assertion_file: is needed"}},
-		"relative": {`{"assertion_file":"a"}`, []string{`assertion_file: "a" is not an absolute path`}},
+		"relative": {`{"assertion_file":"a"}`, []string{"assertion_file: is not an absolute path"}},
 		"several":  {`{"assertion_file":["/a"],"b":1,"a":1}`, []string{"a" + known, "assertion_file: is not a string", "b" + known}},
 		"a list":   {`[]`, []string{"is not an object of keys and values", "assertion_file: is needed"}},
 	} {

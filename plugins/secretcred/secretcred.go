@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"slices"
@@ -77,7 +76,8 @@ func (s source) read() (secret.Value, error) {
 	if s.SecretEnv != "" {
 		value := os.Getenv(s.SecretEnv)
 		if value == "" {
-			return secret.Value{}, fmt.Errorf("reading secret_env: the environment variable %s is not set or empty", s.SecretEnv)
+			// Without its name: people put the secret in place of the name.
+			return secret.Value{}, errors.New("reading secret_env: the environment variable that it names is not set or empty")
 		}
 		return secret.New(value), nil
 	}

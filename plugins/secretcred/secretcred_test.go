@@ -28,10 +28,10 @@ func TestOpenFindsEveryProblem(t *testing.T) {
 		"variable":       {`{"secret_env":"S","auth_method":"client_secret_post"}`, nil},
 		"nothing":        {`{}`, []string{oneOf}},
 		"both":           {`{"secret_file":"/s","secret_env":"S"}`, []string{oneOf}},
-		"relative":       {`{"secret_file":"s"}`, []string{`secret_file: "s" is not an absolute path`}},
+		"relative":       {`{"secret_file":"s"}`, []string{`secret_file: is not an absolute path`}},
 		"unknown method": {`{"secret_file":"/s","auth_method":"private_key_jwt"}`, []string{"auth_method: is neither client_secret_basic nor client_secret_post"}},
 		"several at once": {`{"secret_fiel":"/s","secret_file":"s","secret_env":"S","auth_method":1,"secret":"x"}`, []string{
-			"auth_method: is not a string", "secret" + known, "secret_fiel" + known, oneOf, `secret_file: "s" is not an absolute path`,
+			"auth_method: is not a string", "secret" + known, "secret_fiel" + known, oneOf, `secret_file: is not an absolute path`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) { credtest.CheckProblems(t, Provider{}, tc.config, tc.want) })
@@ -59,7 +59,7 @@ func TestLoadFails(t *testing.T) {
 		"empty":           {map[string]any{"secret_file": credtest.File(t, "s", nil)}, "it is empty"},
 		"line break only": {map[string]any{"secret_file": credtest.File(t, "s", []byte("\n"))}, "it is empty"},
 		"too large":       {map[string]any{"secret_file": credtest.File(t, "s", large)}, "larger than 1 MiB"},
-		"no variable":     {map[string]any{"secret_env": "SECRETCRED_TEST_NONE"}, "the environment variable SECRETCRED_TEST_NONE is not set or empty"},
+		"no variable":     {map[string]any{"secret_env": "SECRETCRED_TEST_NONE"}, "the environment variable that it names is not set or empty"},
 		"empty variable":  {map[string]any{"secret_env": "SECRETCRED_TEST_EMPTY"}, "is not set or empty"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,16 +23,50 @@ func Read(key, path string) ([]byte, error) {
 		return nil, explain(key, path, err)
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
+	data, err := readAll(file, sizeOf(file))
 	switch {
 	case err != nil:
 		return nil, explain(key, path, err)
 	case len(data) > MaxSize:
+		clear(data)
 		return nil, fmt.Errorf("reading %s %q: it is larger than 1 MiB, so it is not a credential", key, path)
 	case len(data) == 0:
 		return nil, fmt.Errorf("reading %s %q: it is empty", key, path)
 	}
 	return data, nil
+}
+
+// readAll reads a file of about this size, up to one byte more than is allowed, and leaves no copy
+// behind: a buffer that grows on the way would leave its smaller ones, which nobody could clear.
+func readAll(file *os.File, size int64) ([]byte, error) {
+	data, err := fill(file, size+1)
+	if err != nil || int64(len(data)) <= size || size >= MaxSize {
+		return data, err
+	}
+	clear(data) // it has grown since somebody looked
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return fill(file, MaxSize+1)
+}
+
+// sizeOf is how much a file holds, or the most that it may where nobody knows: it is a pipe, or the
+// kernel makes it up when it is read.
+func sizeOf(file *os.File) int64 {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return MaxSize
+	}
+	return min(info.Size(), MaxSize)
+}
+
+func fill(file *os.File, size int64) ([]byte, error) {
+	buffer := make([]byte, size)
+	n, err := io.ReadFull(file, buffer)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return buffer[:n], err
 }
 
 // ReadLine is [Read] for a secret or a password: editors and echo end such a file with a line break

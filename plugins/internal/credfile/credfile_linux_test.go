@@ -30,3 +30,18 @@ func TestReadWithoutPermission(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Secrets come through pipes and from file systems whose files have no size, too.
+func TestReadWhatHasNoSize(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = os.WriteFile(pipe, []byte("sesame\n"), 0) }()
+	if got, err := ReadLine("secret_file", pipe); err != nil || got.Reveal() != "sesame" {
+		t.Errorf("from a pipe: %q, %v", got.Reveal(), err)
+	}
+	if data, err := Read("secret_file", "/proc/self/cmdline"); err != nil || !strings.HasPrefix(string(data), os.Args[0]) {
+		t.Errorf("from /proc: %q, %v", data, err)
+	}
+}

@@ -67,3 +67,21 @@ func TestReadLine(t *testing.T) {
 		})
 	}
 }
+
+// A file that has grown since somebody looked is read whole all the same.
+func TestReadAllOfAnySize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("sesame"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int64{0, 1, 5, 6, 7, MaxSize} {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, err := readAll(file, size); err != nil || string(data) != "sesame" {
+			t.Errorf("of %d bytes: %q, %v", size, data, err)
+		}
+		_ = file.Close()
+	}
+}
