@@ -62,11 +62,11 @@ type tokenView struct {
 	failedAt   time.Time
 }
 
-func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() float64) *keeper {
+func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() float64, log *slog.Logger) *keeper {
 	k := &keeper{
 		cfg:      cfg,
 		client:   c,
-		log:      c.log.With(keyToken, cfg.Name),
+		log:      log.With(keyToken, cfg.Name, keyClient, cfg.Client),
 		roll:     roll,
 		recorder: recorder,
 		form: oauth.Request{

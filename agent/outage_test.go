@@ -85,3 +85,32 @@ func TestWrongClockIsToldApartFromAWrongKey(t *testing.T) {
 		}
 	})
 }
+
+func TestRefreshIsNoMomentOfNotBeingReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slow atomic.Int64
+		f := newFixture((&server{answer: good}).exchange, "a")
+		f.sinks["a"].fail = func() error {
+			pass(time.Duration(slow.Load()))
+			return nil
+		}
+		defer f.run(t.Context())()
+		pass(time.Second)
+		slow.Store(int64(writeTime / 2))
+		for range 10 * 3600 {
+			pass(time.Second / 10)
+			if s := f.agent.Status(); !s.Ready {
+				t.Fatalf("not ready: %v", s.NotReady)
+			}
+		}
+		slow.Store(int64(10 * writeTime))
+		for range 3600 {
+			pass(time.Second)
+			if !f.agent.Status().Ready {
+				pass(time.Minute) // until it is written
+				return
+			}
+		}
+		t.Error("ready all the while a sink was being written for long")
+	})
+}

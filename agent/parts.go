@@ -74,7 +74,7 @@ func (a *Agent) addTokens(p, old *parts) {
 			p.keepers[t.Name] = was
 			continue
 		}
-		made := newKeeper(t, c, newRecorder(t.Name, a.options.Memory, a.log), a.options.Random("token "+t.Name))
+		made := newKeeper(t, c, newRecorder(t.Name, a.options.Memory, a.log), a.options.Random("token "+t.Name), a.log)
 		made.deliver = func() { a.deliver(t.Name) }
 		made.changed = a.changed
 		p.keepers[t.Name] = made

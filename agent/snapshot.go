@@ -71,12 +71,33 @@ func tokenStatus(k *keeper, now time.Time) status.Token {
 	return t
 }
 
+// writeTime is how long a sink may take to get a new token, while the one that it holds is still
+// good, before that is worth a word: every refresh would be a moment of not being ready.
+const writeTime = 2 * time.Second
+
+// catchingUp reports whether a sink holds good tokens, and newer ones have only just come.
+func (a *Agent) catchingUp(v *sinkView, names []string) bool {
+	now := time.Now()
+	p := a.parts.Load()
+	for _, name := range names {
+		k, ok := p.keepers[name]
+		if !ok || v.failure != nil || !v.wrote[name].ValidAt(now) {
+			return false
+		}
+		newest := k.published.Load()
+		if v.wrote[name].AccessToken != newest.token.AccessToken && now.Sub(newest.acquiredAt) > writeTime {
+			return false
+		}
+	}
+	return true
+}
+
 func (a *Agent) sinkStatus(w *writer) status.Sink {
 	v := w.published.Load()
 	s := status.Sink{
 		Path:        w.sink.Path(),
 		Tokens:      w.sink.Tokens(),
-		Holds:       v.holds(w.sink.Tokens(), a.token),
+		Holds:       v.holds(w.sink.Tokens(), a.token) || a.catchingUp(v, w.sink.Tokens()),
 		LastSuccess: status.Instant(v.lastSuccess),
 		LastErrorAt: status.Instant(v.failedAt),
 		RetryAt:     status.Instant(v.retryAt),

@@ -106,7 +106,7 @@ type Credential struct {
 type Sink struct {
 	Path        string     `json:"path"`
 	Tokens      []string   `json:"tokens"`
-	Holds       bool       `json:"holds"` // the file holds the newest of every token
+	Holds       bool       `json:"holds"` // the file holds the newest of every token, or is just getting it
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	LastError   string     `json:"last_error,omitempty"`
 	LastErrorAt *time.Time `json:"last_error_at,omitempty"`

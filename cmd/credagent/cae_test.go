@@ -126,19 +126,17 @@ func (r *revocable) visit(t *testing.T) (accessToken, challenge string) {
 	return accessToken, response.Header.Get("WWW-Authenticate")
 }
 
-// workload uses the token in the file, and reports each time that it is rejected, until it is
-// accepted again after the revocation. It says when it was accepted for the first time.
-func (r *revocable) workload(t *testing.T, accepted func()) (accessToken string) {
+// workload uses the token in the file, and reports each time that it is rejected, until another than
+// the old one is accepted. It says when it was accepted for the first time.
+func (r *revocable) workload(t *testing.T, old string, accepted func()) (accessToken string) {
 	once := sync.OnceFunc(accepted)
 	defer once()
-	rejected := false
 	r.until(t, "the token is accepted again", func() bool {
 		var challenge string
 		if accessToken, challenge = r.visit(t); challenge == "" {
 			once()
-			return rejected
+			return accessToken != old
 		}
-		rejected = true
 		sum := sha256.Sum256([]byte(accessToken))
 		if err := r.agent.Challenge(t.Context(), "graph", challenge, hex.EncodeToString(sum[:])); err != nil {
 			t.Errorf("handing in the challenge: %v", err)
@@ -158,7 +156,7 @@ func TestRevokedTokenIsReplacedOnce(t *testing.T) {
 	working.Add(workloads)
 	last := make([]string, workloads)
 	for i := range workloads {
-		ended.Go(func() { last[i] = r.workload(t, working.Done) })
+		ended.Go(func() { last[i] = r.workload(t, old, working.Done) })
 	}
 	working.Wait()
 	claims := r.server.Revoke()
