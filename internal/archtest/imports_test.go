@@ -28,7 +28,7 @@ var rooms = map[string]room{
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
-	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer"}, "it serves what the agent knows, and asks it through small interfaces"},
+	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
