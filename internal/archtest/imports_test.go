@@ -130,7 +130,7 @@ var guests = map[string]guest{
 	"github.com/Azure/azure-sdk-for-go":    {[]string{"internal/sdktest/azidentity"}, "it is what a test gives tokens to, in a module of its own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/nodetest", "internal/nspawn", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/nspawn", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {
@@ -223,7 +223,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver", "plugins/plugintest"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},
