@@ -64,6 +64,8 @@ tools: ## check that what the tests need is there
 		|| echo 'systemd-analyze is missing: the units are not checked (apt-get install systemd)' >&2
 	@test -n '$(RACE)' \
 		|| echo 'no C compiler: testing without the race detector (apt-get install gcc libc6-dev)' >&2
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+		|| echo 'no Chromium: testing without a look at the status page (apt-get install chromium)' >&2
 
 .PHONY: race
 race: ## run all tests twice with the race detector, in random order
@@ -72,7 +74,7 @@ race: ## run all tests twice with the race detector, in random order
 
 .PHONY: e2e
 e2e: tools e2e-systemd e2e-packages e2e-image ## run the tests that start whole programs, servers and machines
-	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/... ./internal/sdktest/...
+	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/... ./internal/sdktest/... ./internal/pagetest/...
 
 .PHONY: scenarios
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations

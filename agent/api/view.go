@@ -123,9 +123,12 @@ func newTokenView(s status.Status, t status.Token) tokenView {
 	}
 }
 
+// nearly is what a second rounds down to nothing.
+const nearly = time.Second / 2
+
 // until is an instant to come, and "now" when it has come.
 func until(now, at time.Time) moment {
-	if !at.After(now) {
+	if at.Sub(now) < nearly {
 		return moment{at, "now"}
 	}
 	return moment{at, "in " + status.Span(at.Sub(now))}
@@ -137,9 +140,9 @@ func ahead(now time.Time, at *time.Time) *moment {
 	if at == nil {
 		return nil
 	}
-	m := until(now, *at)
-	if !at.After(now) {
-		m = since(now, *at)
+	m := since(now, *at)
+	if at.After(now) {
+		m = until(now, *at)
 	}
 	return &m
 }

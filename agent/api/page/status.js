@@ -19,10 +19,11 @@ function span(milliseconds) {
   return `${whole(86400)}d ${Math.floor((s % 86400) / 3600)}h`;
 }
 
+// words are those of the server, so that nothing jumps.
 const words = {
-  until: (left) => (left > 0 ? `in ${span(left)}` : 'now'),
+  until: (left) => (left < 500 ? 'now' : `in ${span(left)}`),
   since: (left) => `${span(-left)} ago`,
-  about: (left) => (left > 0 ? `in ${span(left)}` : `${span(-left)} ago`),
+  about: (left) => (left > 0 ? words.until(left) : words.since(left)),
 };
 
 function write(node, text) {
