@@ -15,6 +15,9 @@ PKCS11 := plugins/pkcs11cred
 # The example of a provider is one, because whoever writes one has one.
 EXAMPLE := examples/provider
 
+# The workload of the Azure SDK for Go is one, so that credagent does not depend on the SDK.
+AZIDENTITY := internal/sdktest/azidentity
+
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -61,6 +64,8 @@ tools: ## check that what the tests need is there
 		|| echo 'systemd-analyze is missing: the units are not checked (apt-get install systemd)' >&2
 	@test -n '$(RACE)' \
 		|| echo 'no C compiler: testing without the race detector (apt-get install gcc libc6-dev)' >&2
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+		|| echo 'no Chromium: testing without a look at the status page (apt-get install chromium)' >&2
 
 .PHONY: race
 race: ## run all tests twice with the race detector, in random order
@@ -69,7 +74,7 @@ race: ## run all tests twice with the race detector, in random order
 
 .PHONY: e2e
 e2e: tools e2e-systemd e2e-packages e2e-image ## run the tests that start whole programs, servers and machines
-	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/...
+	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/... ./internal/sdktest/... ./internal/pagetest/...
 
 .PHONY: scenarios
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
@@ -113,12 +118,14 @@ vet: ## run go vet
 	go vet ./...
 	cd $(EXAMPLE) && go vet ./...
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
+	cd $(AZIDENTITY) && go vet ./...
 
 .PHONY: staticcheck
 staticcheck: ## run staticcheck
 	go run $(STATICCHECK) ./...
 	cd $(EXAMPLE) && go run $(STATICCHECK) ./...
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
+	cd $(AZIDENTITY) && go run $(STATICCHECK) ./...
 
 .PHONY: lint
 lint: ## run golangci-lint
@@ -135,6 +142,7 @@ tidy-check: ## check that go.mod and go.sum are tidy
 	go mod tidy -diff
 	cd $(EXAMPLE) && go mod tidy -diff
 	cd $(PKCS11) && go mod tidy -diff
+	cd $(AZIDENTITY) && go mod tidy -diff
 
 .PHONY: generate
 generate: bin/protoc-gen-go bin/protoc-gen-go-grpc ## generate the Go code of the provider protocol

@@ -4,8 +4,10 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
@@ -80,6 +82,7 @@ func (c *credential) status() status.Credential {
 		Provider: c.cfg.Provider,
 		Identity: view.known.Identity,
 		NotAfter: status.Instant(view.known.NotAfter),
+		EndsSoon: policy.NoticeOf(time.Now(), view.known.NotBefore, view.known.NotAfter) > policy.NoNotice,
 		Problem:  view.problem,
 	}
 }

@@ -48,6 +48,7 @@ func Handler(source Source, metrics http.Handler) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, source.Status()) })
 	mux.Handle("GET /metrics", metrics)
+	newPage(source).route(mux)
 	return mux
 }
 
@@ -85,16 +86,18 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends what streams
 		ConnContext:       withConn,
 	}
-	stopped := context.AfterFunc(ctx, func() {
+	ended := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		defer close(ended)
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 		defer cancel()
 		if server.Shutdown(stopping) != nil {
 			_ = server.Close()
 		}
-	})
-	defer stopped()
+	})()
 	if err := server.Serve(bound(listener, mostConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	}
+	<-ended // Serve returns before the last answers are given
 	return nil
 }

@@ -4,7 +4,6 @@ package config
 type feature string
 
 const (
-	featureIdentity feature = "identity_endpoint"
 	featureOnChange feature = "on_change"
 )
 
@@ -13,7 +12,6 @@ type featureSet map[feature]bool
 // unavailable is what this version does not do yet: such a key is read and checked, and then
 // refused, so that a configuration never promises what does not happen.
 var unavailable = featureSet{
-	featureIdentity: true,
 	featureOnChange: true,
 }
 

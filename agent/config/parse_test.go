@@ -129,7 +129,6 @@ func TestUnavailableFeatures(t *testing.T) {
 	_, err := parse("full.yaml", readFile(t, "full.yaml"), fullEnvironment(), everyFeature())
 	const suffix = ": not available in this version of credagent"
 	want := []string{
-		"full.yaml:8:1: identity_endpoint" + suffix,
 		"full.yaml:60:5: sinks[0].on_change" + suffix,
 	}
 	if got := lines(err); !reflect.DeepEqual(got, want) {
@@ -145,7 +144,6 @@ func TestEachFeatureIsRefused(t *testing.T) {
 		feature   feature
 		doc, path string
 	}{
-		{featureIdentity, "identity_endpoint: { listen: localhost:1, header_file: /h, token_for: { r: graph } }\n", "identity_endpoint"},
 		{featureOnChange, sink("on_change: [{ command: { run: [a] } }]"), "sinks[0].on_change"},
 	} {
 		t.Run(string(c.feature), func(t *testing.T) {
@@ -165,7 +163,7 @@ func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
 func everyFeature() featureSet {
 	set := featureSet{}
 	for _, f := range []feature{
-		featureIdentity, featureOnChange,
+		featureOnChange,
 	} {
 		set[f] = true
 	}

@@ -98,6 +98,7 @@ func TestIdentityRules(t *testing.T) {
 		{"not loopback", "listen: 10.0.0.1:1, header_file: /h, token_for: { r: graph }", `identity_endpoint.listen: "10.0.0.1:1" is not a loopback address`},
 		{"every address", "listen: ':1', header_file: /h, token_for: { r: graph }", `identity_endpoint.listen: ":1" is not a loopback address`},
 		{"the address of listen", "listen: 127.0.0.1:9465, header_file: /h, token_for: { r: graph }", "identity_endpoint.listen: the same address as listen in line 1"},
+		{"a scope", "listen: localhost:1, header_file: /h, token_for: { r/.default: graph }", `identity_endpoint.token_for["r/.default"]: "r/.default" is a scope, not a resource`},
 		{"unknown token", "listen: localhost:1, header_file: /h, token_for: { r: graf }", `identity_endpoint.token_for.r: unknown token "graf"`},
 		{"nothing", "", "identity_endpoint: missing key \"header_file\"\nidentity_endpoint: missing key \"listen\"\nidentity_endpoint: missing key \"token_for\""},
 	}, func(line string) string { return "identity_endpoint: { " + line + " }\n" + minimal + minimalTail })

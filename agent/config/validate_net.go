@@ -60,7 +60,6 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 	if raw == nil {
 		return nil
 	}
-	v.needs(featureIdentity, path)
 	e := &IdentityEndpoint{HeaderFile: v.file(path, "header_file", raw.HeaderFile), TokenFor: map[string]string{}}
 	v.writes(join(path, "header_file"), e.HeaderFile)
 
@@ -76,6 +75,9 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 		v.missing(path, "token_for")
 	}
 	for _, resource := range sortedKeys(raw.TokenFor) {
+		if scoped, isScope := strings.CutSuffix(resource, "/.default"); isScope {
+			v.add(join(join(path, "token_for"), resource), "SDKs ask for "+quote(scoped), quote(resource)+" is a scope, not a resource")
+		}
 		e.TokenFor[resource] = v.tokenName(join(path, "token_for"), resource, raw.TokenFor[resource])
 	}
 	return e

@@ -99,7 +99,8 @@ type Credential struct {
 	Provider string     `json:"provider"`
 	Identity string     `json:"identity,omitempty"`
 	NotAfter *time.Time `json:"not_after,omitempty"`
-	Problem  string     `json:"problem,omitempty"` // why it cannot be used: it does not load, or is refused
+	EndsSoon bool       `json:"ends_soon,omitempty"` // so near its end that a person should know
+	Problem  string     `json:"problem,omitempty"`   // why it cannot be used: it does not load, or is refused
 }
 
 // Sink is the state of a sink.

@@ -98,6 +98,9 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	if !reflect.DeepEqual(leftToStart(cfg), leftToStart(r.running)) {
 		r.log.Warn("listen, socket, log.format and state take effect at the next start")
 	}
+	if identityMoved(r.running.Identity, cfg.Identity) {
+		r.log.Warn("identity_endpoint.listen and header_file take effect at the next start")
+	}
 	r.level.Set(cfg.Log.Level)
 	r.running = cfg
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))

@@ -73,6 +73,13 @@ func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 		}
 		running.Go(func() { serveSocket(ctx) })
 	}
+	if cfg.Identity != nil {
+		serveIdentity, err := openIdentity(cfg, a, log)
+		if err != nil {
+			return err
+		}
+		running.Go(func() { serveIdentity(ctx) })
+	}
 	if err := checkSoon(ctx, a, checkTime); err != nil {
 		return err
 	}

@@ -20,10 +20,10 @@ var calls = []struct {
 	in      []string // files, or packages
 	reason  string
 }{
-	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "internal/baseline", "internal/release", "plugins/serve.go"},
+	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "internal/baseline", "internal/release", "internal/sdktest/azidentity", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
-		"agent/config", "agent/provider/start.go", "cmd/credagent", "internal/demo", "internal/oidctest", "plugins/serve.go", "plugins/secretcred/secretcred.go",
+		"agent/config", "agent/provider/start.go", "cmd/credagent", "internal/demo", "internal/nodetest", "plugins/serve.go", "plugins/secretcred/secretcred.go",
 	}, "the environment is configuration, and what a provider inherits of it is decided in one place"},
 	{"time", []string{"Sleep"}, nil, "nothing that waits may be deaf meanwhile: use a timer beside ctx.Done()"},
 	{"rand", []string{"Float64"}, []string{"agent"}, "jitter is rolled once, by the daemon, and handed to policy"},
@@ -58,6 +58,8 @@ var revealers = map[string]string{
 	"sink/render.go":                     "the file is where the token goes",
 	"agent/access.go":                    "who may have the token gets it",
 	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
+	"agent/api/header.go":                "the file is where workloads read the value of the identity header",
+	"agent/api/identity.go":              "the answer is where the token goes, and what a caller sends is compared with the header",
 	"plugins/certcred/encrypted.go":      "the password opens the key",
 	"plugins/certcred/pkcs12.go":         "the password opens the key",
 	"plugins/pkcs11cred/pin.go":          "the PIN opens the token",

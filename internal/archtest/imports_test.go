@@ -28,7 +28,7 @@ var rooms = map[string]room{
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
-	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer"}, "it serves what the agent knows, and asks it through small interfaces"},
+	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
@@ -57,13 +57,16 @@ var rooms = map[string]room{
 	"internal/handshake":  {nil, "the agent and the kit both stand on it"},
 	"internal/transport":  {nil, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":  {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
-	"internal/oidctest":   {nil, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
+	"internal/nodetest":   {nil, "it runs JavaScript of others for tests"},
+	"internal/oidctest":   {[]string{"internal/nodetest"}, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
 	"internal/nspawn":     {nil, "it boots a machine, whatever is tried in it"},
 	"internal/release":    {nil, "it reads a built program and is no part of it"},
 	"internal/baseline":   {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"internal/demo":       {anything, "it shows the whole"},
 	"cmd/credagent":       {anything, "it wires the rooms together"},
 	"internal/atomicfile": {nil, "sinks and state are written in the same way, by what knows neither"},
+
+	"internal/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
 
 	"internal/host":     {nil, "it answers questions about the machine, for whoever puts files there"},
 	"internal/peer":     {nil, "it asks the kernel one question"},
@@ -124,6 +127,7 @@ var guests = map[string]guest{
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
+	"github.com/Azure/azure-sdk-for-go":    {[]string{"internal/sdktest/azidentity"}, "it is what a test gives tokens to, in a module of its own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
 	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/nspawn", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
@@ -219,7 +223,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver", "plugins/plugintest"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},

@@ -15,10 +15,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,6 +30,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/internal/nodetest"
 )
 
 // The resources (RFC 8707) that the server knows; a token without a resource is opaque.
@@ -42,6 +46,15 @@ const (
 	requestLimit = 10 * time.Second
 	maxAnswer    = 1 << 20
 )
+
+//go:embed server/package.json server/package-lock.json server/server.mjs
+var serverFiles embed.FS
+
+// provider is the server's script with its packages.
+func provider() (nodetest.Project, error) {
+	files, err := fs.Sub(serverFiles, "server")
+	return nodetest.Project{Name: "oidc-provider", Files: files, Script: "server.mjs"}, err
+}
 
 // Server is a running authorization server.
 type Server struct {
@@ -144,14 +157,6 @@ func start(t testing.TB, clients []Client, opts []Option) (*Server, error) {
 	for _, opt := range opts {
 		opt(&set)
 	}
-	found, err := findTools(t.Context())
-	if err != nil {
-		return nil, err
-	}
-	script, err := install(t.Context(), found.npm)
-	if err != nil {
-		return nil, err
-	}
 	introspector := SecretBasic("oidctest-introspector", rand.Text())
 	introspector.GrantTypes = []string{}
 	w := workspace{dir: t.TempDir()}
@@ -159,7 +164,11 @@ func start(t testing.TB, clients []Client, opts []Option) (*Server, error) {
 		return nil, err
 	}
 	server := &Server{CAFile: w.path(caFile), introspector: introspector}
-	if server.Issuer, err = launch(t, w.command(found.node, script, set)); err != nil {
+	cmd, err := w.command(t.Context(), set)
+	if err != nil {
+		return nil, err
+	}
+	if server.Issuer, err = launch(t, cmd); err != nil {
 		return nil, err
 	}
 	return server, server.connect(t)
@@ -260,16 +269,22 @@ func (w workspace) write(clients []Client, roots []*x509.Certificate) error {
 
 // command is the server's process, not yet started. It lives until its stdin closes, and so no
 // longer than the process of the test, however that ends.
-func (w workspace) command(node, script string, set settings) *exec.Cmd {
-	cmd := exec.Command(node, script,
+func (w workspace) command(ctx context.Context, set settings) (*exec.Cmd, error) {
+	project, err := provider()
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := project.Command(ctx,
 		"--cert", w.path(certFile),
 		"--key", w.path(keyFile),
 		"--clients", w.path(clientsFile),
 		"--ttl", strconv.Itoa(int(set.ttl/time.Second)),
 		"--scopes", strings.Join(set.scopes, " "),
 	)
+	if err != nil {
+		return nil, err
+	}
 	cmd.Dir = w.dir
-	cmd.Env = os.Environ()
 	if set.tls != "" {
 		cmd.Args = append(cmd.Args, "--tls", set.tls)
 	}
@@ -279,7 +294,7 @@ func (w workspace) command(node, script string, set settings) *exec.Cmd {
 	if len(set.roots) > 0 {
 		cmd.Env = append(cmd.Env, "NODE_EXTRA_CA_CERTS="+w.path(rootsFile))
 	}
-	return cmd
+	return cmd, nil
 }
 
 // launch starts the server and returns its issuer once it listens.

@@ -1,14 +1,19 @@
 //go:build unix
 
-package oidctest
+// Package nodetest runs JavaScript of others in tests: it finds Node.js and installs npm packages as
+// a lock file pins them.
+//
+// Packages are installed once, into the user's cache directory, and shared by all test processes. It
+// needs node and npm, and the first time a package registry.
+package nodetest
 
 import (
 	"context"
 	"crypto/sha256"
-	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,8 +32,29 @@ const (
 
 var errNoTools = fmt.Errorf("node %d or newer and npm are needed: apt-get install nodejs npm", oldestNode)
 
-//go:embed server/package.json server/package-lock.json server/server.mjs
-var serverFiles embed.FS
+// Project is a script and the packages that it needs.
+type Project struct {
+	Name   string // of its directory in the cache
+	Files  fs.FS  // with package.json, package-lock.json and the script
+	Script string // the script's name
+}
+
+// Command prepares to run the project's script, after installing what it needs. The process has the
+// environment of this one and is not started yet.
+func (p Project) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	found, err := findTools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	script, err := p.install(ctx, found.npm)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever starts it ends it: a test's context ends before what the test has to clean up.
+	cmd := exec.Command(found.node, append([]string{script}, args...)...)
+	cmd.Env = os.Environ()
+	return cmd, nil
+}
 
 type tools struct{ node, npm string }
 
@@ -58,19 +84,19 @@ func majorVersion(version string) int {
 	return n
 }
 
-// install makes sure that the server and its packages are in the user's cache directory, one
+// install makes sure that the script and its packages are in the user's cache directory, one
 // directory for each lock file, and returns the path of the script. Only the first of several
 // processes installs; the others wait for it.
-func install(ctx context.Context, npm string) (string, error) {
+func (p Project) install(ctx context.Context, npm string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("looking for a cache directory: %w", err)
 	}
-	packageLock, err := serverFiles.ReadFile("server/package-lock.json")
+	packageLock, err := fs.ReadFile(p.Files, "package-lock.json")
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "credagent-test", "oidc-provider-"+digest(packageLock))
+	dir := filepath.Join(cache, "credagent-test", p.Name+"-"+digest(packageLock))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -79,10 +105,10 @@ func install(ctx context.Context, npm string) (string, error) {
 		return "", err
 	}
 	defer lock.Close()
-	if err := installPackages(ctx, npm, dir, lock); err != nil {
-		return "", fmt.Errorf("installing the authorization server in %q: %w", dir, err)
+	if err := p.installPackages(ctx, npm, dir, lock); err != nil {
+		return "", fmt.Errorf("installing %s in %q: %w", p.Name, dir, err)
 	}
-	return installScript(dir)
+	return p.installScript(dir)
 }
 
 // lockDir waits for the directory's lock, which closing the file releases.
@@ -103,13 +129,13 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-func installPackages(ctx context.Context, npm, dir string, lock *os.File) error {
+func (p Project) installPackages(ctx context.Context, npm, dir string, lock *os.File) error {
 	done := filepath.Join(dir, doneFile)
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
 	for _, name := range []string{"package.json", "package-lock.json"} {
-		content, err := serverFiles.ReadFile("server/" + name)
+		content, err := fs.ReadFile(p.Files, name)
 		if err != nil {
 			return err
 		}
@@ -131,12 +157,13 @@ func installPackages(ctx context.Context, npm, dir string, lock *os.File) error 
 
 // installScript puts the script beside the packages, where node looks for them, under a name that
 // changes with its content, so that a running test keeps the script it started with.
-func installScript(dir string) (string, error) {
-	content, err := serverFiles.ReadFile("server/server.mjs")
+func (p Project) installScript(dir string) (string, error) {
+	content, err := fs.ReadFile(p.Files, p.Script)
 	if err != nil {
 		return "", err
 	}
-	script := filepath.Join(dir, "server-"+digest(content)+".mjs")
+	ext := filepath.Ext(p.Script)
+	script := filepath.Join(dir, strings.TrimSuffix(p.Script, ext)+"-"+digest(content)+ext)
 	if _, err := os.Stat(script); err == nil {
 		return script, nil
 	}

@@ -1,0 +1,249 @@
+package api
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/credagent/credagent/agent"
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/token"
+)
+
+// The managed-identity protocol of Azure App Service, which every Azure SDK speaks.
+const (
+	IdentityPath       = "/msi/token"
+	identityAPIVersion = "2019-08-01"
+	identityHeader     = "X-Identity-Header"
+
+	longestQuery  = 4 << 10
+	longestQuoted = 200 // bytes of what a caller sent, in a message
+)
+
+// IdentitySource finds the tokens that the identity endpoint hands out.
+type IdentitySource interface {
+	// TokenFor returns the token for a resource; a clientID that is not empty has to be that of its
+	// client. The error is [agent.ErrUnknownResource], [agent.ErrOtherClient] or an
+	// [*agent.NotYetError].
+	TokenFor(resource, clientID string) (token.Token, error)
+}
+
+// Identity returns the identity endpoint. It hands the source's tokens to whoever sends the header's
+// value. It only reads what is there: no request of a caller makes one at an authorization server.
+func Identity(source IdentitySource, header secret.Value, log *slog.Logger) http.Handler {
+	return &identity{source: source, header: sha256.Sum256([]byte(header.Reveal())), log: log}
+}
+
+// ListenLoopback listens at an address of the loopback interface, and nowhere else whatever its name
+// resolves to.
+func ListenLoopback(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		_ = listener.Close()
+		return nil, fmt.Errorf("%q is %s here, which is not a loopback address", address, listener.Addr())
+	}
+	return listener, nil
+}
+
+type identity struct {
+	source IdentitySource
+	header [sha256.Size]byte
+	log    *slog.Logger
+}
+
+// identityAnswer is the protocol's answer. It holds the token in the clear.
+type identityAnswer struct {
+	AccessToken string `json:"access_token"`
+	ExpiresOn   string `json:"expires_on"` // epoch seconds: a number would be refused by some SDKs
+	Resource    string `json:"resource"`   // as it was asked for: SDKs file the token under it
+	TokenType   string `json:"token_type"`
+	ClientID    string `json:"client_id"`
+}
+
+// refusal is an answer without a token.
+type refusal struct {
+	status  int
+	message string
+	retryIn time.Duration // 0 for no Retry-After
+}
+
+// ServeHTTP implements [http.Handler].
+func (i *identity) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer, refused := i.answer(r)
+	if refused != nil {
+		i.refuse(w, *refused)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+func (i *identity) answer(r *http.Request) (identityAnswer, *refusal) {
+	for _, check := range []func(*http.Request) *refusal{checkDirect, checkRoute, i.checkHeader} {
+		if refused := check(r); refused != nil {
+			return identityAnswer{}, refused
+		}
+	}
+	q, refused := parseIdentityQuery(r.URL.RawQuery)
+	if refused != nil {
+		return identityAnswer{}, refused
+	}
+	t, err := i.source.TokenFor(q.resource, q.clientID)
+	if err != nil {
+		return identityAnswer{}, refusalOf(err, q)
+	}
+	return identityAnswer{
+		AccessToken: t.AccessToken.Reveal(),
+		ExpiresOn:   strconv.FormatInt(t.Expiry.Unix(), 10),
+		Resource:    q.resource,
+		TokenType:   t.TokenType,
+		ClientID:    t.ClientID,
+	}, nil
+}
+
+// checkDirect refuses requests that a program on this host did not make by itself: those of a web
+// page whose name was rebound to loopback show in the Host, those of a proxy that was talked into
+// sending them in what it adds.
+func checkDirect(r *http.Request) *refusal {
+	if !isLoopbackHost(r.Host) {
+		return &refusal{status: http.StatusForbidden, message: "only requests to a loopback host are answered, such as 127.0.0.1"}
+	}
+	for name := range r.Header {
+		if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+			return &refusal{status: http.StatusForbidden, message: "requests that were forwarded are not answered"}
+		}
+	}
+	return nil
+}
+
+func isLoopbackHost(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Zone() == "" && address.Unmap().IsLoopback()
+}
+
+func checkRoute(r *http.Request) *refusal {
+	switch {
+	case r.URL.Path != IdentityPath:
+		return &refusal{status: http.StatusNotFound, message: "there is only " + IdentityPath}
+	case r.Method != http.MethodGet:
+		return &refusal{status: http.StatusMethodNotAllowed, message: "the method is GET"}
+	}
+	return nil
+}
+
+// checkHeader compares digests, so that the time it takes tells nothing of the value, nor of its
+// length.
+func (i *identity) checkHeader(r *http.Request) *refusal {
+	values := r.Header[identityHeader]
+	if len(values) == 1 {
+		sent := sha256.Sum256([]byte(values[0]))
+		if subtle.ConstantTimeCompare(sent[:], i.header[:]) == 1 {
+			return nil
+		}
+	}
+	return &refusal{status: http.StatusUnauthorized, message: "X-IDENTITY-HEADER is missing or wrong: IDENTITY_HEADER is to hold what is in the header file"}
+}
+
+// identityQuery is what a caller asks for.
+type identityQuery struct{ resource, clientID string }
+
+func parseIdentityQuery(raw string) (identityQuery, *refusal) {
+	if len(raw) > longestQuery {
+		return identityQuery{}, badQuery("the query is longer than %d bytes", longestQuery)
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return identityQuery{}, badQuery("the query cannot be read")
+	}
+	for _, name := range []string{"api-version", "resource", "client_id"} {
+		if len(values[name]) > 1 {
+			return identityQuery{}, badQuery("%s is there more than once", name)
+		}
+	}
+	// Whoever asks for a certain identity must not be handed the token of another.
+	for _, name := range []string{"principal_id", "object_id", "mi_res_id", "msi_res_id"} {
+		if values.Has(name) {
+			return identityQuery{}, badQuery("%s is not known here: an identity is named by client_id", name)
+		}
+	}
+	q := identityQuery{values.Get("resource"), values.Get("client_id")}
+	switch version := values.Get("api-version"); {
+	case version != identityAPIVersion:
+		return q, badQuery("api-version is %s, want %s", quoted(version), identityAPIVersion)
+	case q.resource == "":
+		return q, badQuery("resource is missing")
+	}
+	return q, nil
+}
+
+func badQuery(format string, args ...any) *refusal {
+	return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf(format, args...)}
+}
+
+// refusalOf says why there is no token. It does not list the resources that there are: SDKs put the
+// message into their errors, and so into logs that others read.
+func refusalOf(err error, q identityQuery) *refusal {
+	var notYet *agent.NotYetError
+	switch {
+	case errors.As(err, &notYet):
+		return &refusal{http.StatusServiceUnavailable, "there is no token for the resource yet", notYet.RetryIn}
+	case errors.Is(err, agent.ErrOtherClient):
+		return badQuery("client_id %s is not the client of the token for resource %s", quoted(q.clientID), quoted(q.resource))
+	case errors.Is(err, agent.ErrUnknownResource):
+		return badQuery("no token for resource %s: identity_endpoint.token_for in credagent's configuration names those there are", quoted(q.resource))
+	}
+	return &refusal{status: http.StatusInternalServerError, message: "the token cannot be looked up"}
+}
+
+// quoted shows what a caller sent, without what would fill a log.
+func quoted(s string) string {
+	if len(s) > longestQuoted {
+		s = s[:longestQuoted] + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// refuse answers with an error. It has a body always: some SDKs stumble over an empty one.
+func (i *identity) refuse(w http.ResponseWriter, refused refusal) {
+	correlationID := newCorrelationID()
+	i.log.Debug("identity endpoint refused a request",
+		keyStatus, refused.status, keyError, refused.message, keyCorrelationID, correlationID)
+	if refused.retryIn > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(refused.retryIn.Seconds())))
+	}
+	if refused.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", http.MethodGet)
+	}
+	writeJSON(w, refused.status, struct {
+		StatusCode    int    `json:"statusCode"`
+		Message       string `json:"message"`
+		CorrelationID string `json:"correlationId"`
+	}{refused.status, refused.message, correlationID})
+}
+
+// newCorrelationID makes a random UUID (RFC 9562, 5.4), by which an answer is found in the log.
+func newCorrelationID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails, by its contract
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,125 @@
+//go:build unix
+
+// Package sdktest shows that unmodified Azure SDKs get their tokens from credagent: it runs the real
+// program, and workloads with the SDKs for Go (azidentity) and JavaScript (@azure/identity) that
+// know nothing of it but two environment variables. With -short it is skipped, as it takes a quarter
+// of a minute and, the first time, a module proxy and a package registry.
+package sdktest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	resource      = "https://graph.microsoft.com"
+	patience      = time.Minute
+	buildPatience = 5 * time.Minute
+
+	// tokenLife is so short that the SDKs, which do not keep a token in its last five minutes, ask the
+	// endpoint every time; it outlasts a refresh that fails. Refreshes can be waited for.
+	tokenLife = 2 * time.Minute
+	refreshIn = 5 * time.Second
+
+	rounds        = 5
+	callsPerRound = 200
+	callers       = 50
+
+	tolerance = 50 * time.Millisecond
+)
+
+// TestUnmodifiedSDKs has each SDK ask for its token a thousand times, by fifty callers at once: while
+// there is none yet, when there is one, after a refresh, during an outage and after it. The agent
+// makes the requests that it planned by itself, and not one more.
+func TestUnmodifiedSDKs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a quarter of a minute: not with -short")
+	}
+	workloads := prepareWorkloads(t)
+	a := startAgent(t)
+	for _, w := range workloads {
+		w.start(t, a.sdkEnv)
+	}
+	stop := a.follow()
+
+	round(t, a, workloads, order{Credential: "managed"}) // they are told to ask again
+	round(t, a, workloads, order{Credential: "managed", ClientID: "app"})
+	a.seen(t, 2)
+	round(t, a, workloads, order{Credential: "default"})
+	if err := a.server.Inject(fault(t, "outage=503*1")); err != nil {
+		t.Fatal(err)
+	}
+	a.seen(t, 3)
+	round(t, a, workloads, order{Credential: "managed"})
+	a.seen(t, 4)
+	round(t, a, workloads, order{Credential: "managed"})
+	wantPlanned(t, a, stop())
+}
+
+// round has every workload ask at once, and checks what they get against the sink.
+func round(t *testing.T, a *agent, workloads []*workload, o order) {
+	t.Helper()
+	before := a.held(t)
+	answers := make([]answer, len(workloads))
+	var asking sync.WaitGroup
+	for i, w := range workloads {
+		asking.Go(func() {
+			var err error
+			if answers[i], err = w.ask(o); err != nil {
+				t.Errorf("%s does not answer: %v", w.name, err)
+			}
+		})
+	}
+	asking.Wait()
+	tokens := []string{before}
+	if after := a.held(t); after != before { // it was refreshed meanwhile
+		tokens = append(tokens, after)
+	}
+	for i, w := range workloads {
+		if err := answers[i].check(tokens); err != nil {
+			t.Errorf("%s: %v", w.name, err)
+		}
+	}
+}
+
+// check checks that every call got one of the tokens.
+func (a answer) check(tokens []string) error {
+	if len(a.Errors) > 0 {
+		return fmt.Errorf("%d calls failed, such as: %s", len(a.Errors), a.Errors[0])
+	}
+	right := 0
+	for _, token := range tokens {
+		right += a.Tokens[token]
+	}
+	if right != callsPerRound {
+		return fmt.Errorf("%d of %d calls got the token in the sink", right, callsPerRound)
+	}
+	if left := time.Until(time.Unix(a.ExpiresOn, 0)); left.Abs() > tokenLife {
+		return fmt.Errorf("it is told that the token expires in %v", left)
+	}
+	return nil
+}
+
+// wantPlanned checks that the server saw the agent's requests, when they were planned, and no others.
+func wantPlanned(t *testing.T, a *agent, plans map[int]time.Time) {
+	t.Helper()
+	s, err := a.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := a.server.Requests()
+	if made := s.Tokens[0].Requests; len(requests) != made {
+		t.Errorf("the server saw %d requests, but the agent made %d", len(requests), made)
+	}
+	for n, request := range requests[1:] {
+		if plan, ok := plans[n+1]; !ok || request.At.Before(plan.Add(-tolerance)) {
+			t.Errorf("request %d came at %v, planned was %v", n+2, request.At, plan)
+		}
+	}
+	if early := a.server.RetryAfterViolations(); early != 0 {
+		t.Errorf("%d requests came before a Retry-After was over", early)
+	}
+	t.Logf("each SDK asked %d times; the server saw %d requests", rounds*callsPerRound, len(requests))
+}
