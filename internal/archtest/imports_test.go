@@ -50,6 +50,7 @@ var rooms = map[string]room{
 
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
 
+	"internal/fleet":      {[]string{"agent/policy"}, "it plays what policy decides, for ten thousand at once"},
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/canary":     {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
