@@ -7,7 +7,8 @@
 // provider only adds its authentication to a [Request]. The agent gets the server's answer unread
 // and alone decides what it means, whether to try again, and when.
 //
-// A provider must not log, print or put into an error what it protects.
+// A provider must not log, print or put into an error what it protects. Package plugintest tests that
+// it keeps this and the other rules.
 package plugins
 
 import (

@@ -47,10 +47,11 @@ func (f finder) locate(name string) (string, error) {
 		return "", fmt.Errorf("provider %q: a name holds no path separator", name)
 	}
 	for _, dir := range f.dirs {
-		path, err := follow(filepath.Join(dir, prefix+name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		path := filepath.Join(dir, prefix+name)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			continue // a directory without it need not be trusted
 		}
+		path, err := follow(path)
 		if err != nil {
 			return "", fmt.Errorf("finding provider %q: %w", name, err)
 		}

@@ -32,6 +32,7 @@ func TestExternalProvider(t *testing.T) {
 	t.Parallel()
 	empty, dir, links := t.TempDir(), t.TempDir(), t.TempDir()
 	mustChmod(t, links, 0o755) // whatever the umask
+	mustChmod(t, empty, 0o777) // it holds none
 	asProvider(t, dir, "ext")
 	if err := os.Symlink(filepath.Join(dir, prefix+"ext"), filepath.Join(links, prefix+"linked")); err != nil {
 		t.Fatal(err)

@@ -74,6 +74,8 @@ type world struct {
 	timeout time.Duration // of a request
 	config  string        // the file
 
+	rotations int
+
 	state    string // where the agent keeps its tokens; "" for nowhere
 	stateKey []Secret
 
@@ -99,6 +101,23 @@ func newWorld(t *testing.T, ttl time.Duration, faults ...devserver.Fault) *world
 	return w
 }
 
+// pair is a certificate and its key, both as files hold them.
+type pair struct {
+	certificate, key []byte
+	parsed           *x509.Certificate
+}
+
+func newPair(kind devserver.KeyKind) pair {
+	certificate, key, parsed, err := devserver.NewCertificate("client", kind, time.Hour)
+	if err != nil {
+		panic(err)
+	}
+	return pair{certificate, key, parsed}
+}
+
+// rsaPairs are made once, because RSA keys take their time.
+var rsaPairs = sync.OnceValue(func() []pair { return []pair{newPair(devserver.KeyRSA), newPair(devserver.KeyRSA)} })
+
 // rotate gives every client a new credential, at the server first.
 func (w *world) rotate() {
 	w.t.Helper()
@@ -108,20 +127,19 @@ func (w *world) rotate() {
 		w.replace(name+".secret", []byte(text+"\n"))
 		w.remember(name, Text("secret of "+name, text))
 	}
-	for name, kind := range map[string]devserver.KeyKind{byRSA: devserver.KeyRSA, byEC: devserver.KeyEC, byEd: devserver.KeyEd25519} {
-		certificatePEM, keyPEM, certificate, err := devserver.NewCertificate(name, kind, time.Hour)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.server.SetClient(devserver.Client{ID: name, Certificates: []*x509.Certificate{certificate}})
-		w.replace(name+".key", keyPEM)
-		w.replace(name+".pem", certificatePEM)
-		key, err := Key("key of "+name, keyPEM)
+	for name, p := range map[string]pair{
+		byRSA: rsaPairs()[w.rotations%len(rsaPairs())], byEC: newPair(devserver.KeyEC), byEd: newPair(devserver.KeyEd25519),
+	} {
+		w.server.SetClient(devserver.Client{ID: name, Certificates: []*x509.Certificate{p.parsed}})
+		w.replace(name+".key", p.key)
+		w.replace(name+".pem", p.certificate)
+		key, err := Key("key of "+name, p.key)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		w.remember(name, key)
 	}
+	w.rotations++
 	w.server.SetClient(devserver.Client{ID: byJWT, AssertionIssuers: []devserver.AssertionIssuer{{
 		Issuer: "https://issuer.example", Subject: "workload", Audience: "credagent", Key: w.issuer.Public(),
 	}}})

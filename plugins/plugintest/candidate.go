@@ -87,7 +87,8 @@ func (c *candidate) copyFiles(name string, values map[string]any) (configured, e
 	}
 	credential, problems, err := c.check(values, false)
 	if err != nil || len(problems) > 0 {
-		return configured{}, fmt.Errorf("opening %v: %w", values, cmp.Or(err, problemsError(problems)))
+		shown, _ := json.Marshal(values) // it was, to ask
+		return configured{}, fmt.Errorf("opening %s: %w", shown, cmp.Or(err, problemsError(problems)))
 	}
 	dir := filepath.Join(c.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
