@@ -5,7 +5,6 @@ type feature string
 
 const (
 	featureIdentity feature = "identity_endpoint"
-	featureOnChange feature = "on_change"
 )
 
 type featureSet map[feature]bool
@@ -14,7 +13,6 @@ type featureSet map[feature]bool
 // refused, so that a configuration never promises what does not happen.
 var unavailable = featureSet{
 	featureIdentity: true,
-	featureOnChange: true,
 }
 
 // needs reports a problem at path when it asks for a feature that this version lacks.

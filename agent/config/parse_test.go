@@ -130,7 +130,6 @@ func TestUnavailableFeatures(t *testing.T) {
 	const suffix = ": not available in this version of credagent"
 	want := []string{
 		"full.yaml:8:1: identity_endpoint" + suffix,
-		"full.yaml:60:5: sinks[0].on_change" + suffix,
 	}
 	if got := lines(err); !reflect.DeepEqual(got, want) {
 		t.Errorf("problems\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -138,15 +137,11 @@ func TestUnavailableFeatures(t *testing.T) {
 }
 
 func TestEachFeatureIsRefused(t *testing.T) {
-	sink := func(keys string) string {
-		return "sinks: [{ type: file, path: /x, token: graph, " + keys + " }]\n"
-	}
 	for _, c := range []struct {
 		feature   feature
 		doc, path string
 	}{
 		{featureIdentity, "identity_endpoint: { listen: localhost:1, header_file: /h, token_for: { r: graph } }\n", "identity_endpoint"},
-		{featureOnChange, sink("on_change: [{ command: { run: [a] } }]"), "sinks[0].on_change"},
 	} {
 		t.Run(string(c.feature), func(t *testing.T) {
 			refusedOnlyWithout(t, c.feature, minimal+minimalTail+c.doc, c.path)
@@ -165,7 +160,7 @@ func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
 func everyFeature() featureSet {
 	set := featureSet{}
 	for _, f := range []feature{
-		featureIdentity, featureOnChange,
+		featureIdentity,
 	} {
 		set[f] = true
 	}
@@ -187,9 +182,7 @@ func lines(err error) []string {
 }
 
 func TestUnavailableFeaturesTurnedOff(t *testing.T) {
-	doc := minimal + "watch: false\n" + minimalTail + `sinks:
-  - { type: file, path: /run/t, token: graph, on_change: [] }
-`
+	doc := minimal + "watch: false\n" + minimalTail
 	if _, err := parse("c.yaml", []byte(doc), nil, everyFeature()); err != nil {
 		t.Error(err)
 	}

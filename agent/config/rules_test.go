@@ -284,6 +284,8 @@ func TestActionRules(t *testing.T) {
 		{"relative pid file", "signal: { pid_file: p, signal: HUP }", `sinks[0].on_change[0].signal.pid_file: "p" is not an absolute path`},
 		{"command of nothing", "command: { run: [] }", `sinks[0].on_change[0].command: missing key "run"`},
 		{"command without a name", "command: { run: [''] }", "sinks[0].on_change[0].command.run[0]: empty, want a program"},
+		{"command elsewhere", "command: { run: [/usr/bin/a] }", ""},
+		{"relative command", "command: { run: [bin/a] }", `sinks[0].on_change[0].command.run[0]: "bin/a" is neither a program's name nor an absolute path`},
 		{"command too long", "command: { run: [a], timeout: 1h }", `sinks[0].on_change[0].command.timeout: "1h" is longer than 10m`},
 	}, func(line string) string {
 		return minimal + minimalTail + "sinks: [{ type: file, path: /x, token: graph, on_change: [\n" +

@@ -111,6 +111,9 @@ func writeProblems(out io.Writer, s status.Status) error {
 		if k.LastError != "" {
 			lines = append(lines, k.LastError)
 		}
+		if k.OnChange != nil && k.OnChange.LastError != "" {
+			lines = append(lines, fmt.Sprintf("on_change of %s: %s: %s", k.Path, k.OnChange.LastAction, k.OnChange.LastError))
+		}
 	}
 	if len(lines) == 0 {
 		return nil

@@ -25,12 +25,13 @@ var rooms = map[string]room{
 	"agent/config":   {[]string{"sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
+	"agent/hook":     {[]string{"internal/process"}, "it does what is wanted after a change, and knows neither sinks nor tokens"},
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer"}, "it serves what the agent knows, and asks it through small interfaces"},
 	"agent": {[]string{
-		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -127,7 +128,7 @@ var guests = map[string]guest{
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/nspawn", "internal/peer", "internal/process", "plugins", "sink"}, "system calls are for processes, files and sockets"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/nspawn", "internal/peer", "internal/process", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {
