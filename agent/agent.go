@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/hook"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/internal/filewatch"
@@ -41,6 +42,8 @@ type Options struct {
 	Memory Memory
 	// Random makes a source of numbers in [0, 1) for whoever rolls dice; nil for chance itself.
 	Random func(whose string) func() float64
+	// Actions makes what is done after a sink's content changed; nil for what is configured.
+	Actions func(config.Sink, Sink) []hook.Action
 	// Watch opens a watcher of credential files; nil for the system's.
 	Watch func() (filewatch.Notifier, error)
 }
@@ -79,6 +82,9 @@ func New(o Options) *Agent {
 	}
 	if a.options.Random == nil {
 		a.options.Random = func(string) func() float64 { return rand.Float64 }
+	}
+	if a.options.Actions == nil {
+		a.options.Actions = a.actionsOf
 	}
 	if a.options.Watch == nil {
 		a.options.Watch = filewatch.New
@@ -143,6 +149,7 @@ func (a *Agent) Run(ctx context.Context) {
 		a.watch(ctx)
 	}()
 	a.start(ctx, a.parts.Load())
+	a.changed() // what was restored may be all there is to say
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -180,12 +187,14 @@ func (a *Agent) stop(p *parts) {
 	}
 	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
+	var writers sync.WaitGroup
 	for _, w := range p.writers {
-		w.stop(stopping)
+		writers.Go(func() { w.stop(stopping) })
 	}
 	for _, k := range p.keepers {
 		k.recorder.stop(stopping)
 	}
+	writers.Wait()
 	looked := make(chan struct{})
 	go func() {
 		defer close(looked)

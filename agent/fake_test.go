@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/hook"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/secret"
@@ -69,8 +71,11 @@ func (m *memory) Write(lookup sink.Lookup) (sink.Outcome, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.content = next
 	m.writes++
+	if maps.Equal(m.content, next) {
+		return sink.Unchanged, nil
+	}
+	m.content = next
 	return sink.Written, nil
 }
 
@@ -103,6 +108,7 @@ type fixture struct {
 	log    *slog.Logger                        // nil for none
 	random func(string) func() float64         // nil for chance itself
 	memory Memory                              // nil for none
+	act    func(path string) []hook.Action     // on a change of a sink's content; nil for nothing
 
 	provide func(provider.Spec) Provider // nil for one that answers
 }
@@ -145,6 +151,12 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 		Random:   f.random,
 		Provider: provide,
 		Sink:     f.open,
+		Actions: func(cfg config.Sink, _ Sink) []hook.Action {
+			if f.act == nil {
+				return nil
+			}
+			return f.act(cfg.Path)
+		},
 		Watch: func() (filewatch.Notifier, error) {
 			if f.watch == nil {
 				return nil, errors.New("there is none")

@@ -22,13 +22,17 @@ func openFile(cfg config.Sink) (Sink, error) {
 	return sink.New(options)
 }
 
+func sinkVariables(all []config.Variable) []sink.Variable {
+	variables := make([]sink.Variable, len(all))
+	for i, v := range all {
+		variables[i] = sink.Variable(v)
+	}
+	return variables
+}
+
 func rendererOf(cfg config.Sink) (sink.Renderer, error) {
 	if cfg.Type == config.SinkEnv {
-		variables := make([]sink.Variable, len(cfg.Variables))
-		for i, v := range cfg.Variables {
-			variables[i] = sink.Variable(v)
-		}
-		return sink.Env(variables)
+		return sink.Env(sinkVariables(cfg.Variables))
 	}
 	switch cfg.Format {
 	case config.FormatRaw:

@@ -29,4 +29,6 @@ const (
 	keyIdentity      = "identity"
 	keyNotAfter      = "not_after"
 	keyLeft          = "left"
+	keyAction        = "action"
+	keyTook          = "took"
 )

@@ -18,6 +18,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	writes   *prometheus.CounterVec
 	starts   *prometheus.CounterVec
+	acted    *prometheus.CounterVec
 
 	challenges *prometheus.CounterVec
 	rotations  *prometheus.CounterVec
@@ -49,6 +50,10 @@ func newMetrics(registry prometheus.Registerer, version string) *metrics {
 		Name: "credagent_claims_challenges_total",
 		Help: "Claims challenges handed in by token and outcome.",
 	}, []string{"token", "outcome"})
+	m.acted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "credagent_on_change_total",
+		Help: "Actions after a sink's content changed, by outcome.",
+	}, []string{"sink", "outcome"})
 	m.rotations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "credagent_credential_reloads_total",
 		Help: "Changed credentials by whether they could be loaded.",
@@ -71,7 +76,7 @@ func newMetrics(registry prometheus.Registerer, version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	registry.MustRegister(m.requests, m.duration, m.writes, m.starts, m.challenges, m.rotations, m.reloads, m.lastReload, build)
+	registry.MustRegister(m.requests, m.duration, m.writes, m.starts, m.acted, m.challenges, m.rotations, m.reloads, m.lastReload, build)
 	return m
 }
 
@@ -85,6 +90,10 @@ func (m *metrics) challenged(token, outcome string) {
 }
 
 func (m *metrics) wrote(sink, outcome string) { m.writes.WithLabelValues(sink, outcome).Inc() }
+
+func (m *metrics) reacted(sink string, err error) {
+	m.acted.WithLabelValues(sink, outcomeOf(err == nil)).Inc()
+}
 
 func (m *metrics) started(provider string, err error) {
 	m.starts.WithLabelValues(provider, outcomeOf(err == nil)).Inc()
@@ -111,6 +120,8 @@ func (m *metrics) begin(cfg *config.Config) {
 		for _, outcome := range []string{"written", "unchanged", "failed"} {
 			m.writes.WithLabelValues(s.Path, outcome)
 		}
+		m.acted.WithLabelValues(s.Path, outcomeOf(true))
+		m.acted.WithLabelValues(s.Path, outcomeOf(false))
 	}
 }
 
@@ -135,6 +146,7 @@ func (m *metrics) forget(old, next *config.Config) {
 	for _, s := range old.Sinks {
 		if !paths[s.Path] {
 			m.writes.DeletePartialMatch(prometheus.Labels{"sink": s.Path})
+			m.acted.DeletePartialMatch(prometheus.Labels{"sink": s.Path})
 		}
 	}
 }

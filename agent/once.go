@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
@@ -71,14 +72,15 @@ func (a *Agent) Once(ctx context.Context) error {
 	return a.missing()
 }
 
-// settled reports whether going on is pointless: everything is there, or something was refused and
-// everything else has had its first answer.
+// settled reports whether going on is pointless: everything is there and acted upon, or something was
+// refused and everything else has had its first answer.
 func (a *Agent) settled() bool {
-	if a.Status().Ready {
-		return true
-	}
 	p := a.parts.Load()
-	refused, pending := false, false
+	acting := slices.ContainsFunc(p.writers, func(w *writer) bool { return w.hook.Busy() })
+	if a.Status().Ready {
+		return !acting
+	}
+	refused, pending := false, acting
 	for _, k := range p.keepers {
 		v := k.published.Load()
 		refused = refused || v.failure != nil && v.failure.Class.Lasting()

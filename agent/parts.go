@@ -154,6 +154,7 @@ func (a *Agent) openSink(cfg config.Sink, old *parts, open map[string]int) (*wri
 	w := newWriter(s, a.token, a.metrics, a.log)
 	w.roll = a.options.Random("sink " + cfg.Path)
 	w.changed = a.changed
+	w.react(a.options.Actions(cfg, s))
 	return w, nil
 }
 

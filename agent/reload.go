@@ -43,10 +43,15 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 		a.reloaded(err)
 		return err
 	}
-	a.retire(old, next)
+	missed := a.retire(old, next)
 	inherit(old, next)
 	a.parts.Store(next)
 	a.start(ctx, next)
+	for _, w := range next.writers {
+		if missed[w.sink.Path()] {
+			w.hook.Changed()
+		}
+	}
 	a.metrics.forget(old.cfg, cfg)
 	a.reloaded(nil)
 	return nil
@@ -62,8 +67,8 @@ func (p *parts) abandon(old *parts) {
 }
 
 // retire ends the parts of old that next does not keep, and waits for them, so that their state
-// can be taken over.
-func (a *Agent) retire(old, next *parts) {
+// can be taken over. It returns the sinks, by their paths, of which a change was not acted upon.
+func (a *Agent) retire(old, next *parts) (missed map[string]bool) {
 	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	for name, k := range old.keepers {
@@ -88,12 +93,14 @@ func (a *Agent) retire(old, next *parts) {
 	for _, w := range next.writers {
 		kept[w] = true
 	}
+	missed = map[string]bool{}
 	for _, w := range old.writers {
 		if !kept[w] {
-			w.stop(stopping)
+			missed[w.sink.Path()] = w.stop(stopping)
 			a.log.Info("sink is not kept as it was, its file stays", keySink, w.sink.Path())
 		}
 	}
+	return missed
 }
 
 // inherit hands tokens that are still the right ones to the new keepers, and ends the waits of our

@@ -99,8 +99,10 @@ func (a *Agent) sinkStatus(w *writer) status.Sink {
 		Tokens:      w.sink.Tokens(),
 		Holds:       v.holds(w.sink.Tokens(), a.token) || a.catchingUp(v, w.sink.Tokens()),
 		LastSuccess: status.Instant(v.lastSuccess),
+		LastChange:  status.Instant(v.lastChange),
 		LastErrorAt: status.Instant(v.failedAt),
 		RetryAt:     status.Instant(v.retryAt),
+		OnChange:    w.onChange(),
 	}
 	if v.failure != nil {
 		s.LastError = v.failure.Error()

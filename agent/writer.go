@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/credagent/credagent/agent/hook"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
@@ -33,6 +34,7 @@ type writer struct {
 	lookup  sink.Lookup
 	log     *slog.Logger
 	metrics *metrics
+	hook    Hook
 	roll    func() float64 // jitter
 	changed func()         // told after every attempt
 
@@ -45,12 +47,14 @@ type writer struct {
 	idle     chan struct{} // closed while not running
 
 	published atomic.Pointer[sinkView]
+	reaction  atomic.Pointer[hook.Result] // the hook's last; nil before
 }
 
 // sinkView is what is known of a sink at one instant.
 type sinkView struct {
 	wrote       map[string]token.Token // what it was last seen to hold
 	lastSuccess time.Time
+	lastChange  time.Time // when its content was last replaced
 	failure     error
 	failedAt    time.Time
 	retryAt     time.Time
@@ -63,6 +67,7 @@ func newWriter(s Sink, lookup sink.Lookup, m *metrics, log *slog.Logger) *writer
 		log:     log.With(keySink, s.Path()),
 		metrics: m,
 		roll:    rand.Float64,
+		hook:    noHook{},
 		changed: func() {},
 		idle:    make(chan struct{}),
 	}
@@ -86,8 +91,9 @@ func (w *writer) notify() {
 	go w.run()
 }
 
-// stop ends retries and waits, within ctx, for a write that is under way.
-func (w *writer) stop(ctx context.Context) {
+// stop ends retries and what the hook does, and waits, within ctx, for a write that is under way. It
+// reports whether a change may not have been acted upon.
+func (w *writer) stop(ctx context.Context) (missed bool) {
 	w.mu.Lock()
 	w.stopped = true
 	if w.timer != nil {
@@ -95,11 +101,13 @@ func (w *writer) stop(ctx context.Context) {
 	}
 	idle := w.idle
 	w.mu.Unlock()
+	go w.hook.Stop(ctx) // what it runs has to end, whatever the file system does
 	select {
 	case <-idle:
 	case <-ctx.Done():
 		w.log.Warn("stopping although the sink's file system does not answer")
 	}
+	return w.hook.Stop(ctx)
 }
 
 func (w *writer) run() {
@@ -131,7 +139,11 @@ func (w *writer) write() error {
 			w.log.Info("sink written", "outcome", outcome.String())
 		}
 		w.metrics.wrote(w.sink.Path(), label(outcome))
-		view = sinkView{wrote: held, lastSuccess: time.Now()}
+		view = sinkView{wrote: held, lastSuccess: time.Now(), lastChange: view.lastChange}
+		if outcome == sink.Written {
+			view.lastChange = view.lastSuccess
+			w.hook.Changed() // before the view tells that all is done
+		}
 	}
 	w.published.Store(&view)
 	return err

@@ -110,6 +110,32 @@ func (e env) Render(lookup Lookup) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Environ renders variables for the environment of a process: NAME=value, in the order given. A value
+// may have any character there but a zero byte. The result holds tokens in the clear: it is for the
+// process's start, and for nothing else.
+func Environ(variables []Variable, lookup Lookup) ([]string, error) {
+	var names []string
+	for _, v := range variables {
+		names = append(names, v.Token)
+	}
+	forms, err := newForms(names, lookup)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, v := range variables {
+		value, err := forms[v.Token].field(v.Field)
+		if err == nil && strings.ContainsRune(value, 0) {
+			err = errors.New("its value has a zero byte")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("variable %q: %w", v.Name, err)
+		}
+		out = append(out, v.Name+"="+value)
+	}
+	return out, nil
+}
+
 func checkValue(name, value string) error {
 	if len(name)+len(value)+len("=\n") > maxEnvLine {
 		return fmt.Errorf("its value has %d bytes, more than docker reads; use a file sink for it", len(value))

@@ -27,6 +27,9 @@ type Config struct {
 	Tokens   []Token  // sorted by name
 	Sinks    []Sink   // in the order of the file
 
+	// Variables are for the command of credagent exec alone; those of env sinks are not repeated.
+	Variables []Variable
+
 	// Warnings are not mistakes, but what someone should look at.
 	Warnings []Problem
 

@@ -111,22 +111,39 @@ func EnvConfigured(lookup func(string) (string, bool)) bool {
 // FromEnv reads a configuration with one client and one token, both called default, from the
 // process's environment. What is wrong comes back as an [*Error] that names variables and shows
 // no value.
-func FromEnv() (*Config, error) { return fromEnv(unavailable) }
-
-func fromEnv(without featureSet) (*Config, error) {
+func FromEnv() (*Config, error) {
 	b := envBuilder{report: newReport(fromEnvironment)}
+	return b.read()
+}
+
+// FromEnvForCommand is [FromEnv] for credagent exec: the token becomes a variable of the command,
+// also where no env file is asked for.
+func FromEnvForCommand() (*Config, error) {
+	b := envBuilder{report: newReport(fromEnvironment), forCommand: true}
+	return b.read()
+}
+
+func (b *envBuilder) read() (*Config, error) {
 	b.variables = map[string]string{}
 	if err := envconfig.Process("", &b.vars); err != nil {
 		b.problem("", "not readable as a configuration") // envconfig's own text shows values
 	}
 	b.unknown(os.Environ())
-	return validate(b.report, b.file(), without)
+	c, err := validate(b.report, b.file())
+	if err != nil {
+		return nil, err
+	}
+	if b.forCommand && b.vars.EnvFile == "" {
+		c.Variables = []Variable{{Name: b.variable(), Token: onlyName}}
+	}
+	return c, nil
 }
 
 // envBuilder writes in the raw types what the environment says, and which variable said it.
 type envBuilder struct {
 	*report
-	vars environment
+	vars       environment
+	forCommand bool
 }
 
 // text makes the value of a variable the one at path. Messages show ${NAME} for it.
@@ -307,12 +324,33 @@ func (b *envBuilder) sinks() []rawSink {
 		b.alone("CREDAGENT_FILE_FORMAT", b.vars.FileFormat, "CREDAGENT_FILE")
 		b.alone("CREDAGENT_FILE_MODE", b.vars.FileMode, "CREDAGENT_FILE")
 	}
-	if b.vars.EnvFile != "" {
+	switch {
+	case b.vars.EnvFile != "":
 		sinks = append(sinks, b.envSink(index("sinks", len(sinks))))
-	} else {
+	case b.forCommand:
+		b.checkVariable("variables")
+	default:
 		b.alone("CREDAGENT_ENV_VARIABLE", b.vars.EnvVariable, "CREDAGENT_ENV_FILE")
 	}
 	return sinks
+}
+
+// variable is the name of the variable that holds the token.
+func (b *envBuilder) variable() string {
+	if b.vars.EnvVariable == "" {
+		return "ACCESS_TOKEN"
+	}
+	return b.vars.EnvVariable
+}
+
+// checkVariable reports, at path, a name that no variable can have.
+func (b *envBuilder) checkVariable(path string) bool {
+	b.variables[path] = "CREDAGENT_ENV_VARIABLE"
+	_, err := sink.Env([]sink.Variable{{Name: b.variable(), Token: onlyName}})
+	if err != nil {
+		b.problem(path, "not the name of a variable that a shell can set")
+	}
+	return err == nil
 }
 
 func (b *envBuilder) fileSink(path string) rawSink {
@@ -331,21 +369,13 @@ func (b *envBuilder) fileSink(path string) rawSink {
 }
 
 func (b *envBuilder) envSink(path string) rawSink {
-	name := b.vars.EnvVariable
-	if name == "" {
-		name = "ACCESS_TOKEN"
-	}
-	line := join(path, "variables")
-	b.variables[line] = "CREDAGENT_ENV_VARIABLE"
 	s := rawSink{
 		Type: literal(string(SinkEnv)),
 		Path: b.text(join(path, "path"), "CREDAGENT_ENV_FILE", b.vars.EnvFile),
 	}
-	if _, err := sink.Env([]sink.Variable{{Name: name, Token: onlyName}}); err != nil {
-		b.problem(line, "not the name of a variable that a shell can set")
-		return s
+	if b.checkVariable(join(path, "variables")) {
+		s.Variables = map[string]text{b.variable(): literal(onlyName)}
 	}
-	s.Variables = map[string]text{name: literal(onlyName)}
 	return s
 }
 

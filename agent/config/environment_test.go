@@ -72,7 +72,7 @@ func TestFromEnvWhole(t *testing.T) {
 		"CREDAGENT_CONFIG":         "/elsewhere",
 		"CREDAGENT_PROVIDER_X":     "internal",
 	}))
-	got, err := fromEnv(nil)
+	got, err := FromEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestFromEnvProblems(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			setEnvironment(t, c.variables)
-			_, err := fromEnv(nil)
+			_, err := FromEnv()
 			hasProblem(t, err, c.want)
 			if strings.Contains(err.Error(), "hunter") {
 				t.Errorf("a value is shown: %v", err)
@@ -199,7 +199,7 @@ func TestFromEnvProblems(t *testing.T) {
 
 func TestFromEnvTexts(t *testing.T) {
 	setEnvironment(t, ownEnvironment(map[string]string{"CREDAGENT_SCOPE": "x", "CREDAGENT_STATE_KEY_FILE": "/k"}))
-	_, err := fromEnv(everyFeature())
+	_, err := FromEnv()
 	want := `environment: CREDAGENT_SCOPE: unknown variable
     hint: did you mean "CREDAGENT_SCOPES"?
 environment: CREDAGENT_STATE_KEY_FILE: has no effect without CREDAGENT_STATE_DIR`

@@ -22,13 +22,13 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\n<<: *a\n? {}\n: !!x y\n---\n...\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		env := lookup(map[string]string{"SECRET": canary, "CREDENTIALS_DIRECTORY": "/run/credentials"})
-		c, err := parse("c.yaml", data, env, nil)
+		c, err := Parse("c.yaml", data, env)
 		if err != nil {
 			checkError(t, err, strings.Contains(string(data), canary))
 			return
 		}
 		checkConfig(t, c)
-		again, err := parse("c.yaml", data, env, nil)
+		again, err := Parse("c.yaml", data, env)
 		if err != nil || !reflect.DeepEqual(c, again) {
 			t.Errorf("parsed again: %v, or another result", err)
 		}

@@ -51,10 +51,6 @@ func cause(err error) error {
 // Parse reads a configuration from data; name stands for the file in messages. What is wrong
 // comes back as an [*Error].
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, error) {
-	return parse(name, data, env, unavailable)
-}
-
-func parse(name string, data []byte, env func(string) (string, bool), without featureSet) (*Config, error) {
 	report := newReport(name)
 	root := document(report, data)
 	if err := report.err(); err != nil {
@@ -70,7 +66,7 @@ func parse(name string, data []byte, env func(string) (string, bool), without fe
 	if report.silenced[""] {
 		return nil, report.err() // not a mapping: all that follows would be noise
 	}
-	return validate(report, &raw, without)
+	return validate(report, &raw)
 }
 
 // document returns the root of the only YAML document in data, or nil with a problem reported.

@@ -116,58 +116,13 @@ func plain(c *Config) *Config {
 }
 
 func TestFullExample(t *testing.T) {
-	got, err := parse("full.yaml", readFile(t, "full.yaml"), fullEnvironment(), nil)
+	got, err := Parse("full.yaml", readFile(t, "full.yaml"), fullEnvironment())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := fullConfig(); !reflect.DeepEqual(plain(got), want) {
 		t.Errorf("parsed\n%+v\nwant\n%+v", plain(got), want)
 	}
-}
-
-func TestUnavailableFeatures(t *testing.T) {
-	_, err := parse("full.yaml", readFile(t, "full.yaml"), fullEnvironment(), everyFeature())
-	const suffix = ": not available in this version of credagent"
-	want := []string{
-		"full.yaml:60:5: sinks[0].on_change" + suffix,
-	}
-	if got := lines(err); !reflect.DeepEqual(got, want) {
-		t.Errorf("problems\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestEachFeatureIsRefused(t *testing.T) {
-	sink := func(keys string) string {
-		return "sinks: [{ type: file, path: /x, token: graph, " + keys + " }]\n"
-	}
-	for _, c := range []struct {
-		feature   feature
-		doc, path string
-	}{
-		{featureOnChange, sink("on_change: [{ command: { run: [a] } }]"), "sinks[0].on_change"},
-	} {
-		t.Run(string(c.feature), func(t *testing.T) {
-			refusedOnlyWithout(t, c.feature, minimal+minimalTail+c.doc, c.path)
-		})
-	}
-}
-
-func refusedOnlyWithout(t *testing.T, f feature, doc, path string) {
-	t.Helper()
-	_, err := parse("c", []byte(doc), nil, featureSet{f: true})
-	hasProblem(t, err, path+": not available in this version of credagent")
-	_, err = parse("c", []byte(doc), nil, nil)
-	hasProblem(t, err, "")
-}
-
-func everyFeature() featureSet {
-	set := featureSet{}
-	for _, f := range []feature{
-		featureOnChange,
-	} {
-		set[f] = true
-	}
-	return set
 }
 
 // lines returns each problem of an error, without hints.
@@ -184,17 +139,8 @@ func lines(err error) []string {
 	return lines
 }
 
-func TestUnavailableFeaturesTurnedOff(t *testing.T) {
-	doc := minimal + "watch: false\n" + minimalTail + `sinks:
-  - { type: file, path: /run/t, token: graph, on_change: [] }
-`
-	if _, err := parse("c.yaml", []byte(doc), nil, everyFeature()); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestGoldenProblems(t *testing.T) {
-	_, err := parse("nasty.yaml", readFile(t, "nasty.yaml"), lookup(nil), everyFeature())
+	_, err := Parse("nasty.yaml", readFile(t, "nasty.yaml"), lookup(nil))
 	if err == nil {
 		t.Fatal("no problem found")
 	}
@@ -293,7 +239,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLocate(t *testing.T) {
-	c, err := parse("full.yaml", readFile(t, "full.yaml"), fullEnvironment(), nil)
+	c, err := Parse("full.yaml", readFile(t, "full.yaml"), fullEnvironment())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,9 +45,9 @@ func check(t *testing.T, rules []rule, build func(line string) string) {
 	t.Helper()
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
-			_, err := parse("c", []byte(build(r.line)), lookup(map[string]string{
+			_, err := Parse("c", []byte(build(r.line)), lookup(map[string]string{
 				"EMPTY": "", "PROXY": "http://user:hunter2@proxy:3128", "VALUE": "hunter2",
-			}), nil)
+			}))
 			hasProblem(t, err, r.want)
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("a value of the environment is shown: %v", err)
@@ -285,6 +285,8 @@ func TestActionRules(t *testing.T) {
 		{"relative pid file", "signal: { pid_file: p, signal: HUP }", `sinks[0].on_change[0].signal.pid_file: "p" is not an absolute path`},
 		{"command of nothing", "command: { run: [] }", `sinks[0].on_change[0].command: missing key "run"`},
 		{"command without a name", "command: { run: [''] }", "sinks[0].on_change[0].command.run[0]: empty, want a program"},
+		{"command elsewhere", "command: { run: [/usr/bin/a] }", ""},
+		{"relative command", "command: { run: [bin/a] }", `sinks[0].on_change[0].command.run[0]: "bin/a" is neither a program's name nor an absolute path`},
 		{"command too long", "command: { run: [a], timeout: 1h }", `sinks[0].on_change[0].command.timeout: "1h" is longer than 10m`},
 	}, func(line string) string {
 		return minimal + minimalTail + "sinks: [{ type: file, path: /x, token: graph, on_change: [\n" +
@@ -327,7 +329,7 @@ func TestReferencesAndNames(t *testing.T) {
 		{"bad client_id", strings.Replace(minimal, "app-1", "ä", 1) + minimalTail, `clients.app.client_id: "ä" has characters that a client_id cannot have`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := parse("c", []byte(c.doc), nil, nil)
+			_, err := Parse("c", []byte(c.doc), nil)
 			hasProblem(t, err, c.want)
 		})
 	}

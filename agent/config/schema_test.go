@@ -57,7 +57,7 @@ func TestSchemaAcceptsWhatParseDoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if name == "variables" {
 				doc += minimal + minimalTail
-			} else if _, err := parse("c", []byte(doc), fullEnvironment(), nil); err != nil {
+			} else if _, err := Parse("c", []byte(doc), fullEnvironment()); err != nil {
 				t.Fatal(err)
 			}
 			if err := schema.Validate(fromYAML(t, doc)); err != nil {
@@ -105,7 +105,7 @@ func TestSchemaRefusesWhatParseDoes(t *testing.T) {
 			if doc == full {
 				t.Fatal("nothing was changed")
 			}
-			if _, err := parse("c", []byte(doc), fullEnvironment(), nil); err == nil {
+			if _, err := Parse("c", []byte(doc), fullEnvironment()); err == nil {
 				t.Error("Parse accepts it")
 			}
 			if err := schema.Validate(fromYAML(t, doc)); err == nil {

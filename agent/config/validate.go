@@ -45,15 +45,14 @@ var (
 type validator struct {
 	*report
 	raw        *rawFile
-	without    featureSet
 	tokenNames []string          // sorted
 	used       map[string]bool   // clients that a token names
 	written    map[string]string // file → the path in the configuration that has it written
 }
 
-func validate(r *report, raw *rawFile, without featureSet) (*Config, error) {
+func validate(r *report, raw *rawFile) (*Config, error) {
 	v := &validator{
-		report: r, raw: raw, without: without,
+		report: r, raw: raw,
 		tokenNames: sortedKeys(raw.Tokens),
 		used:       map[string]bool{},
 		written:    map[string]string{},

@@ -168,9 +168,6 @@ func (v *validator) notWith(path, what string, given map[string]bool) {
 }
 
 func (v *validator) actions(path string, raw []rawAction) []Action {
-	if len(raw) > 0 {
-		v.needs(featureOnChange, path)
-	}
 	var actions []Action
 	for i, a := range raw {
 		at := index(path, i)
@@ -215,6 +212,8 @@ func (v *validator) command(path string, raw *rawCommand) *Command {
 		switch {
 		case i == 0 && word.ok() && word.value == "":
 			v.problem(index(join(path, "run"), i), "empty, want a program")
+		case i == 0 && strings.Contains(word.value, "/") && !filepath.IsAbs(word.value):
+			v.problem(index(join(path, "run"), i), "%v is neither a program's name nor an absolute path", word)
 		case strings.ContainsRune(word.value, 0):
 			v.problem(index(join(path, "run"), i), "a zero byte in an argument")
 		}

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/internal/process"
 )
 
 // child runs a provider's executable for go-plugin. In place of go-plugin's own runner it gives
@@ -25,7 +26,7 @@ type child struct {
 	lifeline   *os.File // the agent's end; closing it ends the child
 	socketDir  string   // made by go-plugin
 	stdout     io.ReadCloser
-	stderr     *lineLog
+	stderr     *process.LineLog
 	over       chan struct{} // closed when the process has ended, before it is reaped
 
 	mu     sync.Mutex
@@ -64,11 +65,11 @@ func (c *child) Start(context.Context) error {
 // may be another's.
 func (c *child) oversee() {
 	defer close(c.over)
-	if awaitExit(c.cmd.Process) {
+	if process.AwaitExit(c.cmd.Process) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.ended = true
-		killGroup(c.cmd.Process)
+		process.KillGroup(c.cmd.Process)
 	}
 }
 
@@ -79,7 +80,7 @@ func (c *child) launch() error {
 	if c.killed {
 		return context.Canceled
 	}
-	err := withoutInherited(c.cmd.Start)
+	err := process.Start(c.cmd)
 	c.begun = err == nil
 	return err
 }
@@ -87,9 +88,9 @@ func (c *child) launch() error {
 // Wait implements runner.Runner.
 func (c *child) Wait(context.Context) error {
 	<-c.over
-	err := c.cmd.Wait()
+	err := process.Wait(c.cmd)
 	_ = c.lifeline.Close()
-	c.stderr.finish()
+	c.stderr.Finish()
 	return err
 }
 
@@ -103,7 +104,7 @@ func (c *child) Kill(context.Context) error {
 		return nil
 	}
 	if !c.ended {
-		killGroup(c.cmd.Process)
+		process.KillGroup(c.cmd.Process)
 	}
 	_ = c.stdout.Close()
 	return nil

@@ -10,60 +10,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// self is the running executable even after an upgrade replaced its file, so that the agent and
-// its built-in providers are always of one version.
-func self() (string, error) { return "/proc/self/exe", nil }
-
-// detached keeps the terminal's signals from a provider: the agent alone ends it.
-func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
-
-// killGroup kills a process and what it started.
-func killGroup(p *os.Process) {
-	_ = unix.Kill(-p.Pid, unix.SIGKILL)
-	_ = p.Kill()
-}
-
-// awaitExit waits until a process has ended, leaves it to be reaped, and reports whether it could.
-func awaitExit(p *os.Process) bool {
-	for {
-		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return err == nil
-		}
-	}
-}
-
-// marking is held while marks of descriptors are changed: they are the whole process's, and of two
-// starts at once the first to end would take away the marks that the other still needs.
-var marking sync.Mutex
-
-// withoutInherited runs start while no descriptor that the agent inherited itself, such as a
-// socket of systemd's or a file of a shell's redirection, can pass on to what start starts. They
-// are marked only meanwhile, because credagent exec does pass them on to its command.
-func withoutInherited(start func() error) error {
-	marking.Lock()
-	defer marking.Unlock()
-	entries, _ := os.ReadDir("/proc/self/fd")
-	for _, entry := range entries {
-		fd, err := strconv.Atoi(entry.Name())
-		if err != nil || fd <= 2 {
-			continue
-		}
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC != 0 {
-			continue
-		}
-		unix.CloseOnExec(fd)
-		defer unix.FcntlInt(uintptr(fd), unix.F_SETFD, flags)
-	}
-	return start()
-}
 
 // sealed copies an executable into sealed memory, checks the copy's digest and returns it: the
 // bytes that were checked are the bytes that run, whatever happens to the file meanwhile.

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -202,57 +201,6 @@ func checkDescriptors(t *testing.T, report selfReport, leaked []string) {
 func TestDescriptorsOfAProvider(t *testing.T) {
 	leaked := leak(t)
 	checkDescriptors(t, reportOf(t, newRig(t, nil), puppet{}), leaked)
-}
-
-// Of two starts at once, the one that ends first leaves the other as free of what the agent
-// inherited as one that starts alone.
-func TestDescriptorsOfProvidersStartedTogether(t *testing.T) {
-	leak(t)
-	started, entered, release, ended := make(chan bool), make(chan bool), make(chan bool), make(chan bool)
-	go func() {
-		defer close(ended)
-		_ = withoutInherited(func() error {
-			close(started)
-			<-release
-			return nil
-		})
-	}()
-	<-started
-	var inherited []string
-	second := make(chan error)
-	go func() {
-		second <- withoutInherited(func() error {
-			close(entered)
-			<-ended
-			inherited = inheritable(t)
-			return nil
-		})
-	}()
-	select {
-	case <-entered: // both are at it
-	case <-time.After(100 * time.Millisecond): // it waits its turn
-	}
-	close(release)
-	if err := <-second; err != nil || len(inherited) != 0 {
-		t.Errorf("a provider would inherit %v, %v", inherited, err)
-	}
-}
-
-// inheritable are the descriptors that a child would inherit just now.
-func inheritable(t *testing.T) []string {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Error(err)
-	}
-	var all []string
-	for _, entry := range entries {
-		fd, _ := strconv.Atoi(entry.Name())
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); fd > 2 && err == nil && flags&unix.FD_CLOEXEC == 0 {
-			all = append(all, entry.Name())
-		}
-	}
-	return all
 }
 
 // Providers die with the agent, however the agent dies and whatever they do just then, and take

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/credagent/credagent/internal/process"
 )
 
 // prefix starts the file name of every external provider.
@@ -41,7 +43,7 @@ func (f finder) names() []string {
 // locate returns the executable of a provider, after checking that nobody else can change it.
 func (f finder) locate(name string) (string, error) {
 	if slices.Contains(f.builtin, name) {
-		return self()
+		return process.Self()
 	}
 	if name != filepath.Base(name) {
 		return "", fmt.Errorf("provider %q: a name holds no path separator", name)

@@ -4,7 +4,6 @@ package provider
 
 import (
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,78 +35,6 @@ func TestFailureKinds(t *testing.T) {
 			t.Errorf("%v: Sent() is %v", in, failure.Sent())
 		}
 	}
-}
-
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                      "",
-		"plain":                 "plain",
-		"0123456789":            "0123456789",
-		"0123456789a":           "0123456789…",
-		"012345678é":            "012345678…",
-		"a\nb\tc\x00":           "a b c ",
-		"\x1b[2J":               " [2J",
-		"\u202eabc":             " abc",
-		"\xffa":                 " a",
-		strings.Repeat("é", 50): "ééééé…",
-	} {
-		if got := printable(in, 10); got != want {
-			t.Errorf("printable(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
-func TestLineLog(t *testing.T) {
-	for name, tc := range map[string]struct {
-		writes []string
-		want   []string
-	}{
-		"lines":        {[]string{"a\nb", "c\n"}, []string{"a", "bc"}},
-		"last line":    {[]string{"a\n", "last words"}, []string{"a", "last words"}},
-		"long line":    {[]string{strings.Repeat("x", 300), strings.Repeat("y", 300), "z\n"}, []string{strings.Repeat("x", 300) + strings.Repeat("y", 200)}},
-		"control":      {[]string{"a\x1b[0m\n"}, []string{"a [0m"}},
-		"nothing":      {nil, nil},
-		"without end":  {[]string{strings.Repeat("x\n", 5*maxLines), "more"}, append(make([]string, 0), strings.Split(strings.Repeat("x", maxLines), "")...)},
-		"without line": {[]string{strings.Repeat("x", 5<<20)}, []string{strings.Repeat("x", maxLine)}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var got []string
-			dropped := false
-			l := &lineLog{log: slog.New(slog.NewTextHandler(lineFunc(func(line string) {
-				if strings.Contains(line, "the rest is dropped") {
-					dropped = true
-					return
-				}
-				got = append(got, line)
-			}), &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: onlyLine}))}
-			for _, text := range tc.writes {
-				if n, err := l.Write([]byte(text)); n != len(text) || err != nil {
-					t.Fatalf("Write: %d, %v", n, err)
-				}
-			}
-			l.finish()
-			if strings.Join(got, "|") != strings.Join(tc.want, "|") || dropped != (name == "without end") || cap(l.line) > 2*maxLine {
-				t.Errorf("got %q, dropped: %v", got, dropped)
-			}
-		})
-	}
-}
-
-// lineFunc is a writer of log lines of the form line=TEXT.
-type lineFunc func(string)
-
-func (f lineFunc) Write(data []byte) (int, error) {
-	text := strings.TrimSpace(string(data))
-	text = strings.TrimPrefix(text, "msg=\"provider printed\" ")
-	f(strings.Trim(strings.TrimPrefix(text, "line="), `"`))
-	return len(data), nil
-}
-
-func onlyLine(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
-		return slog.Attr{}
-	}
-	return a
 }
 
 // Whatever a provider replies, what the agent takes from it is sound.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
@@ -97,7 +98,7 @@ func whyNotStarted(starting context.Context, err error) string {
 	case strings.Contains(text, "Unrecognized remote plugin message") || strings.Contains(strings.ToLower(text), "error parsing"):
 		return "it printed something else than the handshake to standard output, which belongs to the protocol"
 	}
-	return printable(text, 300)
+	return process.Printable(text, 300)
 }
 
 // otherVersion says which side is older. go-plugin's text holds the version of the provider.
@@ -136,8 +137,8 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{keys: keys, stderr: &lineLog{log: log}, over: make(chan struct{})}
-	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: detached(), WaitDelay: time.Second}
+	c := &child{keys: keys, stderr: output(log), over: make(chan struct{})}
+	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: process.OwnGroup(), WaitDelay: time.Second}
 	if slices.Contains(h.finder.builtin, spec.Provider) {
 		c.cmd.Args = []string{"credagent", "provider", spec.Provider}
 	} else if digest, pinned := h.finder.sha256[spec.Provider]; pinned {
@@ -149,16 +150,24 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 	return c, nil
 }
 
+// output takes what a provider prints.
+func output(log *slog.Logger) *process.LineLog {
+	return &process.LineLog{
+		Line: func(line string) { log.Debug("provider printed", "line", line) },
+		Full: func(lines int) { log.Debug("provider prints too much, the rest is dropped", "lines", lines) },
+	}
+}
+
 // inherited are the variables that every provider gets: how to reach the server and whom to trust.
 var inherited = [...]string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
-// environment is what a provider's process sees of the agent's environment: the proxy settings,
-// the trust roots, and the variables that its configuration names in keys that end in "_env".
-func environment(config json.RawMessage) []string {
-	names := slices.Clone(inherited[:])
+// Variables are the names of those that a provider's configuration names, in keys that end in "_env":
+// they hold what is for the provider's process alone.
+func Variables(config json.RawMessage) []string {
+	var names []string
 	var keys map[string]any
 	if json.Unmarshal(config, &keys) == nil {
 		for key, value := range keys {
@@ -167,8 +176,14 @@ func environment(config json.RawMessage) []string {
 			}
 		}
 	}
+	return names
+}
+
+// environment is what a provider's process sees of the agent's environment: the proxy settings,
+// the trust roots, and the variables that its configuration names in keys that end in "_env".
+func environment(config json.RawMessage) []string {
 	var env []string
-	for _, name := range names {
+	for _, name := range slices.Concat(inherited[:], Variables(config)) {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

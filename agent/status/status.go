@@ -109,9 +109,20 @@ type Sink struct {
 	Tokens      []string   `json:"tokens"`
 	Holds       bool       `json:"holds"` // the file holds the newest of every token, or is just getting it
 	LastSuccess *time.Time `json:"last_success,omitempty"`
+	LastChange  *time.Time `json:"last_change,omitempty"` // when its content was last replaced
 	LastError   string     `json:"last_error,omitempty"`
 	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
 	RetryAt     *time.Time `json:"retry_at,omitempty"`
+	OnChange    *OnChange  `json:"on_change,omitempty"` // none where nothing is to be done
+}
+
+// OnChange is how a sink's actions went the last time: as the last of them that failed, or as the last.
+type OnChange struct {
+	Running     bool       `json:"running"`
+	LastAction  string     `json:"last_action,omitempty"`
+	LastRun     *time.Time `json:"last_run,omitempty"`     // when it had ended
+	LastOutcome string     `json:"last_outcome,omitempty"` // success or failed
+	LastError   string     `json:"last_error,omitempty"`
 }
 
 // Instant returns a pointer to the wall-clock instant, or nil for the zero time.

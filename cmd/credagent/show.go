@@ -240,6 +240,9 @@ func troubleLines(s status.Status) [][]cell {
 		if k.LastError != "" {
 			lines = append(lines, []cell{{fmt.Sprintf("sink, %s: %s", ago(s.Now, k.LastErrorAt), k.LastError), ""}})
 		}
+		if hook := k.OnChange; hook != nil && hook.LastError != "" {
+			lines = append(lines, []cell{{fmt.Sprintf("on_change of %s, %s: %s: %s", k.Path, ago(s.Now, hook.LastRun), hook.LastAction, hook.LastError), ""}})
+		}
 	}
 	return lines
 }

@@ -23,14 +23,15 @@ var rooms = map[string]room{
 	"agent/status":   {nil, "it is the wire form of what the agent tells, which the command line reads too"},
 	"agent/oauth":    {[]string{"agent/policy", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
 	"agent/config":   {[]string{"sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
-	"agent/provider": {[]string{"internal/handshake", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
+	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
+	"agent/hook":     {[]string{"internal/process"}, "it does what is wanted after a change, and knows neither sinks nor tokens"},
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -51,6 +52,8 @@ var rooms = map[string]room{
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
 
 	"internal/fleet":      {[]string{"agent/policy"}, "it plays what policy decides, for ten thousand at once"},
+	"internal/process":    {nil, "it starts and ends processes, whatever they are for"},
+	"internal/supervise":  {[]string{"internal/process"}, "it runs a command and knows nothing of tokens"},
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/canary":     {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
@@ -131,7 +134,7 @@ var guests = map[string]guest{
 	"github.com/Azure/azure-sdk-for-go":    {[]string{"internal/sdktest/azidentity"}, "it is what a test gives tokens to, in a module of its own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/provider", "internal/nspawn", "internal/peer", "plugins", "sink"}, "system calls are for processes, files and sockets"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {
@@ -224,7 +227,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/process", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit; go-plugin wants its commands made by agent/provider"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver", "plugins/plugintest"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},

@@ -1,9 +1,7 @@
-package provider
+package process
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
 	"strings"
 	"sync"
 	"unicode"
@@ -12,13 +10,14 @@ import (
 
 const (
 	maxLine  = 500 // bytes of a line that are kept
-	maxLines = 100 // lines of one process that are logged
+	maxLines = 100 // lines of one process that are handed on
 )
 
-// lineLog logs what a process prints, line by line at level debug, up to a bound: a provider that
-// prints without end costs neither memory nor disk.
-type lineLog struct {
-	log *slog.Logger
+// LineLog takes what a process prints and hands it on line by line, up to a bound: one that prints
+// without end costs neither memory nor disk.
+type LineLog struct {
+	Line func(line string) // for every line, one after another
+	Full func(lines int)   // once, when the bound is reached
 
 	mu     sync.Mutex
 	line   []byte // guarded by mu, as is lines
@@ -27,7 +26,7 @@ type lineLog struct {
 }
 
 // Write implements io.Writer. It takes everything.
-func (l *lineLog) Write(data []byte) (int, error) {
+func (l *LineLog) Write(data []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for rest := data; len(rest) > 0 && !l.filled; {
@@ -42,8 +41,8 @@ func (l *lineLog) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// finish logs a last line that no line break ended.
-func (l *lineLog) finish() {
+// Finish hands on a last line that no line break ended.
+func (l *LineLog) Finish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.line) > 0 && !l.filled {
@@ -51,18 +50,18 @@ func (l *lineLog) finish() {
 	}
 }
 
-func (l *lineLog) flush() {
+func (l *LineLog) flush() {
 	if l.lines++; l.lines > maxLines {
 		l.filled = true
-		l.log.Debug("provider prints too much, the rest is dropped", "lines", maxLines)
+		l.Full(maxLines)
 		return
 	}
-	l.log.LogAttrs(context.Background(), slog.LevelDebug, "provider printed", slog.String("line", printable(string(l.line), maxLine)))
+	l.Line(Printable(string(l.line), maxLine))
 	l.line = l.line[:0]
 }
 
-// printable makes text from outside fit to be shown: one line, no control characters, bounded.
-func printable(text string, limit int) string {
+// Printable makes text from outside fit to be shown: one line, no control characters, bounded.
+func Printable(text string, limit int) string {
 	if len(text) > limit {
 		text = strings.ToValidUTF8(text[:limit], "") + "…"
 	}

@@ -1,0 +1,37 @@
+//go:build !linux
+
+package process
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// Self is the running executable.
+func Self() (string, error) { return os.Executable() }
+
+// OwnGroup asks for nothing where process groups are not Linux's.
+func OwnGroup() *syscall.SysProcAttr { return nil }
+
+// KillGroup kills a process.
+func KillGroup(p *os.Process) { _ = p.Kill() }
+
+// endGroup kills a process: what it started is out of reach in any case.
+func endGroup(p *os.Process) { _ = p.Kill() }
+
+// AwaitExit does not wait: there is no group to end before the process is reaped.
+func AwaitExit(*os.Process) bool { return false }
+
+// await waits until a process has ended, and reaps it.
+func await(cmd *exec.Cmd) (reap func() error) {
+	err := Wait(cmd)
+	return func() error { return err }
+}
+
+// withoutInherited runs start.
+func withoutInherited(start func() error) error { return start() }
+
+// Reap has nothing to do: orphans are left to the system.
+func Reap(context.Context) {}

@@ -1,0 +1,69 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+const (
+	// grace is how long a program has to end after it was asked to, before it is killed.
+	grace = time.Second
+	// drain is how long the output of a program that ended is read on, where something that it left
+	// running holds it open.
+	drain = time.Second
+)
+
+// Run runs a program to its end, with an empty standard input, and hands all that it prints to
+// output. When ctx ends first, the program and what it started are asked to end and, a second later,
+// killed; the error is then ctx's cause. What a program that ended by itself left running stays.
+func Run(ctx context.Context, c Command, output io.Writer) error {
+	cmd := &exec.Cmd{
+		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: OwnGroup(),
+		Stdout: output, Stderr: output, WaitDelay: drain,
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := Start(cmd); err != nil {
+		return &StartError{Program: c.Args[0], Err: cause(err)}
+	}
+	ended := make(chan func() error, 1)
+	go func() { ended <- await(cmd) }()
+	select {
+	case reap := <-ended:
+		return howItEnded(reap())
+	case <-ctx.Done():
+	}
+	endGroup(cmd.Process)
+	var reap func() error
+	select {
+	case reap = <-ended:
+	case <-time.After(grace):
+	}
+	KillGroup(cmd.Process) // its number is still its own: it has not been reaped
+	if reap == nil {
+		reap = <-ended
+	}
+	_ = reap()
+	return context.Cause(ctx)
+}
+
+// howItEnded says what is wrong with how a program ended.
+func howItEnded(err error) error {
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrWaitDelay): // it ended well, and what it left running may print on
+		return nil
+	case !errors.As(err, &exit):
+		return err
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return fmt.Errorf("a signal ended it: %v", status.Signal())
+	}
+	return fmt.Errorf("it exited with status %d", exit.ExitCode())
+}
