@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -118,13 +117,8 @@ func TestReloadTakesAllowOver(t *testing.T) {
 
 func TestTokenJSONIsWhatASinkHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down, life := true, time.Hour
-		f := newFixture(func(context.Context, provider.Request) (provider.Reply, error) {
-			if down {
-				return refusal(503, "", "9"), nil
-			}
-			return granted("one", life), nil
-		}, "a")
+		answers := []provider.Reply{refusal(503, "", "9"), granted("one", time.Hour), granted("two", time.Hour)}
+		f := newFixture((&server{answer: func(n int, _ arrival) (provider.Reply, error) { return answers[n-1], nil }}).exchange, "a")
 		defer f.run(t.Context())()
 		pass(time.Second)
 		if got, err := f.agent.TokenJSON("a"); !errors.Is(err, ErrNoToken) || got != nil {
@@ -133,7 +127,6 @@ func TestTokenJSONIsWhatASinkHolds(t *testing.T) {
 		if _, err := f.agent.TokenJSON("b"); !errors.Is(err, ErrUnknownToken) {
 			t.Errorf("of an unknown name: %v", err)
 		}
-		down = false
 		pass(10 * time.Second)
 		got, err := f.agent.TokenJSON("a")
 		if err != nil {
@@ -146,7 +139,6 @@ func TestTokenJSONIsWhatASinkHolds(t *testing.T) {
 		if again, err := f.agent.TokenJSON("a"); err != nil || string(again) != string(got) {
 			t.Errorf("the second time: %s, %v; want %s", again, err, got)
 		}
-		life = 2 * time.Hour
 		if _, err := f.refresh(t, "a"); err != nil {
 			t.Fatal(err)
 		}
