@@ -54,10 +54,11 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-// newBroker starts an agent with the tokens graph and vault, of which graph serves a resource.
-func newBroker(t *testing.T, ttl time.Duration) *broker {
+// newBroker starts an agent with the tokens graph and vault, of which graph serves a resource. They
+// live for an hour and are to be refreshed when refreshIn says.
+func newBroker(t *testing.T, refreshIn time.Duration) *broker {
 	t.Helper()
-	server, err := devserver.New(devserver.Options{TTL: ttl, Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}}})
+	server, err := devserver.New(devserver.Options{TTL: time.Hour, RefreshIn: refreshIn, Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func (b *broker) hands(t *testing.T, header, sink string) bool {
 }
 
 func TestIdentityEndpoint(t *testing.T) {
-	b := newBroker(t, time.Hour)
+	b := newBroker(t, time.Hour/2)
 	first := b.header(t)
 	if !b.hands(t, first, "graph") {
 		t.Error("the token is not the resource's")
