@@ -8,6 +8,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/process"
 )
 
 // The exit statuses, after sysexits(3).
@@ -18,6 +19,9 @@ const (
 	exitNoToken = 75 // no token yet; trying later may help
 	exitRefused = 77 // the server refused the credential or the client, or the agent refused the caller
 	exitConfig  = 78 // bad configuration, or a host that doctor found a problem with
+
+	exitNotRun   = 126 // exec: the command is there and cannot be run
+	exitNotFound = 127 // exec: there is no such command
 )
 
 // usageError is a mistake on the command line.
@@ -39,6 +43,9 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if ended := (*commandEnded)(nil); errors.As(err, &ended) {
+		return ended.status // the command has said why
+	}
 	for _, line := range strings.Split(err.Error(), "\n") {
 		if strings.HasPrefix(line, " ") {
 			fmt.Fprintln(stderr, line)
@@ -57,11 +64,16 @@ func exitCode(err error) int {
 	var usage *usageError
 	var bad *config.Error
 	var stated *statedError
+	var start *process.StartError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &bad), errors.Is(err, errUnwell):
 		return exitConfig
+	case errors.As(err, &start) && start.NotFound():
+		return exitNotFound
+	case errors.As(err, &start):
+		return exitNotRun
 	case errors.Is(err, errNoAgent):
 		return exitNoToken
 	case errors.As(err, &stated):

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/credagent/credagent/internal/supervise"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
 	"github.com/credagent/credagent/plugins/jwtcred"
@@ -38,13 +39,25 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 			return exitOK
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	if len(args) > 2 && args[0] == supervise.Launcher {
+		return report(stderr, supervise.Become(args[1:], os.Environ()))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	return report(stderr, root.ExecuteContext(ctx))
+}
+
+// stopSignals end what runs. A shell has a job in the background ignore SIGINT, so that a key ends only
+// what is in the foreground.
+func stopSignals() []os.Signal {
+	if signal.Ignored(syscall.SIGINT) {
+		return []os.Signal{syscall.SIGTERM}
+	}
+	return []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 }
 
 func newRoot() *cobra.Command {
@@ -64,7 +77,7 @@ Try it:  credagent demo`,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} })
 	root.AddCommand(
-		newRun(), newOnce(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
+		newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
 		newToken(), newRefresh(), newChallenge(), newReady(),
 		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
 	)

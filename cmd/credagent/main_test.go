@@ -16,13 +16,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -36,6 +36,9 @@ const patience = 30 * time.Second
 const selfVariable = "CREDAGENT_TEST_IS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == soundingArgument {
+		soundSignals()
+	}
 	if os.Getenv(selfVariable) != "" || len(os.Args) == 3 && os.Args[1] == "provider" {
 		main()
 	}
@@ -222,8 +225,9 @@ func checkExit(ts *testscript.TestScript, _ bool, args []string) {
 
 // signalAgent sends a signal to the program in the background: `signal TERM`.
 func signalAgent(ts *testscript.TestScript, _ bool, args []string) {
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
-	ts.Check(ts.BackgroundCmds()[0].Process.Signal(signals[args[0]]))
+	sig, err := process.ParseSignal(args[0])
+	ts.Check(err)
+	ts.Check(ts.BackgroundCmds()[0].Process.Signal(sig))
 }
 
 // checkNoLeak looks for the secret, the private key and every token that a sink shows in the files

@@ -58,21 +58,14 @@ func TestServiceManager(t *testing.T) {
 // startDaemon runs the daemon with one token written to dir/token.
 func startDaemon(t *testing.T, dir string, env ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	server, err := devserver.New(devserver.Options{TTL: time.Hour, Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
+	tokenURL := testServer(t, time.Hour)
 	write(t, filepath.Join(dir, "secret"), []byte(canary))
 	cfg := filepath.Join(dir, "credagent.yaml")
 	write(t, cfg, fmt.Appendf(nil, `listen: ""
 clients: { app: { token_url: %q, client_id: app, credential: { provider: secretcred, config: { secret_file: %s/secret } } } }
 tokens: { graph: { client: app, scopes: [read] } }
 sinks: [{ type: file, token: graph, path: %s/token }]
-`, server.TokenURL(), dir, dir))
+`, tokenURL, dir, dir))
 	log := &bytes.Buffer{}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "run", "-c", cfg)
 	cmd.Env = append(append(os.Environ(), selfVariable+"=1"), env...)
@@ -81,6 +74,20 @@ sinks: [{ type: file, token: graph, path: %s/token }]
 		t.Fatal(err)
 	}
 	return cmd, log
+}
+
+// testServer starts a server with a client "app" and returns its token endpoint.
+func testServer(t *testing.T, ttl time.Duration) string {
+	t.Helper()
+	server, err := devserver.New(devserver.Options{TTL: ttl, Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return server.TokenURL()
 }
 
 // hearState waits for a message with the given beginning; others may come before it.

@@ -23,18 +23,21 @@ const lookTime = 30 * time.Second
 
 // reloader reads the configuration again when told to, or when its file changed.
 type reloader struct {
-	file    string // as given on the command line
+	load    func() (*config.Config, error)
 	running *config.Config
+	daemon  bool // SIGHUP reloads, and listen has to be free
 	level   *slog.LevelVar
 	log     *slog.Logger
 	ready   atomic.Bool // the service manager was told READY=1
 }
 
-// watch reloads at every SIGHUP, and with watch: true at every change of the file, until ctx ends.
+// watch reloads at every SIGHUP, if that is meant for it, and with watch: true at every change of the file, until ctx ends.
 func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	if r.daemon {
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
 	file := openFileWatch(r.running, r.log)
 	defer func() { file.close() }()
 	for {
@@ -84,7 +87,7 @@ func reloading() string {
 
 // reload takes the new configuration over, or says why not and changes nothing.
 func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
-	cfg, err := loadConfig(r.file)
+	cfg, err := r.load()
 	if err == nil {
 		err = a.Reload(ctx, cfg)
 	} else {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,6 +17,7 @@ import (
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/api"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/process"
 )
 
 func newRun() *cobra.Command {
@@ -36,15 +39,18 @@ five seconds; the files stay, as the tokens in them are still good.`,
 		}
 		level := new(slog.LevelVar)
 		level.Set(cfg.Log.Level)
-		return run(c.Context(), cfg, &reloader{
-			file: *file, running: cfg, level: level, log: newLoggerAt(level, cfg, c.ErrOrStderr()),
-		})
+		r := &reloader{
+			load:    func() (*config.Config, error) { return loadConfig(*file) },
+			running: cfg, daemon: true, level: level, log: newLoggerAt(level, cfg, c.ErrOrStderr()),
+		}
+		return run(c.Context(), r, func(ctx context.Context, a *agent.Agent) { notify(ctx, a, &r.ready, r.log) })
 	}
 	return c
 }
 
-func run(ctx context.Context, cfg *config.Config, r *reloader) error {
-	log := r.log
+// run runs an agent with all that it serves, and what goes along with it, until ctx ends.
+func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Agent)) error {
+	cfg, log := r.running, r.log
 	warn(cfg, log)
 	a, registry, err := newRememberingAgent(cfg, log)
 	if err != nil {
@@ -61,10 +67,14 @@ func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 	if cfg.Listen != "" {
 		// Before the first request: a start that hangs must be visible.
 		listener, err := net.Listen("tcp", cfg.Listen)
-		if err != nil {
+		switch {
+		case err == nil:
+			running.Go(func() { serve(ctx, listener, a, registry, log) })
+		case !r.daemon && errors.Is(err, syscall.EADDRINUSE):
+			log.Warn("listen is another program's, probes, metrics and status are not served", "listen", cfg.Listen)
+		default:
 			return &config.Error{Problems: []config.Problem{cfg.Problem("listen", err.Error())}}
 		}
-		running.Go(func() { serve(ctx, listener, a, registry, log) })
 	}
 	if cfg.Socket != nil {
 		serveSocket, err := openSocket(cfg, a, log)
@@ -73,10 +83,11 @@ func run(ctx context.Context, cfg *config.Config, r *reloader) error {
 		}
 		running.Go(func() { serveSocket(ctx) })
 	}
+	running.Go(func() { process.Reap(ctx) })
+	running.Go(func() { along(ctx, a) })
 	if err := checkSoon(ctx, a, checkTime); err != nil {
 		return err
 	}
-	running.Go(func() { notify(ctx, a, &r.ready, log) })
 	running.Go(func() { r.watch(ctx, a) })
 	log.Info("agent started", "version", version(), "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 	a.Run(ctx)

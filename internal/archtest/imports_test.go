@@ -52,6 +52,7 @@ var rooms = map[string]room{
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
 
 	"internal/process":    {nil, "it starts and ends processes, whatever they are for"},
+	"internal/supervise":  {[]string{"internal/process"}, "it runs a command and knows nothing of tokens"},
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/canary":     {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
@@ -128,7 +129,7 @@ var guests = map[string]guest{
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/nspawn", "internal/peer", "internal/process", "plugins", "sink"}, "system calls are for processes, files and sockets"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files and sockets"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {

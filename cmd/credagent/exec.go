@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent"
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/process"
+	"github.com/credagent/credagent/internal/supervise"
+)
+
+// execFlags are what the command line says beside the command.
+type execFlags struct {
+	file       *string
+	tokens     []string
+	onRefresh  string
+	killSignal string
+	killTime   time.Duration
+}
+
+func newExec() *cobra.Command {
+	var f execFlags
+	c := &cobra.Command{
+		Use:   "exec [flags] -- COMMAND [ARGUMENT]...",
+		Short: "Run a command with tokens in its environment, and keep them fresh",
+		Long: `exec does what run does, and runs COMMAND beside it, from the moment every token is there and every
+sink written. The command has the variables of all env sinks in its environment; configured by the
+environment alone, it has the token in $CREDAGENT_ENV_VARIABLE, by default ACCESS_TOKEN.
+
+Signals are passed on to the command, SIGHUP included, and exec ends with the command and with its
+status: 128+n for a signal, 127 when it is not found, 126 when it cannot be run. A refusal before
+the start ends it as it ends once; passing failures are retried until the command can start.
+
+A process's environment does not change after its start. --on-refresh says what happens when there is a
+new token: nothing, a restart with the new environment, or a signal for a command that reads files.`,
+		Example: `  credagent exec -c credagent.yaml -- /usr/bin/app --serve
+  credagent exec --token graph --on-refresh restart -- /usr/bin/app
+  credagent exec --on-refresh HUP -- nginx -g 'daemon off;'`,
+		Args: wantCommand,
+	}
+	f.file = configFlag(c)
+	flags := c.Flags()
+	flags.SetInterspersed(false) // what follows the command is the command's
+	flags.StringArrayVar(&f.tokens, "token", nil, "only this token and the sinks that it suffices for; can be repeated")
+	flags.StringVar(&f.onRefresh, "on-refresh", "none", "what to do after a refresh: none, restart, or the name of a `signal` for the command")
+	flags.StringVar(&f.killSignal, "kill-signal", "TERM", "the `signal` that tells the command to end for a restart")
+	flags.DurationVar(&f.killTime, "kill-timeout", 10*time.Second, "how long it may take to end before it is killed; given, it holds for a SIGTERM passed on too; 0 is without limit")
+	c.RunE = func(c *cobra.Command, args []string) error { return execute(c, f, args) }
+	return c
+}
+
+func wantCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &usageError{c.CommandPath(), errors.New("it runs a command, which is not given")}
+	}
+	return nil
+}
+
+// plan reads what is to be done with the command.
+func (f execFlags) plan(c *cobra.Command) (supervise.Plan, error) {
+	plan := supervise.Plan{Restart: f.onRefresh == "restart", RestartTime: f.killTime}
+	var errs [2]error
+	if !slices.Contains([]string{"none", "restart"}, f.onRefresh) {
+		plan.Tell, errs[0] = process.ParseSignal(f.onRefresh)
+	}
+	plan.KillSignal, errs[1] = process.ParseSignal(f.killSignal)
+	switch {
+	case errs[0] != nil:
+		return plan, &usageError{c.CommandPath(), fmt.Errorf("--on-refresh: none, restart or a signal: %w", errs[0])}
+	case errs[1] != nil:
+		return plan, &usageError{c.CommandPath(), fmt.Errorf("--kill-signal: %w", errs[1])}
+	case f.killTime < 0:
+		return plan, &usageError{c.CommandPath(), fmt.Errorf("--kill-timeout: %v is negative", f.killTime)}
+	}
+	if c.Flags().Changed("kill-timeout") {
+		plan.StopTime = f.killTime
+	}
+	return plan, nil
+}
+
+func execute(c *cobra.Command, f execFlags, command []string) error {
+	plan, err := f.plan(c)
+	if err != nil {
+		return err
+	}
+	cfg, secrets, err := f.load()
+	if err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	log := newLoggerAt(level, cfg, c.ErrOrStderr())
+	supervisor, err := supervise.New(supervise.Options{
+		Plan: plan, Command: command, Environ: os.Environ(), Without: secrets, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	// Signals are the supervisor's business from here on.
+	if c.Context().Err() != nil {
+		return &commandEnded{128 + int(syscall.SIGTERM)}
+	}
+	ctx, end := context.WithCancel(context.WithoutCancel(c.Context()))
+	defer end()
+	x := &execution{supervisor: supervisor, log: log, end: end}
+	err = run(ctx, &reloader{
+		load:    func() (*config.Config, error) { again, _, err := f.load(); return again, err },
+		running: cfg, level: level, log: log,
+	}, x.run)
+	if err != nil {
+		return err
+	}
+	return x.result()
+}
+
+// load reads the part of the configuration that is wanted, and the names of the variables that hold a
+// client's secret.
+func (f execFlags) load() (*config.Config, []string, error) {
+	path, fromEnv := config.Find(*f.file, os.LookupEnv)
+	var cfg *config.Config
+	var err error
+	if fromEnv {
+		cfg, err = config.FromEnvForCommand()
+	} else {
+		cfg, err = config.Load(path, os.LookupEnv)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets := secretVariables(cfg)
+	if cfg, err = cfg.Only(f.tokens); err != nil {
+		return nil, nil, err
+	}
+	_, err = cfg.ForCommand()
+	return cfg, secrets, err
+}
+
+// secretVariables are for the providers' processes alone.
+func secretVariables(cfg *config.Config) []string {
+	var names []string
+	for _, client := range cfg.Clients {
+		names = append(names, provider.Variables(client.Credential.Config)...)
+		if client.FallbackCredential != nil {
+			names = append(names, provider.Variables(client.FallbackCredential.Config)...)
+		}
+	}
+	return names
+}
+
+// execution is the command's life beside the agent.
+type execution struct {
+	supervisor *supervise.Supervisor
+	log        *slog.Logger
+	end        context.CancelFunc // ends the agent
+
+	status int
+	err    error
+}
+
+// commandEnded is how the command ended: with a status of its own.
+type commandEnded struct{ status int }
+
+// Error implements error.
+func (e *commandEnded) Error() string {
+	return fmt.Sprintf("the command exited with status %d", e.status)
+}
+
+func (x *execution) result() error {
+	if x.err == nil && x.status != 0 {
+		return &commandEnded{x.status}
+	}
+	return x.err
+}
+
+// run runs the command to its end, and then ends the agent.
+func (x *execution) run(ctx context.Context, a *agent.Agent) {
+	defer x.end()
+	ctx, refuse := context.WithCancelCause(ctx)
+	offers := make(chan supervise.Offer, 1)
+	var following sync.WaitGroup
+	following.Go(func() {
+		if err := x.follow(ctx, a, offers); err != nil {
+			refuse(err)
+		}
+	})
+	x.status, x.err = x.supervisor.Run(ctx, offers)
+	refuse(nil)
+	following.Wait()
+}
+
+// follow offers the command what there is, whenever that changed, until ctx ends. Before the first
+// offer it returns the refusal that lets there be none.
+func (x *execution) follow(ctx context.Context, a *agent.Agent, offers chan supervise.Offer) error {
+	begun, wasReady := false, false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.Changes():
+		}
+		s := a.Status()
+		if s.Ready != wasReady {
+			wasReady = s.Ready
+			announce(x.log, s.Ready, s.NotReady)
+		}
+		offer, err := offerOf(s, a.Environ)
+		switch {
+		case begun && err != nil:
+			x.log.Warn("command's environment cannot be made, it keeps what it has", "error", err)
+		case err != nil && s.Ready:
+			return err
+		case !begun && !s.Ready:
+			if err := a.Refused(); err != nil {
+				return err
+			}
+		case settled(s.Sinks):
+			begun = true
+			replace(offers, offer)
+		}
+	}
+}
+
+// replace makes an offer the newest. It is for one sender.
+func replace(offers chan supervise.Offer, offer supervise.Offer) {
+	select {
+	case <-offers:
+	default:
+	}
+	offers <- offer
+}
+
+// settled reports whether no sink is being written: what is not as it should be has to wait.
+func settled(sinks []status.Sink) bool {
+	return !slices.ContainsFunc(sinks, func(s status.Sink) bool { return !s.Holds && s.RetryAt == nil })
+}
+
+// offerOf is what the command can have now: variables, and what it can read in the sinks.
+func offerOf(s status.Status, environ func() ([]string, error)) (supervise.Offer, error) {
+	var generation strings.Builder
+	for _, sink := range s.Sinks {
+		fmt.Fprintln(&generation, sink.Path, sink.LastChange)
+	}
+	variables, err := environ()
+	return supervise.Offer{Environ: variables, Generation: generation.String()}, err
+}

@@ -1,0 +1,108 @@
+package supervise
+
+import (
+	"crypto/sha256"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// phase is where a command is in its life.
+type phase int
+
+const (
+	waiting    phase = iota // there is nothing to start it with yet
+	running                 // it was started, and nothing is wanted of it
+	restarting              // it was told to end, to be started again
+	leaving                 // it ends, and is not started again
+)
+
+// machine decides what is to be done with a command. It does nothing itself.
+type machine struct {
+	plan  Plan
+	phase phase
+	given digest // what the command was started with, or last told of
+	next  digest // what it would be started with now
+}
+
+// verdict is what is to be done now; the zero value is nothing.
+type verdict struct {
+	start  bool
+	send   os.Signal     // nil for none
+	within time.Duration // kill the command if it has not ended by then; 0 for no limit
+	finish bool          // with status
+	status int
+}
+
+// digest tells two offers apart without keeping what is in them.
+type digest struct {
+	environ    [sha256.Size]byte
+	generation string
+}
+
+func digestOf(o Offer) digest {
+	return digest{sha256.Sum256([]byte(strings.Join(o.Environ, "\x00"))), o.Generation}
+}
+
+// offered is asked when there is something new for the command.
+func (m *machine) offered(d digest) verdict {
+	m.next = d
+	switch {
+	case m.phase == waiting:
+		return m.begin()
+	case m.phase != running:
+		return verdict{}
+	case m.plan.Restart && d.environ != m.given.environ:
+		m.phase = restarting
+		return verdict{send: m.plan.KillSignal, within: m.plan.RestartTime}
+	case m.plan.Tell != nil && d != m.given:
+		m.given = d
+		return verdict{send: m.plan.Tell}
+	}
+	return verdict{}
+}
+
+func (m *machine) begin() verdict {
+	m.phase, m.given = running, m.next
+	return verdict{start: true}
+}
+
+// received is asked when this process got a signal; reached says that the command got it as well.
+func (m *machine) received(s os.Signal, reached bool) verdict {
+	if m.phase == waiting {
+		return verdict{finish: ends(s) || s == syscall.SIGHUP, status: 128 + number(s)}
+	}
+	var v verdict
+	if !reached {
+		v.send = s
+	}
+	if ends(s) {
+		m.phase = leaving
+	}
+	if s == syscall.SIGTERM {
+		v.within = m.plan.StopTime
+	}
+	return v
+}
+
+// ended is asked when the command has ended.
+func (m *machine) ended(status int) verdict {
+	if m.phase == restarting {
+		return m.begin()
+	}
+	return verdict{finish: true, status: status}
+}
+
+// endedBefore notes that the command had ended by itself before it could be told to.
+func (m *machine) endedBefore() { m.phase = leaving }
+
+// ends reports whether a signal asks a program to end.
+func ends(s os.Signal) bool {
+	return s == syscall.SIGTERM || s == syscall.SIGINT || s == syscall.SIGQUIT
+}
+
+func number(s os.Signal) int {
+	n, _ := s.(syscall.Signal)
+	return int(n)
+}
