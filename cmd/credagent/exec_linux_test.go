@@ -23,7 +23,7 @@ const soundingArgument = "sound-signals"
 
 func soundSignals() {
 	heard := make(chan os.Signal, 16)
-	signal.Notify(heard, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1)
+	signal.Notify(heard, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGCONT)
 	fmt.Println("sounding", os.Getppid())
 	lines := bufio.NewScanner(os.Stdin)
 	read := make(chan string)
@@ -128,6 +128,7 @@ func (s *terminal) count(line string) int {
 const (
 	controlC         = "\x03"
 	controlBackslash = "\x1c"
+	controlZ         = "\x1a"
 )
 
 // TestKeysReachTheCommandOnce presses keys in a terminal that credagent leads, as in a container, and
@@ -181,6 +182,32 @@ func TestKeysReachTheCommandOnce(t *testing.T) {
 				t.Errorf("interrupts: %d, want %d; quits: %d\n%s", got, want, s.count("heard quit"), strings.Join(s.all, "\n"))
 			}
 		})
+	}
+}
+
+// TestStoppedAndContinued stops a shell's job by a key and continues it: the command and credagent stop
+// and go on together.
+func TestStoppedAndContinued(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := newExecPlace(t, "")
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c",
+		`set -m; "$0" exec -c "$1" -- "$0" `+soundingArgument+`; echo "the shell has it"; fg; echo "status $?"`, self, place.config)
+	cmd.Env = append(os.Environ(), selfVariable+"=1")
+	s := newScreen(t, cmd)
+	s.await("sounding")
+	s.press(controlZ)
+	s.await("the shell has it")
+	s.await("heard continued") // the shell gives the terminal first
+	s.press(controlC)
+	s.await("heard interrupt")
+	s.press("5\n")
+	s.await("status 5")
+	_ = cmd.Wait()
+	if s.count("heard interrupt") != 1 || s.count("heard continued") != 1 {
+		t.Errorf("not each of them came once:\n%s", strings.Join(s.all, "\n"))
 	}
 }
 
