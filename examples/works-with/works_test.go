@@ -150,6 +150,7 @@ func (s *stage) adapted(name string) string {
 	content, err := os.ReadFile(filepath.Join(s.example, name))
 	s.must(err)
 	text := strings.NewReplacer(
+		"proxy_ssl_name api.example.com", "proxy_ssl_name example.com", // nginx checks no certificate of an address
 		"https://login.example.com", s.tokens.URL(),
 		"https://api.example.com", s.api.URL,
 		"https://modules.example.com", s.api.URL,
@@ -162,6 +163,7 @@ func (s *stage) adapted(name string) string {
 		"/run/credagent", s.dir,
 		"/run", s.dir,
 		"command: credagent", "command: "+program,
+		"127.0.0.1:8080", "unix:"+s.path("proxy.sock"),
 	).Replace(string(content))
 	if strings.Contains(text, ".example.com") {
 		s.Fatalf("%s names a server that the test does not know:\n%s", name, text)
