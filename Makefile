@@ -18,6 +18,9 @@ EXAMPLE := examples/provider
 # The workload of the Azure SDK for Go is one, so that credagent does not depend on the SDK.
 AZIDENTITY := internal/sdktest/azidentity
 
+# The tests with other people's programs are one, because of the libraries among these.
+WORKS_WITH := examples/works-with
+
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -44,6 +47,7 @@ test: tools ## run all tests, with the race detector where there is a C compiler
 	go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000 | grep 'histories,'
 	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	@$(MAKE) --no-print-directory test-works-with
 	@$(MAKE) --no-print-directory test-pkcs11
 
 .PHONY: test-pkcs11
@@ -51,6 +55,12 @@ test-pkcs11: ## run the tests of the provider for keys on tokens, where there is
 	@if test -n '$(RACE)' && command -v softhsm2-util >/dev/null && command -v pkcs11-tool >/dev/null; \
 		then cd $(PKCS11) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...; \
 		else echo 'no SoftHSM, OpenSC or C compiler: keys on tokens are not tested (apt-get install softhsm2 opensc gcc libc6-dev)' >&2; fi
+
+# Without the race detector: the agent is a program of its own here, and the rest is other people's.
+# Verbose, so that a consumer that is left out is seen; and many at a time, because they mostly wait.
+.PHONY: test-works-with
+test-works-with: ## run the tests with other people's programs
+	cd $(WORKS_WITH) && go test -v -parallel 16 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 .PHONY: tools
 tools: ## check that what the tests need is there
@@ -117,6 +127,7 @@ fmt-check: ## check that the code is formatted
 vet: ## run go vet
 	go vet ./...
 	cd $(EXAMPLE) && go vet ./...
+	cd $(WORKS_WITH) && go vet ./...
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 	cd $(AZIDENTITY) && go vet ./...
 
@@ -124,6 +135,7 @@ vet: ## run go vet
 staticcheck: ## run staticcheck
 	go run $(STATICCHECK) ./...
 	cd $(EXAMPLE) && go run $(STATICCHECK) ./...
+	cd $(WORKS_WITH) && go run $(STATICCHECK) ./...
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 	cd $(AZIDENTITY) && go run $(STATICCHECK) ./...
 
@@ -135,12 +147,14 @@ lint: ## run golangci-lint
 tidy: ## tidy go.mod and go.sum
 	go mod tidy
 	cd $(EXAMPLE) && go mod tidy
+	cd $(WORKS_WITH) && go mod tidy
 	cd $(PKCS11) && go mod tidy
 
 .PHONY: tidy-check
 tidy-check: ## check that go.mod and go.sum are tidy
 	go mod tidy -diff
 	cd $(EXAMPLE) && go mod tidy -diff
+	cd $(WORKS_WITH) && go mod tidy -diff
 	cd $(PKCS11) && go mod tidy -diff
 	cd $(AZIDENTITY) && go mod tidy -diff
 

@@ -59,6 +59,7 @@ func (v *validator) sink(path string, raw rawSink) Sink {
 	case SinkEnv:
 		v.envSink(path, raw, &s)
 	}
+	v.suits(path, s)
 	return s
 }
 

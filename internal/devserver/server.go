@@ -34,6 +34,7 @@ type Options struct {
 	TLS       bool          // HTTPS, under a CA of its own: see CAPEM
 	TTL       time.Duration // the life of a token, a second at least; 0 is 30 seconds
 	RefreshIn time.Duration // sent as refresh_in; 0 leaves it out
+	JWT       bool          // access tokens are JWTs (RFC 9068) that tell their expiry; opaque otherwise
 	Tenants   []string      // the TENANTs that exist in /TENANT/... paths; nil is every one
 	Clients   []Client      // registered from the start
 	Faults    []Fault       // injected from the start

@@ -26,10 +26,18 @@ type tokenStore struct {
 	count  int
 }
 
-func (t *tokenStore) issue(g grant) string {
+// newToken makes up an access token for a grant.
+func (s *Server) newToken(g grant) string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails
 	token := base64.RawURLEncoding.EncodeToString(random[:])
+	if s.options.JWT {
+		return inJWT(s.URL(), token, g)
+	}
+	return token
+}
+
+func (t *tokenStore) add(token string, g grant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	maps.DeleteFunc(t.grants, func(_ [sha256.Size]byte, old grant) bool { return !g.issued.Before(old.expiry) })
@@ -38,7 +46,6 @@ func (t *tokenStore) issue(g grant) string {
 	}
 	t.grants[sha256.Sum256([]byte(token))] = g
 	t.count++
-	return token
 }
 
 // find returns what a token stands for, if it is valid now.

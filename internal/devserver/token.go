@@ -160,9 +160,9 @@ func (s *Server) issue(q *tokenRequest, scope string, fault Fault) answer {
 		life = fault.Delay
 	}
 	now := time.Now()
-	token := s.tokens.issue(grant{
-		client: q.client, scope: scope, issued: now, expiry: now.Add(life), notBefore: notBefore(q.form.Get("claims")),
-	})
+	g := grant{client: q.client, scope: scope, issued: now, expiry: now.Add(life), notBefore: notBefore(q.form.Get("claims"))}
+	token := s.newToken(g)
+	s.tokens.add(token, g)
 	fields := map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int64(life / time.Second)}
 	if s.options.RefreshIn > 0 {
 		fields["refresh_in"] = int64(s.options.RefreshIn / time.Second)

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	// envoyEndings are the names by which Envoy reads a file as JSON, or as YAML, of which JSON is a
+	// part. It takes any other for a text format of its own.
+	envoyEndings = []string{".json", ".yaml", ".yml"}
+
+	// passwordLine is a line of libpq's password file: host:port:database:user:token.
+	passwordLine = regexp.MustCompile(`(?m)^[^:\s#]+:(\*|[0-9]+):[^:\s]+:[^:\s]+:\{\{`)
+)
+
+// suits warns of a sink that is sound in itself and of no use to the program that it is for.
+func (v *validator) suits(path string, s Sink) {
+	if s.Format == FormatEnvoySDS && s.Path != "" && !slices.Contains(envoyEndings, filepath.Ext(s.Path)) {
+		v.warn(join(path, "path"), "Envoy reads a file of secrets as JSON only if its name ends in .json")
+	}
+	if isPasswordFile(s) {
+		v.suitsLibpq(path, s)
+	}
+	for _, variable := range s.Variables {
+		if scopes := v.raw.Tokens[variable.Token].Scopes; variable.Field == "scope" && len(scopes) > 1 {
+			v.warn(join(join(path, "variables"), variable.Name),
+				"token %s has %d scopes, and an env file cannot hold the space between them", quote(variable.Token), len(scopes))
+		}
+	}
+}
+
+// isPasswordFile knows a password file of PostgreSQL's by its usual name or by what is in it.
+func isPasswordFile(s Sink) bool {
+	return strings.HasSuffix(filepath.Base(s.Path), "pgpass") || passwordLine.MatchString(s.Template)
+}
+
+func (v *validator) suitsLibpq(path string, s Sink) {
+	const rule = `libpq ignores a password file that more than its owner may read; use mode "0600", and owner for another user`
+	if s.Mode&0o077 != 0 {
+		v.warn(join(path, "mode"), "%s", rule)
+	}
+	if len(s.Readers) > 0 {
+		v.warn(join(path, "readers"), "%s", rule)
+	}
+}
