@@ -32,6 +32,7 @@ type host struct {
 	dir    string
 	server *devserver.Server
 	listen string
+	newest *process // started last
 }
 
 // newHost starts a server with a client "app", or those named.
@@ -113,6 +114,7 @@ func (h *host) launch(t *testing.T, cmd *exec.Cmd, environment ...string) *proce
 	must(t, cmd.Start())
 	must(t, write.Close())
 	p := &process{cmd: cmd, log: &transcript{}, ended: make(chan struct{})}
+	h.newest = p
 	go func() {
 		defer close(p.ended)
 		p.log.read(read)
@@ -120,7 +122,7 @@ func (h *host) launch(t *testing.T, cmd *exec.Cmd, environment ...string) *proce
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		if t.Failed() {
+		if t.Failed() && p == h.newest {
 			t.Logf("the log ends with\n%s", p.log.last(30))
 		}
 	})
