@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/internal/leaktest"
 )
 
 const (
@@ -50,7 +52,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building credagent: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	return leaktest.Main(m)
 }
 
 func must(tb testing.TB, err error) {
