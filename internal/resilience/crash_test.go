@@ -24,8 +24,8 @@ var (
 
 const (
 	crashTokens = 8
-	crashShared = 16              // sinks that show every token
-	crashLife   = time.Minute     // of a token
+	crashShared = 40              // sinks that show every token
+	crashLife   = 2 * time.Minute // of a token
 	crashEvery  = 5 * time.Second // between two refreshes of a token: the shortest there is
 	throttled   = 20              // every so many kills, the server asks for a wait first
 )
