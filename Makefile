@@ -6,6 +6,8 @@ PROTOC_GEN_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
 
 PROTO        := plugins/providerpb/provider.proto
 FUZZTIME     ?= 60s
+KILLS        ?= 500
+SOAK         ?= 30m
 TEST_TIMEOUT ?= 10m
 TEST_FLAGS   ?=
 
@@ -100,6 +102,14 @@ e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 
 e2e-image: ## build the container image and run it
 	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestImage' ./deploy
+
+.PHONY: crash
+crash: ## kill the agent KILLS times while it writes and others read
+	go test -count=1 -v -timeout 1h -run '^TestKilledAgent$$' ./internal/resilience -args -kills $(KILLS) -writes 10000
+
+.PHONY: soak
+soak: ## keep 1,000 tokens for SOAK against a hostile server
+	go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./internal/resilience -args -soak $(SOAK)
 
 .PHONY: bench
 bench: ## run the benchmarks

@@ -161,13 +161,17 @@ func (a *Agent) Run(ctx context.Context) {
 	a.stop(a.parts.Load())
 }
 
-// start starts what does not run yet.
+// start starts what does not run yet. The gates come last, so that of the tokens that are due, the
+// one that is due longest goes first.
 func (a *Agent) start(ctx context.Context, p *parts) {
-	for _, g := range p.gates {
-		g.life.start(ctx, g.run)
-	}
 	for _, k := range p.keepers {
 		k.life.start(ctx, k.run)
+	}
+	for _, k := range p.keepers {
+		<-k.looked
+	}
+	for _, g := range p.gates {
+		g.life.start(ctx, g.run)
 	}
 	for _, w := range p.writers {
 		w.notify()

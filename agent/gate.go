@@ -26,8 +26,8 @@ func keyOf(cfg config.Client) gateKey {
 	return key
 }
 
-// gate is where every request of a client passes. Its goroutine sends them one after another, in
-// the order in which they were asked for, and never while the gate is closed. It lives on when the
+// gate is where every request of a client passes. Its goroutine sends them one after another, the
+// one that is due longest first, and never while the gate is closed. It lives on when the
 // configuration changes, so that nothing the server asked for is forgotten.
 type gate struct {
 	log       *slog.Logger
@@ -50,6 +50,7 @@ type ask struct {
 	ctx    context.Context // ends when nobody waits for the answer any more
 	client *client
 	token  string
+	due    time.Time         // since when the token wants it
 	form   func() url.Values // called when the request is sent
 	// sending has the request noted before it is sent; the channel closes when that was tried.
 	sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
@@ -122,7 +123,9 @@ func (g *gate) look() (waiting bool) {
 	return len(g.line) > 0
 }
 
-// next takes an ask that somebody still waits for: an urgent one, else the first.
+// next takes an ask that somebody still waits for: an urgent one, else that of the token which is due
+// longest. They need not have come in that order: after a start all come at once, and where starts
+// follow each other fast, a token could else have bad luck until it expires.
 func (g *gate) next() (ask, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -131,7 +134,10 @@ func (g *gate) next() (ask, bool) {
 		g.line = nil
 		return ask{}, false
 	}
-	i := max(0, slices.IndexFunc(g.line, ask.isUrgent))
+	i := slices.IndexFunc(g.line, ask.isUrgent)
+	if i < 0 {
+		i = longestDue(g.line)
+	}
 	a := g.line[i]
 	g.line = slices.Delete(g.line, i, i+1)
 	return a, true
@@ -139,6 +145,16 @@ func (g *gate) next() (ask, bool) {
 
 // isUrgent reports whether somebody asks for the request now, and not only the schedule.
 func (a ask) isUrgent() bool { return a.urgent != nil && a.urgent.Load() && a.ctx.Err() == nil }
+
+func longestDue(line []ask) int {
+	longest := 0
+	for i, a := range line {
+		if a.due.Before(line[longest].due) {
+			longest = i
+		}
+	}
+	return longest
+}
 
 // pause waits for the gate to open, or for a reason to look again.
 func (g *gate) pause(ctx context.Context, open <-chan time.Time) {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type keeper struct {
 
 	wakeup  chan struct{}
 	replies chan answer
+	looked  chan struct{}             // closed when run has looked for the first time
 	outage  atomic.Pointer[time.Time] // since when an outage lasted that has just ended
 	pardon  atomic.Bool               // the token's own backoff is to end
 	early   atomic.Pointer[time.Time] // when to refresh before the time planned
@@ -76,6 +78,7 @@ func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() floa
 		changed: func() {},
 		wakeup:  make(chan struct{}, 1),
 		replies: make(chan answer, 1),
+		looked:  make(chan struct{}),
 
 		challenges: newChallenges(store.Challenge{}, token.Token{}),
 	}
@@ -86,15 +89,17 @@ func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() floa
 
 // run keeps the token until ctx ends.
 func (k *keeper) run(ctx context.Context) {
+	looked := sync.OnceFunc(func() { close(k.looked) })
 	for {
 		now := time.Now()
 		if !k.asking && k.due(now) {
 			k.asking = true
 			k.client.gate.request(ask{
-				ctx: ctx, client: k.client, token: k.cfg.Name, form: k.nextForm,
+				ctx: ctx, client: k.client, token: k.cfg.Name, due: k.nextAt(), form: k.nextForm,
 				sending: k.noteSent, urgent: &k.orders.urgent, reply: k.replies,
 			})
 		}
+		looked()
 		timer := time.NewTimer(k.untilDue(now))
 		select {
 		case <-ctx.Done():

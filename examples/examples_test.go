@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -49,7 +50,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	return leaktest.Main(m)
 }
 
 // environment is what the program sees: what it needs to run, and nothing that configures it.

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/sink"
 )
 
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writeForEver(path))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Main(m))
 }
 
 // writeForEver reports each write with a line, and ends with an error or a kill.

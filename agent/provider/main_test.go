@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -54,7 +55,7 @@ func TestMain(m *testing.M) {
 	case len(os.Args) == 3 && os.Args[1] == "plugin":
 		serve(offers(lying), nil)
 	default:
-		os.Exit(m.Run())
+		os.Exit(leaktest.Main(m))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,13 @@ func builtin() map[string]plugins.Provider {
 	}
 }
 
+// main keeps the process's first thread free of all work. Linux gives a signal to that thread before
+// others, and one that waits for a file system that hangs would keep the signal from them.
 func main() {
-	os.Exit(mainCode(os.Args[1:], os.Stdout, os.Stderr))
+	runtime.LockOSThread()
+	status := make(chan int)
+	go func() { status <- mainCode(os.Args[1:], os.Stdout, os.Stderr) }()
+	os.Exit(<-status)
 }
 
 func mainCode(args []string, stdout, stderr io.Writer) int {

@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/internal/secret"
 )
@@ -42,8 +43,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(selfVariable) != "" || len(os.Args) == 3 && os.Args[1] == "provider" {
 		main()
 	}
-	testscript.Main(m, map[string]func(){"credagent": main})
+	testscript.Main(leakChecked{m}, map[string]func(){"credagent": main})
 }
+
+// leakChecked looks for goroutines that the tests leave.
+type leakChecked struct{ *testing.M }
+
+func (m leakChecked) Run() int { return leaktest.Main(m.M) }
 
 // runSelf runs the program and returns its exit status.
 func runSelf(t *testing.T, stdout, stderr io.Writer, args ...string) int {

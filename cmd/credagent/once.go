@@ -21,6 +21,7 @@ at once. What succeeded is written.`,
 	timeout := c.Flags().Duration("timeout", time.Minute, "how long to try")
 	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that it suffices for; can be repeated")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		defer endInTime(c.Context(), c.ErrOrStderr())()
 		cfg, err := loadConfig(*file)
 		if err != nil {
 			return err

@@ -33,6 +33,7 @@ five seconds; the files stay, as the tokens in them are still good.`,
 	}
 	file := configFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		defer endInTime(c.Context(), c.ErrOrStderr())()
 		cfg, err := loadConfig(*file)
 		if err != nil {
 			return err

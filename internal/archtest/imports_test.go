@@ -68,6 +68,7 @@ var rooms = map[string]room{
 	"internal/baseline":   {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"internal/demo":       {anything, "it shows the whole"},
 	"cmd/credagent":       {anything, "it wires the rooms together"},
+	"internal/leaktest":   {nil, "it looks at a whole process after its tests and knows nothing of what ran in it"},
 	"internal/atomicfile": {nil, "sinks and state are written in the same way, by what knows neither"},
 
 	"internal/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
@@ -128,6 +129,7 @@ var guests = map[string]guest{
 	"github.com/coreos/go-systemd/v22":     {[]string{"cmd/credagent"}, "only the program talks to the service manager"},
 	"filippo.io/age":                       {[]string{"agent/store"}, "one place encrypts"},
 	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "internal/filewatch"}, "one place notices changes; its users only get its events"},
+	"go.uber.org/goleak":                   {[]string{"internal/leaktest"}, "only tests look for what is left"},
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},

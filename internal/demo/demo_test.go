@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
 	"github.com/credagent/credagent/plugins/secretcred"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Main(m))
 }
 
 // audience is who sees the demo. It reads the secrets in the directory whenever something is

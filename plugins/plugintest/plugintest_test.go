@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/plugins"
 )
 
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 		plugins.Serve(&flawed{flaw: strings.ReplaceAll(name, "-", " ")})
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Main(m))
 }
 
 // flawed is a provider with one flaw, or with none.
