@@ -8,7 +8,7 @@ PROTO        := plugins/providerpb/provider.proto
 FUZZTIME     ?= 60s
 KILLS        ?= 500
 SOAK         ?= 30m
-TEST_TIMEOUT ?= 10m
+TEST_TIMEOUT ?= 20m
 TEST_FLAGS   ?=
 
 # The provider for keys on tokens is a module of its own, because it needs cgo.
@@ -47,7 +47,8 @@ demo: ## show the main job against an embedded authorization server
 .PHONY: test
 test: tools ## run all tests, with the race detector where there is a C compiler
 	go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
-	@go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000 | grep 'histories,'
+	@played=$$(go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000) \
+		&& echo "$$played" | grep 'histories,' || { echo "$$played"; exit 1; }
 	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@$(MAKE) --no-print-directory test-works-with
 	@$(MAKE) --no-print-directory test-pkcs11

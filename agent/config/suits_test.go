@@ -26,7 +26,7 @@ func TestSinksThatDoNotSuitTheirReader(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			doc := minimal + minimalTail + "  two: { client: app, scopes: [a, b] }\nsinks:\n  - " + c.sink + "\n"
-			parsed, err := parse("", []byte(doc), nil, nil)
+			parsed, err := Parse("", []byte(doc), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

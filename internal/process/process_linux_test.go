@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/credagent/credagent/internal/leaktest"
 )
 
 // adopterVariable makes the test binary be a process that gets orphans, and says what it does.
@@ -23,7 +25,7 @@ const adopterVariable = "PROCESS_TEST_ADOPTER"
 func TestMain(m *testing.M) {
 	switch os.Getenv(adopterVariable) {
 	case "":
-		os.Exit(m.Run())
+		os.Exit(leaktest.Main(m))
 	case "reaping":
 		adopt(true)
 	case "idle":
