@@ -89,6 +89,10 @@ race: ## run all tests twice with the race detector, in random order
 e2e: tools e2e-systemd e2e-packages e2e-image ## run the tests that start whole programs, servers and machines
 	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/... ./internal/sdktest/... ./internal/pagetest/...
 
+.PHONY: mutants
+mutants: ## break the program on purpose, one place at a time, and expect tests to fail
+	go test -count=1 -timeout 2h -v ./internal/mutants -mutants | grep -v '^=== '
+
 .PHONY: scenarios
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
 	go test -count=1 -timeout 2h -run '^TestScenarios$$' -v ./agent -scenarios 100000
