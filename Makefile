@@ -18,6 +18,9 @@ EXAMPLE := examples/provider
 # The workload of the Azure SDK for Go is one, so that credagent does not depend on the SDK.
 AZIDENTITY := internal/sdktest/azidentity
 
+# So is what judges the Kubernetes manifests, so that credagent does not depend on Kubernetes.
+KUBETEST := deploy/k8s/kubetest
+
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -45,6 +48,11 @@ test: tools ## run all tests, with the race detector where there is a C compiler
 	@go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000 | grep 'histories,'
 	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@$(MAKE) --no-print-directory test-pkcs11
+	@$(MAKE) --no-print-directory test-k8s
+
+.PHONY: test-k8s
+test-k8s: ## check the Kubernetes manifests, alerts and dashboard
+	cd $(KUBETEST) && go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 .PHONY: test-pkcs11
 test-pkcs11: ## run the tests of the provider for keys on tokens, where there is a SoftHSM
@@ -73,7 +81,7 @@ race: ## run all tests twice with the race detector, in random order
 	@$(MAKE) --no-print-directory test-pkcs11 TEST_FLAGS='-count=2 -shuffle=on'
 
 .PHONY: e2e
-e2e: tools e2e-systemd e2e-packages e2e-image ## run the tests that start whole programs, servers and machines
+e2e: tools e2e-systemd e2e-packages e2e-image e2e-k8s ## run the tests that start whole programs, servers and machines
 	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/... ./internal/sdktest/... ./internal/pagetest/...
 
 .PHONY: scenarios
@@ -90,6 +98,10 @@ e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 
 e2e-image: ## build the container image and run it
 	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestImage' ./deploy
+
+.PHONY: e2e-k8s
+e2e-k8s: ## try the manifests in a cluster; as root, and Kubernetes is built once
+	cd $(KUBETEST) && E2E=1 go test -v -count=1 -timeout 60m -run '^TestCluster$$' ./...
 
 .PHONY: bench
 bench: ## run the benchmarks
@@ -119,6 +131,7 @@ vet: ## run go vet
 	cd $(EXAMPLE) && go vet ./...
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 	cd $(AZIDENTITY) && go vet ./...
+	cd $(KUBETEST) && go vet ./...
 
 .PHONY: staticcheck
 staticcheck: ## run staticcheck
@@ -126,6 +139,7 @@ staticcheck: ## run staticcheck
 	cd $(EXAMPLE) && go run $(STATICCHECK) ./...
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 	cd $(AZIDENTITY) && go run $(STATICCHECK) ./...
+	cd $(KUBETEST) && go run $(STATICCHECK) ./...
 
 .PHONY: lint
 lint: ## run golangci-lint
@@ -143,6 +157,7 @@ tidy-check: ## check that go.mod and go.sum are tidy
 	cd $(EXAMPLE) && go mod tidy -diff
 	cd $(PKCS11) && go mod tidy -diff
 	cd $(AZIDENTITY) && go mod tidy -diff
+	cd $(KUBETEST) && go mod tidy -diff
 
 .PHONY: generate
 generate: bin/protoc-gen-go bin/protoc-gen-go-grpc ## generate the Go code of the provider protocol
