@@ -26,9 +26,15 @@ const shortLife = 10 * time.Second
 // ready.
 func (p place) startAgent(t *testing.T, example string) {
 	t.Helper()
+	p.startConfigured(t, read(t, "examples/"+example+"/credagent.yaml"))
+}
+
+// startConfigured is startAgent with a configuration that is in no file.
+func (p place) startConfigured(t *testing.T, text string) {
+	t.Helper()
 	address := freeAddress(t)
 	config := filepath.Join(t.TempDir(), "credagent.yaml")
-	write(t, config, "listen: "+address+"\n"+p.adapt(t, read(t, "examples/"+example+"/credagent.yaml")))
+	write(t, config, "listen: "+address+"\n"+p.adapt(t, text))
 	agent := start(t, exec.Command(program, "run", "-c", config))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -169,6 +175,53 @@ func TestEnvRestart(t *testing.T) {
 		hears(t, lines, variable(t, content, "ORDERS_TOKEN"))
 	}
 	p.wantToken(t, variable(t, content, "ORDERS_TOKEN"))
+}
+
+// TestEnvExec has credagent restart the same service itself.
+func TestEnvExec(t *testing.T) {
+	t.Parallel()
+	p, dir := newPlaceOf(t, shortLife), t.TempDir()
+	config, service := filepath.Join(dir, "credagent.yaml"), filepath.Join(dir, "service.sh")
+	write(t, config, "listen: \"\"\n"+p.adapt(t, read(t, "examples/env-restart/credagent.yaml")))
+	write(t, service, "echo \"$ORDERS_TOKEN\"\nexec sleep 1000\n")
+	lines := says(t, program, "exec", "-c", config, "--on-refresh", "restart", "--", "sh", service)
+	heard := map[string]bool{}
+	for deadline := time.After(patience); len(heard) < 3; {
+		select {
+		case token := <-lines:
+			p.wantToken(t, token)
+			heard[token] = true
+		case <-deadline:
+			t.Fatalf("the service was started with %d tokens within %s", len(heard), patience)
+		}
+	}
+}
+
+// TestEnvReload sends a service the signal of the document's configuration.
+func TestEnvReload(t *testing.T) {
+	t.Parallel()
+	p, dir := newPlaceOf(t, shortLife), t.TempDir()
+	file, pidFile, service := filepath.Join(p.sinks, "orders.env"), filepath.Join(dir, "orders.pid"), filepath.Join(dir, "service.sh")
+	clients, _, _ := strings.Cut(read(t, "examples/env-restart/credagent.yaml"), "tokens:")
+	part := strings.NewReplacer("/run/orders.pid", pidFile, "client: payments", "client: orders").
+		Replace(blocks(read(t, "examples/env-restart/README.md"), "yaml")[0])
+	p.startConfigured(t, clients+part)
+	write(t, service, `show() { . "$file"; echo "$ORDERS_TOKEN"; }
+file=$1
+trap show HUP
+echo $$ >"$2"
+show
+while :; do
+	sleep 1000 &
+	wait || :
+done
+`)
+	lines := says(t, "sh", service, file, pidFile)
+	content := ""
+	for range 3 {
+		content = replaced(t, file, content)
+		hears(t, lines, variable(t, content, "ORDERS_TOKEN"))
+	}
 }
 
 // TestEnvRestartEndsWithTheService runs a service that ends by itself.

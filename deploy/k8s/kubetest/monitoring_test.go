@@ -131,6 +131,7 @@ var occasions = map[string]struct{ due, quiet string }{
 	"CredagentOnFallbackCredential": {`credagent_credential_in_use{credential="fallback"} 1x60`, "credagent_credential_in_use{credential=\"fallback\"} 0x60\ncredagent_credential_in_use{credential=\"primary\"} 1x60"},
 	"CredagentCredentialNotLoaded":  {`credagent_credential_reloads_total{outcome="failed"} 0x50 1x10`, `credagent_credential_reloads_total{outcome="success"} 0+1x60`},
 	"CredagentSinkFails":            {`credagent_sink_writes_total{outcome="failed"} 0+1x60`, `credagent_sink_writes_total{outcome="written"} 0+1x60`},
+	"CredagentOnChangeFails":        {`credagent_on_change_total{outcome="failed"} 0x50 1x10`, `credagent_on_change_total{outcome="success"} 0+1x60`},
 	"CredagentReloadFailed":         {`credagent_config_last_reload_successful 0x60`, `credagent_config_last_reload_successful 1x60`},
 }
 
