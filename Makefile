@@ -23,6 +23,9 @@ AZIDENTITY := internal/sdktest/azidentity
 # The tests with other people's programs are one, because of the libraries among these.
 WORKS_WITH := examples/works-with
 
+# So is what judges the Kubernetes manifests, so that credagent does not depend on Kubernetes.
+KUBETEST := deploy/k8s/kubetest
+
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
@@ -52,6 +55,11 @@ test: tools ## run all tests, with the race detector where there is a C compiler
 	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@$(MAKE) --no-print-directory test-works-with
 	@$(MAKE) --no-print-directory test-pkcs11
+	@$(MAKE) --no-print-directory test-k8s
+
+.PHONY: test-k8s
+test-k8s: ## check the Kubernetes manifests, alerts and dashboard
+	cd $(KUBETEST) && go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 .PHONY: test-pkcs11
 test-pkcs11: ## run the tests of the provider for keys on tokens, where there is a SoftHSM
@@ -86,7 +94,7 @@ race: ## run all tests twice with the race detector, in random order
 	@$(MAKE) --no-print-directory test-pkcs11 TEST_FLAGS='-count=2 -shuffle=on'
 
 .PHONY: e2e
-e2e: tools e2e-systemd e2e-packages e2e-image ## run the tests that start whole programs, servers and machines
+e2e: tools e2e-systemd e2e-packages e2e-image e2e-k8s ## run the tests that start whole programs, servers and machines
 	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./examples/... ./internal/oidctest/... ./internal/sdktest/... ./internal/pagetest/...
 
 .PHONY: mutants
@@ -115,6 +123,10 @@ crash: ## kill the agent KILLS times while it writes and others read
 .PHONY: soak
 soak: ## keep 1,000 tokens for SOAK against a hostile server
 	go test -count=1 -v -timeout 0 -run '^TestSoak$$' ./internal/resilience -args -soak $(SOAK)
+
+.PHONY: e2e-k8s
+e2e-k8s: ## try the manifests in a cluster; as root, and Kubernetes is built once
+	cd $(KUBETEST) && E2E=1 go test -v -count=1 -timeout 60m -run '^TestCluster$$' ./...
 
 .PHONY: bench
 bench: ## run the benchmarks
@@ -145,6 +157,7 @@ vet: ## run go vet
 	cd $(WORKS_WITH) && go vet ./...
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 	cd $(AZIDENTITY) && go vet ./...
+	cd $(KUBETEST) && go vet ./...
 
 .PHONY: staticcheck
 staticcheck: ## run staticcheck
@@ -153,6 +166,7 @@ staticcheck: ## run staticcheck
 	cd $(WORKS_WITH) && go run $(STATICCHECK) ./...
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 	cd $(AZIDENTITY) && go run $(STATICCHECK) ./...
+	cd $(KUBETEST) && go run $(STATICCHECK) ./...
 
 .PHONY: lint
 lint: ## run golangci-lint
@@ -172,6 +186,7 @@ tidy-check: ## check that go.mod and go.sum are tidy
 	cd $(WORKS_WITH) && go mod tidy -diff
 	cd $(PKCS11) && go mod tidy -diff
 	cd $(AZIDENTITY) && go mod tidy -diff
+	cd $(KUBETEST) && go mod tidy -diff
 
 .PHONY: generate
 generate: bin/protoc-gen-go bin/protoc-gen-go-grpc ## generate the Go code of the provider protocol

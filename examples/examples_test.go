@@ -107,6 +107,12 @@ type place struct {
 // newPlace starts a server at which the examples' clients are registered.
 func newPlace(t *testing.T) place {
 	t.Helper()
+	return newPlaceOf(t, time.Hour)
+}
+
+// newPlaceOf is newPlace with tokens of another life.
+func newPlaceOf(t *testing.T, life time.Duration) place {
+	t.Helper()
 	p := place{credentials: t.TempDir(), sinks: t.TempDir()}
 	certPEM, keyPEM, certificate, err := devserver.NewCertificate("payments", devserver.KeyRSA, time.Hour)
 	if err != nil {
@@ -115,7 +121,7 @@ func newPlace(t *testing.T) place {
 	write(t, filepath.Join(p.credentials, "payments.pem"), string(certPEM))
 	write(t, filepath.Join(p.credentials, "payments.key"), string(keyPEM))
 	write(t, filepath.Join(p.credentials, "orders.secret"), canary+"\n")
-	p.server, err = devserver.New(devserver.Options{TTL: time.Hour, Clients: []devserver.Client{
+	p.server, err = devserver.New(devserver.Options{TTL: life, Clients: []devserver.Client{
 		{ID: "6731de76-14a6-49ae-97bc-6eba6914391e", Certificates: []*x509.Certificate{certificate}},
 		{ID: "orders", Secret: secret.New(canary)},
 	}})

@@ -23,7 +23,12 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-const defaultMode = 0o600
+const (
+	defaultMode   = 0o600
+	directoryMode = 0o755 // others may enter: each file says for itself who may read it
+
+	createIt = "create it, for example with RuntimeDirectory= or tmpfiles.d"
+)
 
 // Options describe one sink.
 type Options struct {
@@ -77,10 +82,11 @@ type File struct {
 }
 
 // New checks what can be checked before the first token exists, and removes the temporary files
-// that an earlier process left for this path. It refuses a path that is a symbolic link or not a
-// regular file, a directory that is missing, and a directory in which others could replace the
-// file: one that its group or the world may write to without the sticky bit. The directory's
-// owner is trusted, whoever it is: the directory is theirs.
+// that an earlier process left for this path. It makes the directory if only its parent is there:
+// in a Kubernetes volume, where everybody may write, nobody else can make a safe one. It refuses a
+// path that is a symbolic link or not a regular file, a directory that it cannot make, and a
+// directory in which others could replace the file: one that its group or the world may write to
+// without the sticky bit. The directory's owner is trusted, whoever it is: the directory is theirs.
 func New(o Options) (*File, error) {
 	f, err := prepare(o)
 	if err != nil {
@@ -104,6 +110,9 @@ func prepare(o Options) (*File, error) {
 	f := &File{
 		path: path, dir: filepath.Dir(path), base: filepath.Base(path),
 		renderer: o.Renderer, want: want, syncDir: atomicfile.SyncDirectory,
+	}
+	if err := f.makeDirectory(); err != nil {
+		return nil, err
 	}
 	root, err := f.open()
 	if err != nil {
@@ -216,10 +225,20 @@ func (f *File) put(content []byte) (Outcome, error) {
 	return Written, nil
 }
 
+func (f *File) makeDirectory() error {
+	if _, err := os.Stat(f.dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil // what else is wrong with it, opening it says
+	}
+	if err := os.Mkdir(f.dir, directoryMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making directory %q: %w; %s", f.dir, atomicfile.Cause(err), createIt)
+	}
+	return nil
+}
+
 func (f *File) open() (*os.Root, error) {
 	root, err := os.OpenRoot(f.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("opening directory %q: %w; create it, for example with RuntimeDirectory= or tmpfiles.d", f.dir, atomicfile.Cause(err))
+		return nil, fmt.Errorf("opening directory %q: %w; %s", f.dir, atomicfile.Cause(err), createIt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening directory %q: %w", f.dir, atomicfile.Cause(err))

@@ -179,8 +179,9 @@ func TestRefusedTargets(t *testing.T) {
 			[]string{"mode 0757", "can be written to by others", "chmod go-w"}},
 		"unsafe directory, group": {func(path string) error { return os.Chmod(filepath.Dir(path), 0o775) },
 			[]string{"mode 0775", "can be written to by others"}},
-		"missing directory": {func(path string) error { return os.Remove(filepath.Dir(path)) },
-			[]string{"opening directory", "no such file or directory", "create it"}},
+		"dangling link to a directory": {func(path string) error {
+			return errors.Join(os.Remove(filepath.Dir(path)), os.Symlink("nowhere", filepath.Dir(path)))
+		}, []string{"opening directory", "no such file or directory", "create it"}},
 		"file for a directory": {func(path string) error {
 			return errors.Join(os.Remove(filepath.Dir(path)), os.WriteFile(filepath.Dir(path), nil, 0o600))
 		}, []string{"opening directory", "not a directory"}},
@@ -204,6 +205,23 @@ func TestRefusedTargets(t *testing.T) {
 			wantContent(t, path, "one")
 		})
 	}
+}
+
+func TestMissingDirectory(t *testing.T) {
+	volume := filepath.Join(t.TempDir(), "volume")
+	must(t, os.Mkdir(volume, 0o700))
+	must(t, os.Chmod(volume, 0o777)) // as the kubelet makes an emptyDir
+	path := filepath.Join(volume, "run", "token")
+	f := newSink(t, sink.Options{Path: path})
+	write(t, f, "one", sink.Written)
+
+	// Once the agent runs, a directory that is gone was removed by somebody: it is left to them.
+	must(t, os.RemoveAll(filepath.Dir(path)))
+	_, err := f.Write(having(graph("two")))
+	wantError(t, err, "opening directory", "no such file or directory", "create it")
+
+	_, err = sink.New(sink.Options{Path: filepath.Join(volume, "no", "run", "token"), Renderer: sink.Raw("graph")})
+	wantError(t, err, "making directory", "no such file or directory", "create it")
 }
 
 func TestDirectoriesThatAreAccepted(t *testing.T) {

@@ -91,7 +91,7 @@ func checkDirectory(dir string, agent int) []Finding {
 
 // missing tells how to make a directory that stays made: what is under /run is gone after a boot.
 func missing(dir string, agent int) Finding {
-	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start without it"}
+	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start where it cannot make it"}
 	below, underRun := strings.CutPrefix(dir, "/run/")
 	if !underRun {
 		f.Mend = fmt.Sprintf("install -d -m 0755 -o %s %q", userName(agent), dir)

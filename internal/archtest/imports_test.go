@@ -72,6 +72,7 @@ var rooms = map[string]room{
 	"internal/atomicfile": {nil, "sinks and state are written in the same way, by what knows neither"},
 
 	"internal/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
+	"examples/watch-file":         {nil, "it is a program of somebody else's, which knows only its file"},
 
 	"internal/host":     {nil, "it answers questions about the machine, for whoever puts files there"},
 	"internal/peer":     {nil, "it asks the kernel one question"},
@@ -128,7 +129,7 @@ var guests = map[string]guest{
 	"github.com/spf13/cobra":               {[]string{"cmd/credagent"}, "only the command line parses flags"},
 	"github.com/coreos/go-systemd/v22":     {[]string{"cmd/credagent"}, "only the program talks to the service manager"},
 	"filippo.io/age":                       {[]string{"agent/store"}, "one place encrypts"},
-	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "internal/filewatch"}, "one place notices changes; its users only get its events"},
+	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "examples/watch-file", "internal/filewatch"}, "one place notices changes; its users only get its events, and the example is not credagent"},
 	"go.uber.org/goleak":                   {[]string{"internal/leaktest"}, "only tests look for what is left"},
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
