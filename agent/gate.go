@@ -101,9 +101,17 @@ func (g *gate) run(ctx context.Context) {
 			timer.Stop()
 		default:
 			if a, ok := g.next(); ok {
-				a.reply <- g.serve(ctx, a)
+				g.answer(ctx, a)
 			}
 		}
+	}
+}
+
+// answer serves an ask. What the agent's own end cut off is no answer: the keeper that got one as it
+// ended would take it for a failure, and remember that.
+func (g *gate) answer(ctx context.Context, a ask) {
+	if got := g.serve(ctx, a); !got.cut {
+		a.reply <- got
 	}
 }
 

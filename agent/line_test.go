@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,11 @@ import (
 // The tokens must take turns, or one of them has bad luck until it expires.
 func TestCrashLoopStarvesNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const life = 30 * time.Second
-		names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}
-		n := 0
+		const life = 40 * time.Second
+		names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"}
+		var n atomic.Int64
 		slow := func(ctx context.Context, _ provider.Request) (provider.Reply, error) {
-			n++ // a gate sends one request at a time
-			answer := granted(fmt.Sprintf("token-%d", n), life)
+			answer := granted(fmt.Sprintf("token-%d", n.Add(1)), life)
 			select {
 			case <-time.After(600 * time.Millisecond):
 				return answer, nil
@@ -31,7 +31,7 @@ func TestCrashLoopStarvesNoToken(t *testing.T) {
 		f.memory = newMemory()
 		cfg := f.agent.parts.Load().cfg
 		for i := range cfg.Tokens {
-			cfg.Tokens[i].RefreshAt = 0.25 // more is due than there are requests
+			cfg.Tokens[i].RefreshAt = 0.15 // more is due than there are requests
 		}
 		f.make(cfg, slow)
 		stop := f.run(t.Context())
@@ -43,7 +43,7 @@ func TestCrashLoopStarvesNoToken(t *testing.T) {
 			pass(time.Second)
 			for _, name := range names {
 				if !f.sinks[name].held(name).ValidAt(time.Now()) {
-					t.Fatalf("token %s has expired after %d requests", name, n)
+					t.Fatalf("token %s has expired after %d requests", name, n.Load())
 				}
 			}
 			stop()
