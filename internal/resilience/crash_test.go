@@ -24,10 +24,12 @@ var (
 
 const (
 	crashTokens = 8
-	crashShared = 40              // sinks that show every token
-	crashLife   = 2 * time.Minute // of a token
-	crashEvery  = 5 * time.Second // between two refreshes of a token: the shortest there is
-	throttled   = 20              // every so many kills, the server asks for a wait first
+	crashShared = 40 // sinks that show every token
+	// crashLife is a token's life. No token may be asked for more than twelve times in a minute, and a
+	// kill may lose the answer each time: a shorter life could end by bad luck alone.
+	crashLife  = 3 * time.Minute
+	crashEvery = 5 * time.Second // between two refreshes of a token: the shortest there is
+	throttled  = 20              // every so many kills, the server asks for a wait first
 )
 
 // crashSuite is one agent that is killed and started again, and what came of it.
@@ -111,7 +113,7 @@ func (s *crashSuite) provoke(t *testing.T, agent *process) {
 	before := time.Duration(0)
 	switch rand.IntN(3) {
 	case 0: // anywhere, also while it starts
-		before = time.Duration(rand.Int64N(int64(time.Second)))
+		before = time.Duration(rand.Int64N(int64(1500 * time.Millisecond)))
 	case 1: // near a request and what is saved before and after it
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_ = s.server.Wait(ctx, len(s.server.Requests())+1)

@@ -127,7 +127,6 @@ type netFault struct {
 // network is one agent with a client for each fault.
 type network struct {
 	*host
-	front   *front
 	faults  map[string]netFault
 	clients strings.Builder
 	rest    [2]strings.Builder // tokens and sinks

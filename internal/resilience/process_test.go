@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -38,7 +38,7 @@ type host struct {
 // newHost starts a server with a client "app", or those named.
 func newHost(t *testing.T, options devserver.Options, clients ...string) *host {
 	t.Helper()
-	h := &host{dir: t.TempDir(), listen: freePort(t)}
+	h := &host{dir: t.TempDir(), listen: ownAddress()}
 	for _, dir := range []string{"sinks", "tmp"} {
 		must(t, os.Mkdir(h.path(dir), 0o755))
 	}
@@ -63,12 +63,10 @@ func startServer(t *testing.T, options devserver.Options) *devserver.Server {
 	return server
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+// ownAddress is a loopback address that nobody else uses. A free port of 127.0.0.1 may be taken by
+// the time it is needed, and a restart needs it again.
+func ownAddress() string {
+	return fmt.Sprintf("127.%d.%d.%d:9465", 64+rand.IntN(64), rand.IntN(256), 1+rand.IntN(254))
 }
 
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }

@@ -10,6 +10,7 @@
 package resilience_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,6 +35,10 @@ var program string
 func TestMain(m *testing.M) {
 	if role := os.Getenv(writerRole); role != "" {
 		os.Exit(writeOnce(role))
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "12"); err != nil { // they wait more than they work
+		panic(err)
 	}
 	os.Exit(buildAndRun(m))
 }
