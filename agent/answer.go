@@ -129,6 +129,9 @@ func unanswered(err error, limit time.Duration, at time.Time) answer {
 	case provider.KindCredential:
 		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
 			Advice: "mend the credential's files; nothing was sent to the server"}, true)
+	case provider.KindRefused:
+		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, RefusesClient: true,
+			Advice: adviceFor(policy.Credential, "")}, true)
 	case provider.KindTimeout:
 		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
 		a.outcome.TimedOut = limit

@@ -194,7 +194,7 @@ func TestRefusedCertificateIsACredentialFailure(t *testing.T) {
 				ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool(), MinVersion: version, MaxVersion: version,
 			})
 			certificate := selfSigned(t, "a")
-			message := mustFail(t, exchangeWith(t, showing(&certificate), in), providerpb.Failure_KIND_CREDENTIAL)
+			message := mustFail(t, exchangeWith(t, showing(&certificate), in), providerpb.Failure_KIND_REFUSED)
 			if !strings.HasPrefix(message, "the server ended the TLS handshake because of the client's certificate: ") {
 				t.Errorf("message %q", message)
 			}

@@ -181,7 +181,7 @@ func classify(err error) (providerpb.Failure_Kind, string) {
 		return providerpb.Failure_KIND_TIMEOUT, "the server did not answer in time"
 	}
 	if alert, refused := refusedCertificate(err); refused {
-		return providerpb.Failure_KIND_CREDENTIAL, fmt.Sprintf("the server ended the TLS handshake because of the client's certificate: %s", alert)
+		return providerpb.Failure_KIND_REFUSED, fmt.Sprintf("the server ended the TLS handshake because of the client's certificate: %s", alert)
 	}
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {

@@ -219,6 +219,7 @@ func readFailure(in *providerpb.Failure, credential Credential) *Failure {
 		providerpb.Failure_KIND_CREDENTIAL: KindCredential,
 		providerpb.Failure_KIND_NETWORK:    KindNetwork,
 		providerpb.Failure_KIND_TIMEOUT:    KindTimeout,
+		providerpb.Failure_KIND_REFUSED:    KindRefused,
 	}
 	kind, known := kinds[in.GetKind()]
 	if !known {

@@ -80,6 +80,7 @@ const (
 	KindCredential             // the credential could not be loaded; nothing was sent
 	KindNetwork                // no answer came
 	KindTimeout                // no answer came in time
+	KindRefused                // the server ended the handshake because of the client's certificate
 )
 
 // Failure is the error of every call on a [Process].

@@ -21,6 +21,7 @@ func TestFailureKinds(t *testing.T) {
 		providerpb.Failure_KIND_CREDENTIAL:  KindCredential,
 		providerpb.Failure_KIND_NETWORK:     KindNetwork,
 		providerpb.Failure_KIND_TIMEOUT:     KindTimeout,
+		providerpb.Failure_KIND_REFUSED:     KindRefused,
 		providerpb.Failure_KIND_UNSPECIFIED: KindProvider,
 		providerpb.Failure_Kind(99):         KindProvider,
 	} {

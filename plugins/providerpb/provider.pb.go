@@ -35,6 +35,7 @@ const (
 	Failure_KIND_CREDENTIAL  Failure_Kind = 2 // the credential could not be loaded or used; nothing was sent
 	Failure_KIND_NETWORK     Failure_Kind = 3 // no answer came: name resolution, connection, TLS, reset
 	Failure_KIND_TIMEOUT     Failure_Kind = 4 // no answer came in time
+	Failure_KIND_REFUSED     Failure_Kind = 5 // the server ended the TLS handshake because of the client's certificate
 )
 
 // Enum value maps for Failure_Kind.
@@ -45,6 +46,7 @@ var (
 		2: "KIND_CREDENTIAL",
 		3: "KIND_NETWORK",
 		4: "KIND_TIMEOUT",
+		5: "KIND_REFUSED",
 	}
 	Failure_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -52,6 +54,7 @@ var (
 		"KIND_CREDENTIAL":  2,
 		"KIND_NETWORK":     3,
 		"KIND_TIMEOUT":     4,
+		"KIND_REFUSED":     5,
 	}
 )
 
@@ -775,16 +778,17 @@ const file_plugins_providerpb_provider_proto_rawDesc = "" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1d\n" +
 	"\n" +
 	"body_error\x18\x04 \x01(\tR\tbodyError\x12\x1b\n" +
-	"\ttimed_out\x18\x05 \x01(\bR\btimedOut\"\xc4\x01\n" +
+	"\ttimed_out\x18\x05 \x01(\bR\btimedOut\"\xd6\x01\n" +
 	"\aFailure\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.credagent.provider.v1.Failure.KindR\x04kind\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"f\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"x\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CONFIG\x10\x01\x12\x13\n" +
 	"\x0fKIND_CREDENTIAL\x10\x02\x12\x10\n" +
 	"\fKIND_NETWORK\x10\x03\x12\x10\n" +
-	"\fKIND_TIMEOUT\x10\x042\xb5\x01\n" +
+	"\fKIND_TIMEOUT\x10\x04\x12\x10\n" +
+	"\fKIND_REFUSED\x10\x052\xb5\x01\n" +
 	"\bProvider\x12O\n" +
 	"\x05Check\x12#.credagent.provider.v1.CheckRequest\x1a!.credagent.provider.v1.CheckReply\x12X\n" +
 	"\bExchange\x12&.credagent.provider.v1.ExchangeRequest\x1a$.credagent.provider.v1.ExchangeReplyB3Z1github.com/credagent/credagent/plugins/providerpbb\x06proto3"
