@@ -23,7 +23,8 @@ import (
 // in the set.
 type twofold struct {
 	*fixture
-	dir string
+	dir  string
+	slow time.Duration // what an answer takes
 
 	mu       sync.Mutex
 	accepted map[string]bool // guarded by mu, as is all that follows
@@ -90,6 +91,9 @@ func (c credentialFile) Exchange(context.Context, provider.Request) (provider.Re
 	defer c.world.mu.Unlock()
 	c.world.used = append(c.world.used, said.Identity)
 	c.world.sent = append(c.world.sent, time.Now())
+	c.world.mu.Unlock()
+	pass(c.world.slow)
+	c.world.mu.Lock()
 	reply := c.world.refusal
 	if c.world.accepted[said.Identity] {
 		reply = granted("by-"+said.Identity, time.Hour)
@@ -221,6 +225,34 @@ func TestRetryAfterHoldsTheFallbackBackToo(t *testing.T) {
 		pass(119 * time.Second)
 		if used, _ := w.log(); len(used) != 1 {
 			t.Errorf("requests with %q before the Retry-After was over", used)
+		}
+	})
+}
+
+// A client that is replaced while its first credential is being refused does not hand the switch on:
+// the new one must not ask with the refused credential again at once.
+func TestReplacedClientDoesNotSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwofold(t, "fallback")
+		w.slow = time.Second
+		defer w.run(t.Context())()
+		pass(w.slow / 2) // the first request is under way
+		cfg := w.changed(func(cfg *config.Config) {
+			cfg.Clients[0].Name = "renamed"
+			for i := range cfg.Tokens {
+				cfg.Tokens[i].Client = "renamed"
+			}
+		})
+		if err := w.agent.Reload(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		pass(4 * time.Second)
+		if used, _ := w.log(); strings.Join(used, " ") != "primary" {
+			t.Errorf("requests with %q within seconds of the refusal", used)
+		}
+		pass(10 * time.Second)
+		if !w.agent.Status().Ready {
+			t.Error("no token by the new client's fallback")
 		}
 	})
 }

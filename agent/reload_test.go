@@ -138,3 +138,33 @@ func TestReloadThatCannotWorkChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestGateOutlivesTheClientThatIsTakenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{answer: func(n int, a arrival) (provider.Reply, error) {
+			if a.client == "id" && n == 1 {
+				return refusal(http.StatusTooManyRequests, "", "600"), nil
+			}
+			return good(n, a)
+		}}
+		f := newFixture(s.exchange, "a")
+		first := f.agent.parts.Load().cfg
+		defer f.run(t.Context())()
+		pass(time.Second)
+		other := f.changed(func(cfg *config.Config) { cfg.Clients[0].ClientID = "another" })
+		for _, cfg := range []*config.Config{other, first} {
+			if err := f.agent.Reload(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Minute)
+		}
+		got := s.requests()
+		if len(got) != 2 || got[1].client != "another" {
+			t.Fatalf("requests %v, want the first client's one and the other client's", got)
+		}
+		pass(9 * time.Minute)
+		if got := s.requests(); len(got) != 3 || got[2].client != "id" {
+			t.Errorf("requests %v after the Retry-After", got)
+		}
+	})
+}
