@@ -98,7 +98,13 @@ type history struct {
 	sent      map[string][]time.Time // each token's requests
 	spent     bool                   // the fallback was refused, since anything changed
 	changes   int                    // of the client's credentials
+	// replacedAt is when the client was last replaced: of a request in that very instant nobody knows
+	// whether the old one or the new one made it.
+	replacedAt time.Time
 }
+
+// unsure stands for a number of changes that is not known.
+const unsure = -1
 
 // mortal is the memory of one process: what it saves after it was killed is lost.
 type mortal struct {
@@ -227,6 +233,7 @@ func (h *history) reload() {
 		h.mu.Lock()
 		h.spent = false
 		h.changes++
+		h.replacedAt = time.Now()
 		h.mu.Unlock()
 	}
 	if err := h.agent.agent.Reload(h.t.Context(), cfg); err != nil {
@@ -344,6 +351,9 @@ func (h *history) answer(ctx context.Context, r provider.Request, spare bool) (p
 	name := r.Form.Get("scope")[len("scope-"):]
 	h.dice = h.stream("server of " + name)
 	changes := h.changes
+	if time.Now().Equal(h.replacedAt) {
+		changes = unsure
+	}
 	h.arrive(name)
 	reply, took, err := h.choose()
 	h.mu.Unlock()
@@ -405,6 +415,10 @@ func (h *history) leave(name string, reply *provider.Reply, err error, spare boo
 	}
 	if a.failure.Local { // it never reached the server
 		h.sent[name] = h.sent[name][:len(h.sent[name])-1]
+	}
+	if h.spare && a.failure.Class == policy.Credential && changes == unsure {
+		h.spent = false
+		return
 	}
 	if h.spare && a.failure.Class == policy.Credential && h.changes == changes {
 		if !spare && !h.spent {
