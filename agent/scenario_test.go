@@ -204,8 +204,9 @@ func (h *history) look() {
 
 // restart ends the agent, as a kill does or in order, and starts another.
 func (h *history) restart(kill bool) {
-	// Half a millisecond keeps a kill from the very instant of an answer, which no promise covers.
-	pass(time.Until(time.Now().Truncate(time.Millisecond).Add(3 * time.Millisecond / 2)))
+	// A part of a millisecond of its own keeps a kill from the very instant of an answer, which no
+	// promise covers.
+	pass(time.Until(time.Now().Truncate(time.Millisecond).Add(time.Duration(h.roll(1_000_001, 2_000_000)))))
 	h.crashes++
 	h.killed.dead.Store(kill)
 	h.stop()
