@@ -22,21 +22,33 @@ const proveWithin = 3 * time.Second
 // changes. It never reads a credential: only the provider's process may. It belongs to the watch's
 // goroutine.
 type rotation struct {
-	watcher  filewatch.Notifier     // nil where there is none
+	watcher  filewatch.Notifier     // nil until the first second is over, and where there is none
 	seen     map[*credential]string // what stat said of the credential's files
 	settling *filewatch.Settling
+	begun    bool
 	looking  atomic.Bool
 }
 
-func newRotation(open func() (filewatch.Notifier, error), log *slog.Logger) *rotation {
+// newRotation has the files looked at once more when they had time to settle, and watched from then
+// on. A run that is over before that need not end a watch, for which Linux takes 15 ms.
+func newRotation() *rotation {
 	r := &rotation{seen: map[*credential]string{}, settling: filewatch.NewSettling()}
+	r.settling.Touch()
+	return r
+}
+
+// begin begins to watch, unless that was tried already.
+func (r *rotation) begin(open func() (filewatch.Notifier, error), log *slog.Logger) {
+	if r.begun {
+		return
+	}
+	r.begun = true
 	watcher, err := open()
 	if err != nil {
 		log.Warn("credential files are looked at every half minute only, the system does not tell of changes", keyError, err)
-		return r
+		return
 	}
 	r.watcher = watcher
-	return r
 }
 
 func (r *rotation) close() {
@@ -62,8 +74,9 @@ func (r *rotation) failures() <-chan error {
 	return r.watcher.Failures()
 }
 
-// look returns the credentials whose files are not as they were at the last look.
-func (r *rotation) look(clients map[string]*client) []replaced {
+// look returns the credentials whose files are not as they were at the last look, and has the watcher,
+// if there is one, watch them all.
+func (r *rotation) look(watcher filewatch.Notifier, clients map[string]*client) []replaced {
 	var all []replaced
 	seen := make(map[*credential]string, len(clients))
 	for _, c := range clients {
@@ -72,8 +85,8 @@ func (r *rotation) look(clients map[string]*client) []replaced {
 			if len(files) == 0 {
 				continue
 			}
-			if r.watcher != nil {
-				filewatch.Watch(r.watcher, files)
+			if watcher != nil {
+				filewatch.Watch(watcher, files)
 			}
 			now := filewatch.Fingerprint(files)
 			before, known := r.seen[in]

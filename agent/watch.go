@@ -23,7 +23,7 @@ const (
 func (a *Agent) watch(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	files := newRotation(a.options.Watch, a.log)
+	files := newRotation()
 	defer files.close()
 	ends := endings{}
 	last := a.lookAtClocks(time.Now())
@@ -44,6 +44,7 @@ func (a *Agent) watch(ctx context.Context) {
 			continue
 		case <-files.settling.C():
 			files.settling.Done()
+			files.begin(a.options.Watch, a.log)
 			a.lookAtFiles(ctx, files)
 			continue
 		case <-ticker.C:
@@ -73,9 +74,10 @@ func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
 	if !files.looking.CompareAndSwap(false, true) {
 		return // the file system does not answer
 	}
+	watcher := files.watcher
 	a.looks.Go(func() {
 		defer files.looking.Store(false)
-		for _, r := range files.look(a.parts.Load().clients) {
+		for _, r := range files.look(watcher, a.parts.Load().clients) {
 			a.looks.Go(func() { a.prove(ctx, r) })
 		}
 	})

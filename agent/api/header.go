@@ -9,8 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 
+	"github.com/credagent/credagent/internal/pattern"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/sink"
 )
@@ -23,7 +23,7 @@ const (
 
 // soundHeader is a value that can be sent in a header and stand in an environment, and that nobody
 // guesses.
-var soundHeader = regexp.MustCompile(`^[A-Za-z0-9_-]{32,512}$`)
+var soundHeader = pattern.New(`^[A-Za-z0-9_-]{32,512}$`)
 
 // Header is the value that workloads send to the identity endpoint.
 type Header struct {

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
-	"regexp"
+
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/credagent/credagent/internal/pattern"
 )
 
 // maxSize bounds the file: ten thousand tokens fit many times over.
@@ -117,7 +119,7 @@ func badCharacter(data []byte) (Position, bool) {
 	return Position{}, false
 }
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+var yamlError = pattern.New(`^yaml: (?:line (\d+): )?(.*)$`)
 
 // syntaxProblem puts a message of the YAML parser into this package's form. The parser gives a
 // line, and none at all for the first.

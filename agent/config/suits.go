@@ -2,9 +2,11 @@ package config
 
 import (
 	"path/filepath"
-	"regexp"
+
 	"slices"
 	"strings"
+
+	"github.com/credagent/credagent/internal/pattern"
 )
 
 var (
@@ -13,7 +15,7 @@ var (
 	envoyEndings = []string{".json", ".yaml", ".yml"}
 
 	// passwordLine is a line of libpq's password file: host:port:database:user:token.
-	passwordLine = regexp.MustCompile(`(?m)^[^:\s#]+:(\*|[0-9]+):[^:\s]+:[^:\s]+:\{\{`)
+	passwordLine = pattern.New(`(?m)^[^:\s#]+:(\*|[0-9]+):[^:\s]+:[^:\s]+:\{\{`)
 )
 
 // suits warns of a sink that is sound in itself and of no use to the program that it is for.

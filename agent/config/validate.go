@@ -6,12 +6,14 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
-	"regexp"
+
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/credagent/credagent/internal/pattern"
 )
 
 const (
@@ -26,12 +28,12 @@ const (
 )
 
 var (
-	namePattern     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-	providerPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-	digestPattern   = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
-	modePattern     = regexp.MustCompile(`^0?[0-7]{3,4}$`)
-	percentPattern  = regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,3})?%$`)
-	userPattern     = regexp.MustCompile(`^[A-Za-z0-9_][^\s:,/\\]{0,255}$`)
+	namePattern     = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	providerPattern = pattern.New(`^[a-z0-9][a-z0-9_-]*$`)
+	digestPattern   = pattern.New(`^[0-9A-Fa-f]{64}$`)
+	modePattern     = pattern.New(`^0?[0-7]{3,4}$`)
+	percentPattern  = pattern.New(`^[0-9]{1,2}(\.[0-9]{1,3})?%$`)
+	userPattern     = pattern.New(`^[A-Za-z0-9_][^\s:,/\\]{0,255}$`)
 )
 
 var (

@@ -3,10 +3,12 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"regexp"
+
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/credagent/credagent/internal/pattern"
 )
 
 const defaultCloud = "public"
@@ -25,7 +27,7 @@ var clouds = map[string]string{
 	"govsg":      "https://login.sovcloud-identity.sg",
 }
 
-var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+var tenantPattern = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
 
 func (v *validator) clients() []Client {
 	if len(v.raw.Clients) == 0 {

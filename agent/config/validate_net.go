@@ -4,12 +4,14 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
+
 	"strconv"
 	"strings"
+
+	"github.com/credagent/credagent/internal/pattern"
 )
 
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`)
+var hostPattern = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`)
 
 func (v *validator) listen(t text) string {
 	if !t.set {

@@ -14,13 +14,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/pattern"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 
 // namePattern is what the configuration calls a name. A file's name made of one cannot lead out of
 // the directory, and no two names make the same.
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+var namePattern = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // Store is a directory of encrypted records. Its methods may be called from several goroutines, for
 // one token from one at a time.
