@@ -46,6 +46,8 @@ type Options struct {
 	Actions func(config.Sink, Sink) []hook.Action
 	// Watch opens a watcher of credential files; nil for the system's.
 	Watch func() (filewatch.Notifier, error)
+	// Clock opens a watcher of the wall clock; nil for the system's.
+	Clock func() (ClockWatch, error)
 }
 
 // Agent keeps the tokens of its configuration.
@@ -88,6 +90,9 @@ func New(o Options) *Agent {
 	}
 	if a.options.Watch == nil {
 		a.options.Watch = filewatch.New
+	}
+	if a.options.Clock == nil {
+		a.options.Clock = watchClock
 	}
 	a.parts.Store(a.assemble(o.Config, &parts{}))
 	return a

@@ -105,6 +105,7 @@ type fixture struct {
 	sinks  map[string]*memory
 	check  func() (provider.Credential, error) // for every provider
 	watch  filewatch.Notifier                  // nil for none
+	clock  ClockWatch                          // nil for none
 	log    *slog.Logger                        // nil for none
 	random func(string) func() float64         // nil for chance itself
 	memory Memory                              // nil for none
@@ -162,6 +163,12 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 				return nil, errors.New("there is none")
 			}
 			return f.watch, nil
+		},
+		Clock: func() (ClockWatch, error) {
+			if f.clock == nil {
+				return untold()
+			}
+			return f.clock, nil
 		},
 	})
 	if err := f.agent.Open(); err != nil {

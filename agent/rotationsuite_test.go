@@ -235,7 +235,7 @@ func (r *rotations) settling() time.Duration {
 	if r.watch.changes != nil {
 		return filewatch.SettleTime + proveWithin + time.Second
 	}
-	return checkEvery*lookEvery + proveWithin + time.Second
+	return checkEvery + proveWithin + time.Second
 }
 
 func newRotations(t *testing.T, links, tells bool) *rotations {
@@ -280,6 +280,7 @@ func (r *rotations) agent(t *testing.T) *Agent {
 			}
 			return r.watch, nil
 		},
+		Clock: untold,
 	})
 	if err := a.Open(); err != nil {
 		t.Fatal(err)

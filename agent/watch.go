@@ -3,25 +3,42 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/credagent/credagent/internal/clockwatch"
 )
 
 const (
-	// lookEvery is how often the clocks are compared: whatever happened to time is noticed within
-	// ten seconds.
+	// lookEvery is how often the clocks are compared where the system does not tell when one jumps:
+	// whatever happened to time is noticed within ten seconds.
 	lookEvery = 9 * time.Second
-	// checkEvery is after how many looks the sinks are looked at too.
-	checkEvery = 3
+	// checkEvery is how often the sinks and the credential files are looked at, and the clocks of a
+	// system that tells: each look wakes a processor up.
+	checkEvery = 3 * lookEvery
 	// stepped is the difference between the two clocks that is no drift any more.
 	stepped = time.Second
 	// alive is how old the last look may be before something is badly wrong.
-	alive = 4 * lookEvery
+	alive = 2*checkEvery + lookEvery
 )
+
+// ClockWatch tells when the wall clock jumps.
+type ClockWatch interface {
+	Jumps() <-chan struct{}
+	Close() error
+}
+
+// watchClock opens the watch of the clock: [clockwatch.New], but for tests.
+func watchClock() (ClockWatch, error) { return clockwatch.New() }
 
 // watch compares the wall clock with the monotonic one, which stands still during a suspend and
 // does not follow steps. Timers run on the monotonic clock; after a difference everybody looks at
 // the time again. It also notices when sinks or credential files were changed.
 func (a *Agent) watch(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
+	every, jumps := lookEvery, (<-chan struct{})(nil)
+	if clock, err := a.options.Clock(); err == nil {
+		defer clock.Close()
+		every, jumps = checkEvery, clock.Jumps()
+	}
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	files := newRotation()
 	defer files.close()
@@ -35,6 +52,9 @@ func (a *Agent) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-jumps:
+			last = a.lookAtClocks(last)
+			continue
 		case <-files.events():
 			files.settling.Touch()
 			continue
@@ -51,7 +71,7 @@ func (a *Agent) watch(ctx context.Context) {
 		}
 		last = a.lookAtClocks(last)
 		ends.look(last, a.parts.Load().clients)
-		if looks++; looks%checkEvery == 0 {
+		if looks++; time.Duration(looks)*every%checkEvery == 0 {
 			a.checkSinks()
 			a.lookAtFiles(ctx, files)
 		}

@@ -31,7 +31,7 @@ var rooms = map[string]room{
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/pattern", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -56,6 +56,7 @@ var rooms = map[string]room{
 	"internal/supervise":  {[]string{"internal/process"}, "it runs a command and knows nothing of tokens"},
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/pattern":    {nil, "it is regular expressions, whatever they match"},
+	"internal/clockwatch": {nil, "it asks the kernel of the clock, whoever goes by it"},
 	"internal/canary":     {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
 	"internal/token":      {[]string{"internal/secret"}, "it is a value"},
@@ -138,7 +139,7 @@ var guests = map[string]guest{
 	"github.com/Azure/azure-sdk-for-go":    {[]string{"internal/sdktest/azidentity"}, "it is what a test gives tokens to, in a module of its own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files and sockets"},
+	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/clockwatch", "internal/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {

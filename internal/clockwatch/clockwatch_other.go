@@ -1,0 +1,15 @@
+//go:build !linux
+
+package clockwatch
+
+// Watch tells when the wall clock jumps; on this system there is none.
+type Watch struct{}
+
+// New returns [ErrNotTold].
+func New() (*Watch, error) { return nil, ErrNotTold }
+
+// Jumps has never a value.
+func (*Watch) Jumps() <-chan struct{} { return nil }
+
+// Close ends the watch.
+func (*Watch) Close() error { return nil }
