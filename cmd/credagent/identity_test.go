@@ -73,7 +73,7 @@ func newBroker(t *testing.T, refreshIn time.Duration) *broker {
 	return b
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,9 @@
+//go:build unix
+
 package main
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,34 +15,70 @@ import (
 	"github.com/credagent/credagent/internal/secret"
 )
 
-// BenchmarkStart measures whole processes: from their start to the token on disk, with a server
-// that answers at once and with one that takes 100 ms, beside the smallest x/oauth2 program that
-// does the same.
+// BenchmarkStart measures whole processes: from their start to their end, with the token on disk, with
+// a server that answers at once and with one that takes 100 ms, beside the smallest x/oauth2 program
+// that does the same.
 func BenchmarkStart(b *testing.B) {
-	dir := b.TempDir()
-	credagent := build(b, dir, "credagent", ".")
-	baseline := build(b, dir, "baseline", "../../internal/baseline")
 	for _, delay := range []time.Duration{0, 100 * time.Millisecond} {
-		server := benchServer(b, delay)
-		secretFile, sink := filepath.Join(dir, "secret"), filepath.Join(dir, "token")
-		if err := os.WriteFile(secretFile, []byte(canary), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		cfg := filepath.Join(dir, "credagent.yaml")
-		text := fmt.Sprintf("clients: { app: { token_url: %q, client_id: app, credential: { provider: secretcred, config: { secret_file: %s } } } }\n"+
-			"tokens: { t: { client: app, scopes: [read] } }\nsinks: [{ type: file, token: t, path: %s }]\n", server.TokenURL(), secretFile, sink)
-		if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		b.Run(fmt.Sprintf("delay=%v/x-oauth2", delay), func(b *testing.B) {
-			repeat(b, baseline, server.TokenURL(), secretFile, sink)
+		p := newPair(b, delay)
+		b.Run(fmt.Sprintf("delay=%v/by=credagent", delay), func(b *testing.B) {
+			repeat(b, p.credagent, "once", "-c", p.config)
 		})
-		b.Run(fmt.Sprintf("delay=%v/credagent", delay), func(b *testing.B) {
-			repeat(b, credagent, "once", "-c", cfg)
+		b.Run(fmt.Sprintf("delay=%v/by=x-oauth2", delay), func(b *testing.B) {
+			repeat(b, p.baseline, p.server.TokenURL(), p.secret, p.sink)
 		})
 	}
 }
 
+// BenchmarkSize measures the stripped programs.
+func BenchmarkSize(b *testing.B) {
+	p := newPair(b, 0)
+	for by, path := range map[string]string{"credagent": p.credagent, "x-oauth2": p.baseline} {
+		b.Run("by="+by, func(b *testing.B) {
+			for b.Loop() { // for the sake of what calls it: there is nothing to repeat
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(info.Size()), "B/program")
+			build, err := buildinfo.ReadFile(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(len(build.Deps)), "modules/program")
+		})
+	}
+}
+
+// pair is credagent and the smallest program, before the same server.
+type pair struct {
+	credagent, baseline  string // programs
+	config, secret, sink string // files
+	listen               string // where the agent has its metrics
+	server               *devserver.Server
+}
+
+func newPair(b *testing.B, delay time.Duration) *pair {
+	b.Helper()
+	dir := b.TempDir()
+	p := &pair{
+		credagent: build(b, dir, "credagent", "."),
+		baseline:  build(b, dir, "baseline", "../../internal/baseline"),
+		config:    filepath.Join(dir, "credagent.yaml"), secret: filepath.Join(dir, "secret"), sink: filepath.Join(dir, "token"),
+		listen: freeAddress(b), server: benchServer(b, delay),
+	}
+	text := fmt.Sprintf("listen: %s\nplugins: { idle_timeout: 1s }\n"+
+		"clients: { app: { token_url: %q, client_id: app, credential: { provider: secretcred, config: { secret_file: %s } } } }\n"+
+		"tokens: { t: { client: app, scopes: [read] } }\nsinks: [{ type: file, token: t, path: %s }]\n",
+		p.listen, p.server.TokenURL(), p.secret, p.sink)
+	for path, content := range map[string]string{p.secret: canary, p.config: text} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return p
+}
 func build(b *testing.B, dir, name, pkg string) string {
 	b.Helper()
 	path := filepath.Join(dir, name)
