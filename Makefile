@@ -5,6 +5,11 @@ PROTOC_GEN_GO    := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GEN_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
 
 PROTO        := plugins/providerpb/provider.proto
+
+# What the program does without: HTTP/2 towards servers (docs/decisions/0007-http-1-1.md), whose place
+# on the way to providers gRPC's own has, and gRPC's pages for debugging.
+TAGS         := nethttpomithttp2,grpcnotrace
+
 FUZZTIME     ?= 60s
 KILLS        ?= 500
 SOAK         ?= 30m
@@ -37,7 +42,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/credagent, a static binary
-	CGO_ENABLED=0 go build -trimpath -o bin/credagent ./cmd/credagent
+	CGO_ENABLED=0 go build -trimpath -tags=$(TAGS) -o bin/credagent ./cmd/credagent
 
 .PHONY: build-pkcs11
 build-pkcs11: ## build bin/credagent-provider-pkcs11cred, the provider for keys on tokens (cgo)
@@ -234,7 +239,7 @@ image: release ## make the container image too
 
 .PHONY: size
 size: ## show how large a stripped binary is
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/credagent.stripped ./cmd/credagent
+	CGO_ENABLED=0 go build -trimpath -tags=$(TAGS) -ldflags='-s -w' -o bin/credagent.stripped ./cmd/credagent
 	@ls -l bin/credagent.stripped | awk '{ printf "%.1f MiB\n", $$5 / 1048576 }'
 
 .PHONY: clean

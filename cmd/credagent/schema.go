@@ -13,11 +13,7 @@ func newSchema() *cobra.Command {
 		Example: "  credagent schema > credagent.schema.json",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			schema, err := config.Schema()
-			if err != nil {
-				return err
-			}
-			_, err = c.OutOrStdout().Write(append(schema, '\n'))
+			_, err := c.OutOrStdout().Write(config.Schema())
 			return err
 		},
 	}

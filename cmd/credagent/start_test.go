@@ -79,10 +79,11 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 	}
 	return p
 }
+// build builds a program as a release does.
 func build(b *testing.B, dir, name, pkg string) string {
 	b.Helper()
 	path := filepath.Join(dir, name)
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, pkg)
+	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w", "-o", path, pkg)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("building %s: %v\n%s", name, err, out)
 	}

@@ -127,7 +127,6 @@ var guests = map[string]guest{
 	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "plugins/jwtcred", "internal/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},
 	"go.yaml.in/yaml/v3":                   {[]string{"agent/config"}, "one place reads the configuration file"},
-	"github.com/google/jsonschema-go":      {[]string{"agent/config"}, "one place describes the configuration file"},
 	"github.com/prometheus/client_golang":  {[]string{"agent", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
 	"github.com/prometheus/procfs":         {[]string{"internal/usage"}, "only tests look at what a process uses"},
 	"github.com/spf13/cobra":               {[]string{"cmd/credagent"}, "only the command line parses flags"},
