@@ -25,6 +25,9 @@ EXAMPLE := examples/provider
 # The workload of the Azure SDK for Go is one, so that credagent does not depend on the SDK.
 AZIDENTITY := internal/sdktest/azidentity
 
+# So is what runs the benchmarks, so that credagent does not depend on what it reads them with.
+BENCHES := internal/bench
+
 # The tests with other people's programs are one, because of the libraries among these.
 WORKS_WITH := examples/works-with
 
@@ -58,6 +61,7 @@ test: tools ## run all tests, with the race detector where there is a C compiler
 	@played=$$(go test -count=1 -run '^TestScenarios$$' -v ./agent -scenarios 10000) \
 		&& echo "$$played" | grep 'histories,' || { echo "$$played"; exit 1; }
 	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	cd $(BENCHES) && go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@$(MAKE) --no-print-directory test-works-with
 	@$(MAKE) --no-print-directory test-pkcs11
 	@$(MAKE) --no-print-directory test-k8s
@@ -133,9 +137,19 @@ soak: ## keep 1,000 tokens for SOAK against a hostile server
 e2e-k8s: ## try the manifests in a cluster; as root, and Kubernetes is built once
 	cd $(KUBETEST) && E2E=1 go test -v -count=1 -timeout 60m -run '^TestCluster$$' ./...
 
-.PHONY: bench
-bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+ROUNDS ?= 5
+BENCH  ?= .
+
+# All of them, with what has no baseline too, are run by go test -bench.
+.PHONY: bench bench-compare bench-record
+bench: ## measure credagent beside what is simpler; BENCH chooses, ROUNDS are medians of
+	@go run -C $(BENCHES) . -only '$(BENCH)' -rounds $(ROUNDS)
+
+bench-compare: ## measure, and say what has become worse since the last release by more than noise
+	@go run -C $(BENCHES) . -only '$(BENCH)' -rounds $(ROUNDS) -compare
+
+bench-record: ## measure, and record it for the comparisons and in docs/performance.md
+	@go run -C $(BENCHES) . -only '$(BENCH)' -rounds $(ROUNDS) -record
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
@@ -163,6 +177,7 @@ vet: ## run go vet
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 	cd $(AZIDENTITY) && go vet ./...
 	cd $(KUBETEST) && go vet ./...
+	cd $(BENCHES) && go vet ./...
 
 .PHONY: staticcheck
 staticcheck: ## run staticcheck
@@ -172,6 +187,7 @@ staticcheck: ## run staticcheck
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 	cd $(AZIDENTITY) && go run $(STATICCHECK) ./...
 	cd $(KUBETEST) && go run $(STATICCHECK) ./...
+	cd $(BENCHES) && go run $(STATICCHECK) ./...
 
 .PHONY: lint
 lint: ## run golangci-lint
@@ -183,6 +199,7 @@ tidy: ## tidy go.mod and go.sum
 	cd $(EXAMPLE) && go mod tidy
 	cd $(WORKS_WITH) && go mod tidy
 	cd $(PKCS11) && go mod tidy
+	cd $(BENCHES) && go mod tidy
 
 .PHONY: tidy-check
 tidy-check: ## check that go.mod and go.sum are tidy
@@ -192,6 +209,7 @@ tidy-check: ## check that go.mod and go.sum are tidy
 	cd $(PKCS11) && go mod tidy -diff
 	cd $(AZIDENTITY) && go mod tidy -diff
 	cd $(KUBETEST) && go mod tidy -diff
+	cd $(BENCHES) && go mod tidy -diff
 
 .PHONY: generate
 generate: bin/protoc-gen-go bin/protoc-gen-go-grpc ## generate the Go code of the provider protocol

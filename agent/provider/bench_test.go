@@ -18,7 +18,7 @@ import (
 // BenchmarkStart is the time from nothing to a provider's first answer, beside the start of an
 // empty plugin with go-plugin's own AutoMTLS.
 func BenchmarkStart(b *testing.B) {
-	b.Run("provider", func(b *testing.B) {
+	b.Run("by=credagent", func(b *testing.B) {
 		host := New(Options{Builtin: []string{behaving}, IdleTimeout: time.Hour, Log: slog.New(slog.DiscardHandler), sockets: b.TempDir()})
 		for b.Loop() {
 			p := host.Process(Spec{Provider: behaving, Config: []byte("{}")})
@@ -28,7 +28,7 @@ func BenchmarkStart(b *testing.B) {
 			p.Close()
 		}
 	})
-	b.Run("AutoMTLS", func(b *testing.B) {
+	b.Run("by=AutoMTLS", func(b *testing.B) {
 		for b.Loop() {
 			client := plugin.NewClient(&plugin.ClientConfig{
 				HandshakeConfig:  handshake.Config(),

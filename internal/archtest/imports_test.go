@@ -68,6 +68,7 @@ var rooms = map[string]room{
 	"internal/oidctest":   {[]string{"internal/nodetest"}, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
 	"internal/nspawn":     {nil, "it boots a machine, whatever is tried in it"},
 	"internal/release":    {nil, "it reads a built program and is no part of it"},
+	"internal/bench":      {nil, "it runs benchmarks and knows nothing of what they measure"},
 	"internal/baseline":   {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"internal/demo":       {anything, "it shows the whole"},
 	"cmd/credagent":       {anything, "it wires the rooms together"},
@@ -134,6 +135,7 @@ var guests = map[string]guest{
 	"filippo.io/age":                       {[]string{"agent/store"}, "one place encrypts"},
 	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "examples/watch-file", "internal/filewatch"}, "one place notices changes; its users only get its events, and the example is not credagent"},
 	"go.uber.org/goleak":                   {[]string{"internal/leaktest"}, "only tests look for what is left"},
+	"golang.org/x/perf":                    {[]string{"internal/bench"}, "it reads benchmarks, in a module of its own"},
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
@@ -233,7 +235,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/process", "internal/release"}, "one package of the program starts processes, so one package is read to know what they inherit; go-plugin wants its commands made by agent/provider"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/process", "internal/release", "internal/bench"}, "one package of the program starts processes, so one package is read to know what they inherit; go-plugin wants its commands made by agent/provider"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver", "plugins/plugintest"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},
