@@ -79,6 +79,7 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 	}
 	return p
 }
+
 // build builds a program as a release does.
 func build(b *testing.B, dir, name, pkg string) string {
 	b.Helper()
