@@ -18,7 +18,7 @@ type program struct {
 	args   func(*stage) ([]string, error)
 }
 
-// build builds the programs, as make build builds credagent.
+// build builds the programs, all in the same way.
 func build(ctx context.Context, dir string) ([]program, error) {
 	sources := []struct {
 		name, in, pkg, library string
