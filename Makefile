@@ -28,6 +28,9 @@ AZIDENTITY := internal/sdktest/azidentity
 # So is what runs the benchmarks, so that credagent does not depend on what it reads them with.
 BENCHES := internal/bench
 
+# So are the loops around Microsoft's libraries that credagent is compared with, and what compares them.
+SIDEBYSIDE := internal/sidebyside
+
 # The tests with other people's programs are one, because of the libraries among these.
 WORKS_WITH := examples/works-with
 
@@ -62,6 +65,7 @@ test: tools ## run all tests, with the race detector where there is a C compiler
 		&& echo "$$played" | grep 'histories,' || { echo "$$played"; exit 1; }
 	cd $(EXAMPLE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	cd $(BENCHES) && go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	cd $(SIDEBYSIDE) && go test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	@$(MAKE) --no-print-directory test-works-with
 	@$(MAKE) --no-print-directory test-pkcs11
 	@$(MAKE) --no-print-directory test-k8s
@@ -151,6 +155,10 @@ bench-compare: ## measure, and say what has become worse since the last release 
 bench-record: ## measure, and record it for the comparisons and in docs/performance.md
 	@go run -C $(BENCHES) . -only '$(BENCH)' -rounds $(ROUNDS) -record
 
+.PHONY: side-by-side
+side-by-side: ## compare credagent with loops around MSAL and azidentity; takes a quarter of an hour
+	@cd $(SIDEBYSIDE) && go run .
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file target; do \
@@ -176,6 +184,7 @@ vet: ## run go vet
 	cd $(WORKS_WITH) && go vet ./...
 	$(if $(RACE),cd $(PKCS11) && go vet ./...)
 	cd $(AZIDENTITY) && go vet ./...
+	cd $(SIDEBYSIDE) && go vet ./...
 	cd $(KUBETEST) && go vet ./...
 	cd $(BENCHES) && go vet ./...
 
@@ -186,6 +195,7 @@ staticcheck: ## run staticcheck
 	cd $(WORKS_WITH) && go run $(STATICCHECK) ./...
 	$(if $(RACE),cd $(PKCS11) && go run $(STATICCHECK) ./...)
 	cd $(AZIDENTITY) && go run $(STATICCHECK) ./...
+	cd $(SIDEBYSIDE) && go run $(STATICCHECK) ./...
 	cd $(KUBETEST) && go run $(STATICCHECK) ./...
 	cd $(BENCHES) && go run $(STATICCHECK) ./...
 
@@ -200,6 +210,7 @@ tidy: ## tidy go.mod and go.sum
 	cd $(WORKS_WITH) && go mod tidy
 	cd $(PKCS11) && go mod tidy
 	cd $(BENCHES) && go mod tidy
+	cd $(SIDEBYSIDE) && go mod tidy
 
 .PHONY: tidy-check
 tidy-check: ## check that go.mod and go.sum are tidy
@@ -208,6 +219,7 @@ tidy-check: ## check that go.mod and go.sum are tidy
 	cd $(WORKS_WITH) && go mod tidy -diff
 	cd $(PKCS11) && go mod tidy -diff
 	cd $(AZIDENTITY) && go mod tidy -diff
+	cd $(SIDEBYSIDE) && go mod tidy -diff
 	cd $(KUBETEST) && go mod tidy -diff
 	cd $(BENCHES) && go mod tidy -diff
 

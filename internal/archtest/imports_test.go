@@ -78,6 +78,11 @@ var rooms = map[string]room{
 	"internal/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
 	"examples/watch-file":         {nil, "it is a program of somebody else's, which knows only its file"},
 
+	"internal/sidebyside":            {[]string{"internal/devserver", "internal/secret"}, "it compares whole programs, credagent among them, from outside"},
+	"internal/sidebyside/loop":       {nil, "it is what somebody would write who has no credagent"},
+	"internal/sidebyside/msal":       {[]string{"internal/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
+	"internal/sidebyside/azidentity": {[]string{"internal/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
+
 	"internal/host":     {nil, "it answers questions about the machine, for whoever puts files there"},
 	"internal/peer":     {nil, "it asks the kernel one question"},
 	"internal/peertest": {nil, "it starts a test again as another user"},
@@ -139,10 +144,12 @@ var guests = map[string]guest{
 	"golang.org/x/oauth2":                  {[]string{"internal/baseline"}, "it decides by itself when requests are sent; credagent is only compared with it"},
 	"software.sslmate.com/src/go-pkcs12":   {[]string{"plugins/certcred"}, "keys are read in the provider's process"},
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
-	"github.com/Azure/azure-sdk-for-go":    {[]string{"internal/sdktest/azidentity"}, "it is what a test gives tokens to, in a module of its own"},
+	"github.com/Azure/azure-sdk-for-go":    {[]string{"internal/sdktest/azidentity", "internal/sidebyside/azidentity"}, "it is what a test gives tokens to and what credagent is compared with, in modules of their own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
 	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/clockwatch", "internal/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go": {[]string{"internal/sidebyside/msal"}, "credagent is only compared with it, in a module of its own"},
 }
 
 func TestDependenciesStayInTheirRooms(t *testing.T) {
@@ -235,7 +242,7 @@ func TestImportsForEveryPackage(t *testing.T) {
 		in       []string
 		reason   string
 	}{
-		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/process", "internal/release", "internal/bench"}, "one package of the program starts processes, so one package is read to know what they inherit; go-plugin wants its commands made by agent/provider"},
+		"processes": {"os/exec", []string{"agent/provider", "internal/nodetest", "internal/nspawn", "internal/oidctest", "internal/peertest", "internal/process", "internal/release", "internal/bench", "internal/sidebyside"}, "one package of the program starts processes, so one package is read to know what they inherit; go-plugin wants its commands made by agent/provider"},
 		"cgo":       {"C", nil, "credagent is pure Go: one static binary for every distribution"},
 		"log":       {"log", []string{"internal/devserver", "plugins/plugintest"}, "the program logs with slog and one set of keys"},
 		"unsafe":    {"unsafe", []string{"internal/peer"}, "nothing else is worth it: one package asks the kernel for a list that golang.org/x/sys has no call for"},

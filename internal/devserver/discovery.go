@@ -1,11 +1,16 @@
 package devserver
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // metadata is what discovery tells (RFC 8414, 2). A server without an authorization endpoint
-// has no response types, but must say so.
+// has no response types, but must say so; Entra's metadata names one, which Microsoft's libraries
+// look for before they ask for any token, so that is named and not served.
 type metadata struct {
 	Issuer                string   `json:"issuer"`
+	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"`
 	TokenEndpoint         string   `json:"token_endpoint"`
 	IntrospectionEndpoint string   `json:"introspection_endpoint"`
 	ResponseTypes         []string `json:"response_types_supported"`
@@ -34,6 +39,13 @@ func (s *Server) authMethods() []string {
 	return methods
 }
 
+func (s *Server) authorizationEndpoint(at endpoint) string {
+	if !at.entra {
+		return ""
+	}
+	return s.URL() + strings.TrimSuffix(at.path, "token") + "authorize"
+}
+
 func (s *Server) serveMetadata(at func(tenant string) endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		here := at(r.PathValue("tenant"))
@@ -44,6 +56,7 @@ func (s *Server) serveMetadata(at func(tenant string) endpoint) http.HandlerFunc
 		}
 		writeJSON(w, http.StatusOK, metadata{
 			Issuer:                s.URL() + here.issuerPath,
+			AuthorizationEndpoint: s.authorizationEndpoint(here),
 			TokenEndpoint:         s.URL() + here.path,
 			IntrospectionEndpoint: s.URL() + "/introspect",
 			ResponseTypes:         []string{},

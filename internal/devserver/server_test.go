@@ -183,6 +183,11 @@ func TestDiscovery(t *testing.T) {
 	if fmt.Sprint(methods) != "[client_secret_basic client_secret_post private_key_jwt]" {
 		t.Errorf("token_endpoint_auth_methods_supported = %v", methods)
 	}
+	for at, want := range map[string]string{tests[0].path: "", tests[4].path: server.URL() + "/contoso/oauth2/v2.0/authorize"} {
+		if got := mustGet(t, http.DefaultClient, server.URL()+at, ""); got.text("authorization_endpoint") != want {
+			t.Errorf("%s: authorization_endpoint = %q, want %q", at, got.text("authorization_endpoint"), want)
+		}
+	}
 	for path, want := range map[string]int{"/fabrikam/.well-known/openid-configuration": 404, "/fabrikam/v2.0/.well-known/openid-configuration": 400} {
 		if got := mustGet(t, http.DefaultClient, server.URL()+path, ""); got.status != want {
 			t.Errorf("%s = %d %s, want %d", path, got.status, got.body, want)

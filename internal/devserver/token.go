@@ -110,6 +110,9 @@ func (q *tokenRequest) grantedScope(client Client) (string, *refusal) {
 		return "", invalidRequest("claims is not a JSON object")
 	}
 	scope := q.form.Get("scope")
+	if q.at.entra {
+		scope = withoutOIDC(scope)
+	}
 	if scope == "" {
 		return q.impliedScope(client)
 	}
@@ -119,6 +122,15 @@ func (q *tokenRequest) grantedScope(client Client) (string, *refusal) {
 		}
 	}
 	return scope, nil
+}
+
+// withoutOIDC takes out the scopes of OpenID Connect, which MSAL adds to whatever it asks for and
+// which Entra ignores in a request that is for no user.
+func withoutOIDC(scope string) string {
+	asked := slices.DeleteFunc(strings.Split(scope, " "), func(part string) bool {
+		return slices.Contains([]string{"openid", "profile", "email", "offline_access"}, part)
+	})
+	return strings.Join(asked, " ")
 }
 
 func isObject(text string) bool {

@@ -177,6 +177,7 @@ func TestEntraErrors(t *testing.T) {
 		{"scope without .default", "contoso", form(), 400, "invalid_scope", 1002012},
 		{"scope not allowed", "contoso", form("scope", graph, "client_id", "limited"), 400, "invalid_scope", 70011},
 		{"no scope", "contoso", form("scope", ""), 400, "invalid_request", 900144},
+		{"only the scopes of a sign-in", "contoso", form("scope", "openid offline_access profile"), 400, "invalid_request", 900144},
 		{"other grant", "contoso", form("grant_type", "password"), 400, "unsupported_grant_type", 70003},
 	}
 	for _, tt := range tests {
@@ -203,6 +204,12 @@ func TestEntraErrors(t *testing.T) {
 	t.Run("success", func(t *testing.T) {
 		got := mustPost(t, server.URL()+"/contoso/oauth2/v2.0/token", form("scope", graph))
 		if got.status != 200 || got.fields["ext_expires_in"] != 30.0 || !server.Valid(got.text("access_token")) {
+			t.Errorf("answer = %d, fields %v", got.status, got.fields)
+		}
+	})
+	t.Run("as MSAL asks", func(t *testing.T) {
+		asked := form("scope", "https://api/.default openid offline_access profile", "client_id", "limited")
+		if got := mustPost(t, server.URL()+"/contoso/oauth2/v2.0/token", asked); got.status != 200 {
 			t.Errorf("answer = %d, fields %v", got.status, got.fields)
 		}
 	})
