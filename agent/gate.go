@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +36,8 @@ type gate struct {
 
 	serving  chan struct{} // holds something while a request is under way
 	mu       sync.Mutex
-	line     []ask // guarded by mu, as is forgiven: who waits for a request
-	forgiven bool  // the gate's own backoff is to end
+	line     line // guarded by mu, as is forgiven: who waits for a request
+	forgiven bool // the gate's own backoff is to end
 	arrive   chan struct{}
 
 	state     policy.Gate // owned by run
@@ -67,7 +66,7 @@ func newGate(log *slog.Logger, roll func() float64, recovered func(*gate, time.T
 // request puts an ask in line.
 func (g *gate) request(a ask) {
 	g.mu.Lock()
-	g.line = append(g.line, a)
+	g.line.push(a)
 	g.mu.Unlock()
 	g.wake()
 }
@@ -76,6 +75,14 @@ func (g *gate) request(a ask) {
 func (g *gate) forgive() {
 	g.mu.Lock()
 	g.forgiven = true
+	g.mu.Unlock()
+	g.wake()
+}
+
+// hurry lets asks that have become urgent go first.
+func (g *gate) hurry() {
+	g.mu.Lock()
+	g.line.sort()
 	g.mu.Unlock()
 	g.wake()
 }
@@ -124,45 +131,28 @@ func (g *gate) look() (waiting bool) {
 		g.state = g.state.Forgiven()
 		g.publish()
 	}
-	if slices.ContainsFunc(g.line, ask.isUrgent) {
+	first := g.line.first()
+	if first != nil && first.hurry {
 		g.state = g.state.Pressed()
 		g.publish()
 	}
-	return len(g.line) > 0
+	return first != nil
 }
 
-// next takes an ask that somebody still waits for: an urgent one, else that of the token which is due
-// longest. They need not have come in that order: after a start all come at once, and where starts
-// follow each other fast, a token could else have bad luck until it expires.
+// next takes the first ask that somebody still waits for.
 func (g *gate) next() (ask, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.line = slices.DeleteFunc(g.line, func(a ask) bool { return a.ctx.Err() != nil })
-	if len(g.line) == 0 {
-		g.line = nil
+	first := g.line.first()
+	if first == nil {
 		return ask{}, false
 	}
-	i := slices.IndexFunc(g.line, ask.isUrgent)
-	if i < 0 {
-		i = longestDue(g.line)
-	}
-	a := g.line[i]
-	g.line = slices.Delete(g.line, i, i+1)
-	return a, true
+	g.line.pop()
+	return first.ask, true
 }
 
 // isUrgent reports whether somebody asks for the request now, and not only the schedule.
-func (a ask) isUrgent() bool { return a.urgent != nil && a.urgent.Load() && a.ctx.Err() == nil }
-
-func longestDue(line []ask) int {
-	longest := 0
-	for i, a := range line {
-		if a.due.Before(line[longest].due) {
-			longest = i
-		}
-	}
-	return longest
-}
+func (a ask) isUrgent() bool { return a.urgent != nil && a.urgent.Load() }
 
 // pause waits for the gate to open, or for a reason to look again.
 func (g *gate) pause(ctx context.Context, open <-chan time.Time) {

@@ -111,7 +111,7 @@ func (k *keeper) obey(now time.Time) {
 		k.proofAt = now
 	}
 	k.publish()
-	k.client.gate.wake()
+	k.client.gate.hurry()
 }
 
 // fulfil tells whoever asked for a refresh how the request ended that was just settled.

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -190,7 +192,8 @@ func TestAnUrgentRequestPassesTheLine(t *testing.T) {
 		f := newFixture(s.exchange, "a", "b", "c", "d")
 		defer f.run(t.Context())()
 		synctest.Wait()
-		last := f.agent.parts.Load().keepers["a"].client.gate.line[2].token
+		line := f.agent.parts.Load().keepers["a"].client.gate.line.asks
+		last := slices.MaxFunc(line, func(a, b *place) int { return cmp.Compare(a.number, b.number) }).token
 		began := time.Now()
 		pass(policy.MinRetry)
 		got, err := f.refresh(t, last)
