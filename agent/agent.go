@@ -60,7 +60,7 @@ type Agent struct {
 	parts   atomic.Pointer[parts] // replaced whole, by Open and by run
 	reloads chan reload
 
-	changes    chan struct{}
+	changes    *changes
 	heartbeat  atomic.Pointer[time.Time]     // the watch's last look
 	lastReload atomic.Pointer[status.Reload] // nil before the first
 	looks      sync.WaitGroup                // looks at files, and credentials being proved
@@ -74,7 +74,7 @@ func New(o Options) *Agent {
 		log:       o.Log,
 		startedAt: time.Now(),
 		reloads:   make(chan reload),
-		changes:   make(chan struct{}, 1),
+		changes:   newChanges(),
 	}
 	a.heartbeat.Store(&a.startedAt)
 	a.metrics = newMetrics(o.Registry, o.Version)
@@ -134,16 +134,12 @@ func (a *Agent) recovered(g *gate, since time.Time) {
 	}
 }
 
-// changed tells whoever listens that something is different. Bursts coalesce.
-func (a *Agent) changed() {
-	select {
-	case a.changes <- struct{}{}:
-	default:
-	}
-}
+// changed tells whoever listens that something is different.
+func (a *Agent) changed() { a.changes.tell() }
 
-// Changes receives a value after something changed. It is for one reader.
-func (a *Agent) Changes() <-chan struct{} { return a.changes }
+// Changes receives a value after something changed; after many changes at once, one that comes no
+// sooner than a reader that looks at the status each time has time for. It is for one reader.
+func (a *Agent) Changes() <-chan struct{} { return a.changes.told }
 
 // Run keeps the tokens until ctx ends, and returns when everything it started has ended. The files
 // stay: the tokens in them are still good.

@@ -64,7 +64,7 @@ func (a *Agent) Once(ctx context.Context) error {
 	for !a.settled() && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-a.changes:
+		case <-a.Changes():
 		}
 	}
 	stop()

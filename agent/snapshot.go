@@ -10,6 +10,7 @@ import (
 // Status returns what there is to know now.
 func (a *Agent) Status() status.Status {
 	now := time.Now()
+	defer func() { a.changes.looked(time.Since(now)) }()
 	p := a.parts.Load()
 	s := status.Status{
 		Version:   a.options.Version,
