@@ -86,17 +86,23 @@ func runAgent(b testing.TB, tokens int, refreshing bool) *agent.Agent {
 		Config: cfg, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		Provider: func(provider.Spec) agent.Provider { return p },
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { a.Run(ctx) })
-	b.Cleanup(func() { cancel(); running.Wait() })
-	for !a.Status().Ready {
-		<-a.Changes()
-	}
+	running(b, a)
 	if refreshing {
 		<-p.inFlight
 	}
 	return a
+}
+
+// running runs an agent for as long as the test, and returns when all its tokens are there.
+func running(b testing.TB, a *agent.Agent) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var ended sync.WaitGroup
+	ended.Go(func() { a.Run(ctx) })
+	b.Cleanup(func() { cancel(); ended.Wait() })
+	for !a.Status().Ready {
+		<-a.Changes()
+	}
 }
 
 // serve serves a handler as the agent does, or as the simplest server would.
