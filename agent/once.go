@@ -76,11 +76,10 @@ func (a *Agent) Once(ctx context.Context) error {
 // refused and everything else has had its first answer.
 func (a *Agent) settled() bool {
 	p := a.parts.Load()
-	acting := slices.ContainsFunc(p.writers, func(w *writer) bool { return w.hook.Busy() })
 	if a.Status().Ready {
-		return !acting
+		return !p.acting()
 	}
-	refused, pending := false, acting
+	refused, pending := false, false
 	for _, k := range p.keepers {
 		v := k.published.Load()
 		refused = refused || v.failure != nil && v.failure.Class.Lasting()
@@ -90,7 +89,13 @@ func (a *Agent) settled() bool {
 		v := w.published.Load()
 		pending = pending || v.failure == nil && a.available(w) && !v.holds(w.sink.Tokens(), a.token)
 	}
-	return refused && !pending
+	return refused && !pending && !p.acting()
+}
+
+// acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
+// the sinks are written: a writer tells its hook before that.
+func (p *parts) acting() bool {
+	return slices.ContainsFunc(p.writers, func(w *writer) bool { return w.hook.Busy() })
 }
 
 // available reports whether a sink's tokens are all there.
