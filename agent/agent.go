@@ -166,10 +166,7 @@ func (a *Agent) Run(ctx context.Context) {
 // one that is due longest goes first.
 func (a *Agent) start(ctx context.Context, p *parts) {
 	for _, k := range p.keepers {
-		k.life.start(ctx, k.run)
-	}
-	for _, k := range p.keepers {
-		<-k.looked
+		k.start(ctx)
 	}
 	for _, g := range p.gates {
 		g.life.start(ctx, g.run)
@@ -182,7 +179,7 @@ func (a *Agent) start(ctx context.Context, p *parts) {
 // stop ends everything and waits for it.
 func (a *Agent) stop(p *parts) {
 	for _, k := range p.keepers {
-		k.life.stop()
+		k.stop()
 	}
 	for _, g := range p.gates {
 		g.life.stop()
@@ -218,7 +215,7 @@ func (a *Agent) Close() {
 	}
 }
 
-// life is the goroutine of a client or a token.
+// life is the goroutine of a gate.
 type life struct {
 	cancel context.CancelFunc // nil before start
 	ended  sync.WaitGroup

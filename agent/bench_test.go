@@ -113,14 +113,14 @@ func BenchmarkRefresh(b *testing.B) {
 			f := filled(b, tokens)
 			p := f.agent.parts.Load()
 			k, w := p.keepers["token-0"], p.writers[0]
-			reply := make(chan answer, 1)
+			var got answer
+			reply := func(a answer) { got = a }
 			k.client.credentials[0].provider = &scripted{answer: func(context.Context, provider.Request) (provider.Reply, error) {
 				return granted("token", time.Hour), nil
 			}}
 			b.ReportAllocs()
 			for b.Loop() {
 				k.client.gate.answer(b.Context(), ask{ctx: b.Context(), client: k.client, token: k.cfg.Name, form: k.nextForm, sending: k.noteSent, reply: reply})
-				got := <-reply
 				k.settle(got)
 				<-k.note()
 				if err := w.write(); err != nil || got.failure != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net/url"
 	"strings"
 	"sync"
@@ -60,7 +59,7 @@ func (a *Agent) Challenge(ctx context.Context, name, wwwAuthenticate, tokenSHA25
 	outcome := k.challenges.report(claims, rejected, time.Now())
 	a.metrics.challenged(name, outcome)
 	if outcome == challengeAccepted {
-		k.log.Info("claims challenge accepted, asking for a new token")
+		k.log().Info("claims challenge accepted, asking for a new token")
 		a.rouse(k)
 	}
 	a.changed()
@@ -213,7 +212,7 @@ func (c *challenges) look() (waits bool, lastAt time.Time, last string) {
 // answerChallenges takes note of a new token, before anybody can see it.
 func (k *keeper) answerChallenges() {
 	if k.challenges.granted(k.view.token) {
-		k.log.Info("claims challenge answered with a new token")
+		k.log().Info("claims challenge answered with a new token")
 	}
 }
 
@@ -237,12 +236,12 @@ func (k *keeper) nextForm() url.Values {
 	due := policy.Overdue(time.Now(), k.published.Load().token.RefreshOn)
 	claims, leftOut := k.challenges.ask(due)
 	if leftOut {
-		k.log.Warn("server refuses what a claims challenge asks for, the refresh that is due goes without it")
+		k.log().Warn("server refuses what a claims challenge asks for, the refresh that is due goes without it")
 	}
+	form := k.form()
 	if claims == "" {
-		return k.form
+		return form
 	}
-	form := maps.Clone(k.form)
 	form.Set("claims", oauth.MergeClaims(form.Get("claims"), claims, oauth.ClientCapability))
 	return form
 }

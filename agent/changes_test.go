@@ -13,12 +13,17 @@ func TestChangesLeaveTheReaderAlone(t *testing.T) {
 		c := newChanges()
 		begun := time.Now()
 		var looks []time.Duration
-		stopped := make(chan struct{})
+		stop, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)
-			for range c.told {
-				looks = append(looks, time.Since(begun))
-				c.looked(10 * time.Millisecond)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-c.told:
+					looks = append(looks, time.Since(begun))
+					c.looked(10 * time.Millisecond)
+				}
 			}
 		}()
 		for range 2_000 {
@@ -27,7 +32,7 @@ func TestChangesLeaveTheReaderAlone(t *testing.T) {
 		}
 		last := time.Since(begun)
 		pass(restTime)
-		close(c.told)
+		close(stop)
 		<-stopped
 		if looks[0] != 0 || len(looks) > 6 || looks[len(looks)-1] < last-time.Millisecond {
 			t.Errorf("looks after %v, of changes until %v", looks, last)

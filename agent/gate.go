@@ -53,8 +53,8 @@ type ask struct {
 	form   func() url.Values // called when the request is sent
 	// sending has the request noted before it is sent; the channel closes when that was tried.
 	sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
-	urgent  *atomic.Bool  // somebody asks for it now; nil for never
-	reply   chan<- answer // has room for the answer
+	urgent  *atomic.Bool // somebody asks for it now; nil for never
+	reply   func(answer) // told how it ended; does not wait
 }
 
 func newGate(log *slog.Logger, roll func() float64, recovered func(*gate, time.Time)) *gate {
@@ -118,7 +118,7 @@ func (g *gate) run(ctx context.Context) {
 // ended would take it for a failure, and remember that.
 func (g *gate) answer(ctx context.Context, a ask) {
 	if got := g.serve(ctx, a); !got.cut {
-		a.reply <- got
+		a.reply(got)
 	}
 }
 

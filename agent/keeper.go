@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,33 +16,34 @@ import (
 	"github.com/credagent/credagent/internal/token"
 )
 
-// keeper keeps one token fresh. Its goroutine alone decides about the token; what others may know
-// of it is in the published view.
+// keeper keeps one token fresh. It takes a turn when something happened or is due, and costs no
+// goroutine in between. The turn alone decides about the token; what others may know of it is in the
+// published view.
 type keeper struct {
 	cfg     config.Token
 	client  *client
-	log     *slog.Logger
-	roll    func() float64 // jitter
-	deliver func()         // tells the sinks that there is a new token
-	changed func()         // told after every answer
+	logger  *slog.Logger
+	roll    func() float64    // jitter
+	deliver func(name string) // tells the sinks that there is a new token
+	changed func()            // told after every answer
 
-	form     url.Values    // without what challenges ask for
-	bound    store.Binding // whose token it is, to a later process
-	recorder *recorder
+	recorder *recorder // nil where nothing is remembered
 
-	wakeup  chan struct{}
-	replies chan answer
-	looked  chan struct{}             // closed when run has looked for the first time
+	turns   turns
+	ctx     context.Context // of the turns, from the start on
+	end     context.CancelFunc
+	timer   *time.Timer               // for the next turn; owned by it
+	alerted atomic.Bool               // something happened
+	reply   atomic.Pointer[answer]    // to the request under way
 	outage  atomic.Pointer[time.Time] // since when an outage lasted that has just ended
 	pardon  atomic.Bool               // the token's own backoff is to end
 	early   atomic.Pointer[time.Time] // when to refresh before the time planned
 	orders  orders                    // refreshes that somebody asks for now
 	shown   atomic.Pointer[shown]     // the token as callers get it, if one has asked
-	life    life
 
 	challenges *challenges // what resource servers want of the token
 
-	asking    bool      // owned by run, as is all that follows
+	asking    bool      // owned by the turn, as is all that follows
 	proofAt   time.Time // when to refresh to prove a rotated credential, or by order; zero for neither
 	attempts  policy.Attempts
 	view      tokenView
@@ -68,57 +68,98 @@ func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() floa
 	k := &keeper{
 		cfg:      cfg,
 		client:   c,
-		log:      log.With(keyToken, cfg.Name, keyClient, cfg.Client),
+		logger:   log,
 		roll:     roll,
 		recorder: recorder,
-		form: oauth.Request{
-			Scopes: cfg.Scopes, Audience: cfg.Audience, Resources: cfg.Resources, Claims: claimsOf(cfg), Params: cfg.Params,
-		}.Form(),
-		deliver: func() {},
-		changed: func() {},
-		wakeup:  make(chan struct{}, 1),
-		replies: make(chan answer, 1),
-		looked:  make(chan struct{}),
+		deliver:  func(string) {},
+		changed:  func() {},
 
 		challenges: newChallenges(store.Challenge{}, token.Token{}),
 	}
-	k.bound = k.binding()
+	k.turns.do = k.turn
 	k.publish()
 	return k
 }
 
-// run keeps the token until ctx ends.
-func (k *keeper) run(ctx context.Context) {
-	looked := sync.OnceFunc(func() { close(k.looked) })
-	for {
-		now := time.Now()
-		if !k.asking && k.due(now) {
-			k.asking = true
-			k.client.gate.request(ask{
-				ctx: ctx, client: k.client, token: k.cfg.Name, due: k.nextAt(), form: k.nextForm,
-				sending: k.noteSent, urgent: &k.orders.urgent, reply: k.replies,
-			})
-		}
-		looked()
-		timer := time.NewTimer(k.untilDue(now))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case a := <-k.replies:
-			k.asking = false
-			k.settle(a)
-			k.handOn(ctx, a)
-			if !a.switched { // else the answer is still to come
-				k.fulfil()
-			}
-			k.changed()
-		case <-k.wakeup:
-			k.look()
-		case <-timer.C:
-		}
-		timer.Stop()
+// log is where the keeper logs. It is made for each entry, as there are seldom any.
+func (k *keeper) log() *slog.Logger {
+	return k.logger.With(keyToken, k.cfg.Name, keyClient, k.cfg.Client)
+}
+
+// form is what the token's requests ask for, without what challenges do.
+func (k *keeper) form() url.Values { return k.request().Form() }
+
+func (k *keeper) request() oauth.Request {
+	return oauth.Request{
+		Scopes: k.cfg.Scopes, Audience: k.cfg.Audience, Resources: k.cfg.Resources, Claims: claimsOf(k.cfg), Params: k.cfg.Params,
 	}
+}
+
+// start keeps the token until ctx ends. It returns when it was looked at for the first time.
+func (k *keeper) start(ctx context.Context) {
+	if k.ctx == nil {
+		k.ctx, k.end = context.WithCancel(ctx)
+	}
+	k.turns.start()
+}
+
+// stop ends the turns and waits for the one that is under way.
+func (k *keeper) stop() {
+	if k.end != nil {
+		k.end()
+	}
+	k.turns.stop()
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+}
+
+// turn learns what is new, asks for a token if it is time, and sees to the next turn.
+func (k *keeper) turn() {
+	if k.ctx.Err() != nil {
+		return
+	}
+	if a := k.reply.Swap(nil); a != nil {
+		k.hear(*a)
+	}
+	if k.alerted.Swap(false) {
+		k.look()
+	}
+	now := time.Now()
+	if !k.asking && k.due(now) {
+		k.asking = true
+		k.client.gate.request(ask{
+			ctx: k.ctx, client: k.client, token: k.cfg.Name, due: k.nextAt(), form: k.nextForm,
+			sending: k.noteSent, urgent: &k.orders.urgent, reply: k.answered,
+		})
+	}
+	k.rest(k.untilDue(now))
+}
+
+// answered is told how the request ended.
+func (k *keeper) answered(a answer) {
+	k.reply.Store(&a)
+	k.turns.call()
+}
+
+// hear takes an answer in.
+func (k *keeper) hear(a answer) {
+	k.asking = false
+	k.settle(a)
+	k.handOn(k.ctx, a)
+	if !a.switched { // else the answer is still to come
+		k.fulfil()
+	}
+	k.changed()
+}
+
+// rest has the next turn come after a while.
+func (k *keeper) rest(wait time.Duration) {
+	if k.timer == nil {
+		k.timer = time.AfterFunc(wait, k.turns.call)
+		return
+	}
+	k.timer.Reset(wait)
 }
 
 // due reports whether the token wants a request now.
@@ -156,12 +197,10 @@ func (k *keeper) planned() time.Time {
 	return at
 }
 
-// wake makes the keeper look at the clock again.
+// wake makes the keeper look at what happened, and at the clock again.
 func (k *keeper) wake() {
-	select {
-	case k.wakeup <- struct{}{}:
-	default:
-	}
+	k.alerted.Store(true)
+	k.turns.call()
 }
 
 // recovered tells the keeper that an outage of its client, begun at since, has ended.
@@ -185,17 +224,15 @@ func (k *keeper) inherit(was *keeper) {
 	}
 	if was.asking { // its request was seen through, but it was not there to hear the answer
 		was.client.gate.settle()
-		select {
-		case a := <-was.replies:
-			was.settle(a)
+		if a := was.reply.Swap(nil); a != nil { // else it was still in line
+			was.settle(*a)
 			if !a.switched { // else the answer is still to come
 				was.fulfil()
 			}
-		default: // it was still in line
 		}
 	}
 	k.attempts = was.attempts
-	if reflect.DeepEqual(k.form, was.form) {
+	if reflect.DeepEqual(k.form(), was.form()) {
 		k.view, k.challenges = was.view, was.challenges
 	}
 	k.publish()
@@ -247,7 +284,7 @@ func (k *keeper) settle(a answer) {
 	k.publish()
 	k.logSuccess(first, a.grant.Assumed)
 	if before.Failures > 0 {
-		k.log.Info("token requests succeed again", keyFailures, before.Failures, keyFor, a.at.Sub(before.FailingSince).Round(time.Second))
+		k.log().Info("token requests succeed again", keyFailures, before.Failures, keyFor, a.at.Sub(before.FailingSince).Round(time.Second))
 	}
 }
 
@@ -266,7 +303,7 @@ func (k *keeper) handOn(ctx context.Context, a answer) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	k.deliver()
+	k.deliver(k.cfg.Name)
 }
 
 // accept makes the grant the current token. Its life counts from when the request was sent.
@@ -301,12 +338,12 @@ func (k *keeper) publish() {
 func (k *keeper) logSuccess(first, assumed bool) {
 	expiry, refreshAt := stamp(k.view.token.Expiry), stamp(k.view.token.RefreshOn)
 	if first {
-		k.log.Info("token acquired", keyExpiry, expiry, keyRefreshAt, refreshAt)
+		k.log().Info("token acquired", keyExpiry, expiry, keyRefreshAt, refreshAt)
 	} else {
-		k.log.Info("token refreshed", keyExpiry, expiry, keyRefreshAt, refreshAt)
+		k.log().Info("token refreshed", keyExpiry, expiry, keyRefreshAt, refreshAt)
 	}
 	if assumed {
-		k.log.Warn("answer has no usable expires_in, assuming five minutes", keyExpiry, expiry)
+		k.log().Warn("answer has no usable expires_in, assuming five minutes", keyExpiry, expiry)
 	}
 }
 
@@ -324,7 +361,7 @@ func (k *keeper) logFailure(a answer) {
 	if !k.view.token.AccessToken.IsZero() {
 		attrs = append(attrs, slog.String(keyExpiry, stamp(k.view.token.Expiry)))
 	}
-	k.log.LogAttrs(context.Background(), level, "token request failed", attrs...)
+	k.log().LogAttrs(context.Background(), level, "token request failed", attrs...)
 }
 
 // stamp shows an instant as the wall clock has it.

@@ -27,37 +27,36 @@ const noteTime = 2 * time.Second
 // runs only while there is something to save.
 type recorder struct {
 	name   string
-	memory Memory // nil where nothing is remembered
-	log    *slog.Logger
+	memory Memory
+	logger *slog.Logger
 
 	mu       sync.Mutex
-	newest   store.Record // guarded by mu, as is all that follows
-	dirty    bool         // newest is not saved
+	newest   *store.Record // guarded by mu, as is all that follows; nil once saved
+	dirty    bool          // newest is not being saved
 	tried    []chan struct{}
 	running  bool
 	stopped  bool
 	failures int
 	timer    *time.Timer
-	idle     chan struct{} // closed while not running
+	idle     chan struct{} // closes when it runs no more; nil while it does not
 }
 
+// newRecorder makes a recorder; nil where nothing is remembered.
 func newRecorder(name string, memory Memory, log *slog.Logger) *recorder {
-	r := &recorder{name: name, memory: memory, log: log.With(keyToken, name), idle: make(chan struct{})}
-	close(r.idle)
-	return r
+	if memory == nil {
+		return nil
+	}
+	return &recorder{name: name, memory: memory, logger: log}
 }
 
-// record saves what is newest. The channel closes when that was tried, or at once where nothing is
-// remembered.
+func (r *recorder) log() *slog.Logger { return r.logger.With(keyToken, r.name) }
+
+// record saves what is newest. The channel closes when that was tried.
 func (r *recorder) record(newest store.Record) (tried <-chan struct{}) {
 	done := make(chan struct{})
-	if r.memory == nil {
-		close(done)
-		return done
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.newest, r.dirty, r.tried = newest, true, append(r.tried, done)
+	r.newest, r.dirty, r.tried = &newest, true, append(r.tried, done)
 	r.start()
 	return done
 }
@@ -76,7 +75,7 @@ func (r *recorder) run() {
 		if !more {
 			return
 		}
-		err := r.memory.Save(r.name, newest)
+		err := r.memory.Save(r.name, *newest)
 		for _, done := range tried {
 			close(done)
 		}
@@ -84,13 +83,14 @@ func (r *recorder) run() {
 	}
 }
 
-func (r *recorder) next() (newest store.Record, tried []chan struct{}, more bool) {
+func (r *recorder) next() (newest *store.Record, tried []chan struct{}, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.dirty || r.timer != nil && r.tried == nil {
 		r.running = false
 		close(r.idle)
-		return store.Record{}, nil, false
+		r.idle = nil
+		return nil, nil, false
 	}
 	newest, tried = r.newest, r.tried
 	r.dirty, r.tried = false, nil
@@ -107,12 +107,15 @@ func (r *recorder) settle(err error) {
 	}
 	if err == nil {
 		r.failures = 0
+		if !r.dirty {
+			r.newest = nil
+		}
 		return
 	}
 	r.failures++
 	wait := policy.SinkRetry(r.failures, rand.Float64())
 	if policy.Tell(r.failures) {
-		r.log.Warn("saving state failed, a restart would not know the newest token", keyError, err, keyRetryIn, wait.Round(time.Millisecond), keyAttempt, r.failures)
+		r.log().Warn("saving state failed, a restart would not know the newest token", keyError, err, keyRetryIn, wait.Round(time.Millisecond), keyAttempt, r.failures)
 	}
 	if r.stopped {
 		r.dirty = false
@@ -133,6 +136,9 @@ func (r *recorder) again() {
 
 // stop ends retries and waits, within ctx, for what is being saved.
 func (r *recorder) stop(ctx context.Context) {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	r.stopped = true
 	if r.timer != nil {
@@ -140,9 +146,12 @@ func (r *recorder) stop(ctx context.Context) {
 	}
 	idle := r.idle
 	r.mu.Unlock()
+	if idle == nil {
+		return
+	}
 	select {
 	case <-idle:
 	case <-ctx.Done():
-		r.log.Warn("stopping although the state directory does not answer")
+		r.log().Warn("stopping although the state directory does not answer")
 	}
 }

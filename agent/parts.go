@@ -68,6 +68,7 @@ func (p *parts) gate(key gateKey, old *parts) *gate {
 }
 
 func (a *Agent) addTokens(p, old *parts) {
+	deliver, changed := a.deliver, a.changed // one for all of them
 	for _, t := range p.cfg.Tokens {
 		c := p.clients[t.Client]
 		if was, ok := old.keepers[t.Name]; ok && was.client == c && reflect.DeepEqual(was.cfg, t) {
@@ -75,8 +76,7 @@ func (a *Agent) addTokens(p, old *parts) {
 			continue
 		}
 		made := newKeeper(t, c, newRecorder(t.Name, a.options.Memory, a.log), a.options.Random("token "+t.Name), a.log)
-		made.deliver = func() { a.deliver(t.Name) }
-		made.changed = a.changed
+		made.deliver, made.changed = deliver, changed
 		p.keepers[t.Name] = made
 	}
 }

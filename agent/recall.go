@@ -67,7 +67,7 @@ func (k *keeper) recall(r store.Record, now time.Time) {
 		k.attempts = r.Attempts
 	}
 	if why := r.Binding.Differs(k.binding()); why != "" {
-		k.log.Warn("state is of something else and not used", keyReason, why)
+		k.log().Warn("state is of something else and not used", keyReason, why)
 		k.attempts = k.attempts.Forgiven() // what was refused then is not what is asked for now
 		k.publish()
 		return
@@ -76,7 +76,7 @@ func (k *keeper) recall(r store.Record, now time.Time) {
 	if r.Token.ValidAt(now) {
 		k.view.token, k.view.acquiredAt = r.Token, r.AcquiredAt
 		k.view.token.Name, k.view.token.ClientID = k.cfg.Name, k.client.cfg.ClientID
-		k.log.Info("token restored", keyExpiry, stamp(r.Token.Expiry), keyRefreshAt, stamp(r.Token.RefreshOn))
+		k.log().Info("token restored", keyExpiry, stamp(r.Token.Expiry), keyRefreshAt, stamp(r.Token.RefreshOn))
 	}
 	k.challenges = newChallenges(r.Challenge, k.view.token)
 	k.publish()
@@ -88,13 +88,16 @@ func (k *keeper) binding() store.Binding {
 	return store.Binding{
 		ClientID: key.ClientID,
 		Server:   key.Server,
-		Request:  store.RequestHash(k.form),
+		Request:  store.RequestHash(k.form()),
 		Provider: k.client.cfg.Credential.Provider,
 	}
 }
 
 // note has what is known of the token saved.
 func (k *keeper) note() (tried <-chan struct{}) {
+	if k.recorder == nil {
+		return done()
+	}
 	view := k.published.Load()
 	return k.recorder.record(k.recordOf(view, *k.client.gate.published.Load(), view.attempts))
 }
@@ -102,13 +105,23 @@ func (k *keeper) note() (tried <-chan struct{}) {
 // noteSent has a request saved that is about to be sent through a gate, so that no crash makes
 // another process send too many. It is called by the gate's goroutine.
 func (k *keeper) noteSent(gate policy.Gate, at time.Time) (tried <-chan struct{}) {
+	if k.recorder == nil {
+		return done()
+	}
 	view := k.published.Load()
 	return k.recorder.record(k.recordOf(view, gate, view.attempts.Sent(at)))
 }
 
+// done is what was tried already.
+func done() <-chan struct{} {
+	tried := make(chan struct{})
+	close(tried)
+	return tried
+}
+
 func (k *keeper) recordOf(view *tokenView, gate policy.Gate, attempts policy.Attempts) store.Record {
 	return store.Record{
-		Binding:    k.bound,
+		Binding:    k.binding(),
 		Token:      view.token,
 		AcquiredAt: view.acquiredAt,
 		Attempts:   attempts,

@@ -73,7 +73,7 @@ func (a *Agent) retire(old, next *parts) (missed map[string]bool) {
 	defer cancel()
 	for name, k := range old.keepers {
 		if next.keepers[name] != k {
-			k.life.stop()
+			k.stop()
 			k.recorder.stop(stopping)
 		}
 	}
