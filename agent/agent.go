@@ -78,7 +78,6 @@ func New(o Options) *Agent {
 	}
 	a.heartbeat.Store(&a.startedAt)
 	a.metrics = newMetrics(o.Registry, o.Version)
-	o.Registry.MustRegister(newGauges(a.Status))
 	if a.options.Sink == nil {
 		a.options.Sink = openFile
 	}

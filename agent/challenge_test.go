@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -8,14 +9,14 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/oauth"
@@ -110,17 +111,17 @@ func (c *challenged) held() string { return digest(c.sinks["a"].held("a")) }
 // outcomes is what the metrics say became of challenges.
 func (c *challenged) outcomes(t *testing.T) map[string]float64 {
 	t.Helper()
-	families, err := c.agent.options.Registry.(*prometheus.Registry).Gather()
-	if err != nil {
+	var text bytes.Buffer
+	if err := c.agent.WriteMetrics(&text); err != nil {
 		t.Fatal(err)
 	}
 	counts := map[string]float64{}
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			if family.GetName() == "credagent_claims_challenges_total" {
-				counts[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
-			}
+	for _, found := range regexp.MustCompile(`(?m)^credagent_claims_challenges_total\{token="a",outcome="(\w+)"\} (\d+)$`).FindAllStringSubmatch(text.String(), -1) {
+		n, err := strconv.ParseFloat(found[2], 64)
+		if err != nil {
+			t.Fatal(err)
 		}
+		counts[found[1]] = n
 	}
 	return counts
 }

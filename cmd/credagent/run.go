@@ -106,7 +106,8 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 func serve(ctx context.Context, listener net.Listener, a *agent.Agent, registry *prometheus.Registry, log *slog.Logger) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log.Info("serving probes, metrics and status", "listen", listener.Addr().String())
-	handler := api.Handler(a, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	metrics := api.Metrics(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), a.WriteMetrics)
+	handler := api.Handler(a, metrics)
 	if err := api.Serve(ctx, listener, handler, log); err != nil {
 		log.Error("probes, metrics and status are gone", "error", err)
 	}

@@ -1,0 +1,44 @@
+package api
+
+import (
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// Metrics answers with what the client library's handler shows and, after it, with what more writes:
+// the metrics of which there are too many to be put together in memory for each scrape. Both are in
+// Prometheus's text format, which every scraper reads, whatever it would rather have.
+func Metrics(library http.Handler, more func(io.Writer) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var out io.Writer = w
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			packed, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // a level that there is
+			defer packed.Close()
+			out = packed
+		}
+		plain := r.Clone(r.Context())
+		plain.Header = http.Header{} // neither packed nor in another format
+		whole := &recorded{ResponseWriter: w, out: out}
+		library.ServeHTTP(whole, plain)
+		if !whole.failed {
+			_ = more(out) // else the scraper is gone
+		}
+	})
+}
+
+// recorded is an answer whose body goes somewhere else, and which knows whether it is an error.
+type recorded struct {
+	http.ResponseWriter
+	out    io.Writer
+	failed bool
+}
+
+func (r *recorded) WriteHeader(status int) {
+	r.failed = status != http.StatusOK
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorded) Write(p []byte) (int, error) { return r.out.Write(p) }

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// counts are the counters of a metric, one for each outcome of everything that has a name. The client
+// library keeps some six hundred bytes for each, which with a dozen for every token is more than
+// all the rest that an agent knows of it.
+type counts struct {
+	family
+	outcomes []string
+
+	mu   sync.RWMutex
+	rows map[key][]atomic.Uint64 // guarded by mu: by outcome
+}
+
+// key is the values of a metric's labels but for the outcome, which is the last. The second is ""
+// where there is only one.
+type key [2]string
+
+// newCounts makes counters with the given labels beside the outcome.
+func newCounts(name, help string, outcomes []string, labels ...string) *counts {
+	return &counts{
+		family:   family{name: name, help: help, kind: counter, labels: append(labels, "outcome")},
+		outcomes: outcomes, rows: map[key][]atomic.Uint64{},
+	}
+}
+
+// begin makes the counters of a name start at zero, so that a first failure is an increase that
+// alerts can see.
+func (c *counts) begin(k key) { c.row(k) }
+
+func (c *counts) row(k key) []atomic.Uint64 {
+	c.mu.RLock()
+	row, known := c.rows[k]
+	c.mu.RUnlock()
+	if known {
+		return row
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if row, known = c.rows[k]; !known {
+		row = make([]atomic.Uint64, len(c.outcomes))
+		c.rows[k] = row
+	}
+	return row
+}
+
+// add counts one.
+func (c *counts) add(k key, outcome string) {
+	c.row(k)[slices.Index(c.outcomes, outcome)].Add(1)
+}
+
+// forget takes the counters of a name away.
+func (c *counts) forget(k key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.rows, k)
+}
+
+// write shows the counters, in the order of their names.
+func (c *counts) write(e *exposition) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := e.begin(c.family)
+	for _, k := range slices.SortedFunc(maps.Keys(c.rows), compareKeys) {
+		values := [3]string{k[0], k[1]}
+		last := len(c.labels) - 1
+		row := c.rows[k]
+		for i, outcome := range c.outcomes {
+			values[last] = outcome
+			out.add(float64(row[i].Load()), values[:last+1]...)
+		}
+	}
+}
+
+func compareKeys(a, b key) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) }
