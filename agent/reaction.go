@@ -34,9 +34,9 @@ func (w *writer) reacted(r hook.Result) {
 	w.reaction.Store(latest(w.reaction.Load(), r))
 	w.metrics.reacted(w.sink.Path(), r.Err)
 	if r.Err != nil {
-		w.log.Warn("on_change failed, it is not repeated before the next change", keyAction, r.Action, keyTook, r.Took, keyError, r.Err)
+		w.log().Warn("on_change failed, it is not repeated before the next change", keyAction, r.Action, keyTook, r.Took, keyError, r.Err)
 	} else {
-		w.log.Info("on_change done", keyAction, r.Action, keyTook, r.Took)
+		w.log().Info("on_change done", keyAction, r.Action, keyTook, r.Took)
 	}
 	w.changed()
 }

@@ -82,11 +82,11 @@ func (a *Agent) catchingUp(v *sinkView, names []string) bool {
 	p := a.parts.Load()
 	for _, name := range names {
 		k, ok := p.keepers[name]
-		if !ok || v.failure != nil || !v.wrote[name].ValidAt(now) {
+		if !ok || v.failure != nil || !v.wrote.of(name).ValidAt(now) {
 			return false
 		}
 		newest := k.published.Load()
-		if v.wrote[name].AccessToken != newest.token.AccessToken && now.Sub(newest.acquiredAt) > writeTime {
+		if v.wrote.of(name).AccessToken != newest.token.AccessToken && now.Sub(newest.acquiredAt) > writeTime {
 			return false
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +34,7 @@ type Sink interface {
 type writer struct {
 	sink    Sink
 	lookup  sink.Lookup
-	log     *slog.Logger
+	logger  *slog.Logger
 	metrics *metrics
 	hook    Hook
 	roll    func() float64 // jitter
@@ -44,7 +46,7 @@ type writer struct {
 	stopped  bool
 	failures int
 	timer    *time.Timer
-	idle     chan struct{} // closed while not running
+	idle     chan struct{} // closes when it runs no more; nil while it does not
 
 	published atomic.Pointer[sinkView]
 	reaction  atomic.Pointer[hook.Result] // the hook's last; nil before
@@ -52,7 +54,7 @@ type writer struct {
 
 // sinkView is what is known of a sink at one instant.
 type sinkView struct {
-	wrote       map[string]token.Token // what it was last seen to hold
+	wrote       held // what it was last seen to hold; nil before
 	lastSuccess time.Time
 	lastChange  time.Time // when its content was last replaced
 	failure     error
@@ -60,21 +62,56 @@ type sinkView struct {
 	retryAt     time.Time
 }
 
+// held are tokens at one instant by the names under which a sink shows them, sorted by these. Most
+// sinks show one, for which a map would be ten times as large.
+type held []heldToken
+
+type heldToken struct {
+	name  string
+	token token.Token
+}
+
+func hold(names []string, lookup sink.Lookup) held {
+	h := make(held, len(names))
+	for i, name := range names {
+		h[i].name = name
+		h[i].token, _ = lookup(name)
+	}
+	slices.SortFunc(h, func(a, b heldToken) int { return strings.Compare(a.name, b.name) })
+	return h
+}
+
+// of returns the token of a name; the zero one where there is none.
+func (h held) of(name string) token.Token {
+	i, found := slices.BinarySearchFunc(h, name, func(t heldToken, name string) int { return strings.Compare(t.name, name) })
+	if !found {
+		return token.Token{}
+	}
+	return h[i].token
+}
+
+// lookup is how a sink looks the tokens up.
+func (h held) lookup(name string) (token.Token, bool) {
+	t := h.of(name)
+	return t, !t.AccessToken.IsZero()
+}
+
 func newWriter(s Sink, lookup sink.Lookup, m *metrics, log *slog.Logger) *writer {
 	w := &writer{
 		sink:    s,
 		lookup:  lookup,
-		log:     log.With(keySink, s.Path()),
+		logger:  log,
 		metrics: m,
 		roll:    rand.Float64,
 		hook:    noHook{},
 		changed: func() {},
-		idle:    make(chan struct{}),
 	}
-	close(w.idle)
 	w.published.Store(&sinkView{})
 	return w
 }
+
+// log is where the writer logs. It is made for each entry, as there are seldom any.
+func (w *writer) log() *slog.Logger { return w.logger.With(keySink, w.sink.Path()) }
 
 // notify makes the writer look at its tokens. It does not wait.
 func (w *writer) notify() {
@@ -101,11 +138,14 @@ func (w *writer) stop(ctx context.Context) (missed bool) {
 	}
 	idle := w.idle
 	w.mu.Unlock()
+	if idle == nil {
+		return w.hook.Stop(ctx)
+	}
 	go w.hook.Stop(ctx) // what it runs has to end, whatever the file system does
 	select {
 	case <-idle:
 	case <-ctx.Done():
-		w.log.Warn("stopping although the sink's file system does not answer")
+		w.log().Warn("stopping although the sink's file system does not answer")
 	}
 	return w.hook.Stop(ctx)
 }
@@ -120,12 +160,8 @@ func (w *writer) run() {
 
 // write writes what there is. It publishes what the sink then holds.
 func (w *writer) write() error {
-	held := make(map[string]token.Token)
-	outcome, err := w.sink.Write(func(name string) (token.Token, bool) {
-		t, ok := w.lookup(name)
-		held[name] = t
-		return t, ok
-	})
+	shows := hold(w.sink.Tokens(), w.lookup)
+	outcome, err := w.sink.Write(shows.lookup)
 	view := *w.published.Load()
 	var missing *sink.MissingTokenError
 	switch {
@@ -136,10 +172,10 @@ func (w *writer) write() error {
 		w.metrics.wrote(w.sink.Path(), "failed")
 	default:
 		if outcome != sink.Unchanged {
-			w.log.Info("sink written", "outcome", outcome.String())
+			w.log().Info("sink written", "outcome", outcome.String())
 		}
 		w.metrics.wrote(w.sink.Path(), label(outcome))
-		view = sinkView{wrote: held, lastSuccess: time.Now(), lastChange: view.lastChange}
+		view = sinkView{wrote: shows, lastSuccess: time.Now(), lastChange: view.lastChange}
 		if outcome == sink.Written {
 			view.lastChange = view.lastSuccess
 			w.hook.Changed() // before the view tells that all is done
@@ -166,7 +202,7 @@ func (w *writer) finish(err error) (again bool) {
 	if err != nil {
 		w.failures++
 		wait := policy.SinkRetry(w.failures, w.roll())
-		w.log.Warn("writing sink failed, the old content stays", keyError, err, keyRetryIn, wait.Round(time.Millisecond), keyAttempt, w.failures)
+		w.log().Warn("writing sink failed, the old content stays", keyError, err, keyRetryIn, wait.Round(time.Millisecond), keyAttempt, w.failures)
 		view := *w.published.Load()
 		view.retryAt = time.Now().Add(wait)
 		w.published.Store(&view)
@@ -182,6 +218,7 @@ func (w *writer) finish(err error) (again bool) {
 	}
 	w.again, w.running = false, false
 	close(w.idle)
+	w.idle = nil
 	return false
 }
 
@@ -194,7 +231,7 @@ func (w *writer) check() {
 		return
 	}
 	if holds, err := w.sink.Holds(w.lookup); err == nil && !holds {
-		w.log.Warn("sink was changed by somebody else, writing it again")
+		w.log().Warn("sink was changed by somebody else, writing it again")
 		w.notify()
 	}
 }
@@ -203,7 +240,7 @@ func (w *writer) check() {
 func (v *sinkView) holds(names []string, lookup sink.Lookup) bool {
 	for _, name := range names {
 		newest, ok := lookup(name)
-		if !ok || v.wrote[name].AccessToken != newest.AccessToken {
+		if !ok || v.wrote.of(name).AccessToken != newest.AccessToken {
 			return false
 		}
 	}

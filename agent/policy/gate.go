@@ -103,5 +103,5 @@ func (o Outcome) wait(failures int, r float64) time.Duration {
 // old value may still be read elsewhere.
 func remember(instants []time.Time, now time.Time, limit int) []time.Time {
 	kept := instants[max(0, len(instants)-limit+1):]
-	return append(append(make([]time.Time, 0, limit), kept...), now)
+	return append(append(make([]time.Time, 0, len(kept)+1), kept...), now)
 }
