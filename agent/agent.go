@@ -78,9 +78,6 @@ func New(o Options) *Agent {
 	}
 	a.heartbeat.Store(&a.startedAt)
 	a.metrics = newMetrics(o.Registry, o.Version)
-	if a.options.Sink == nil {
-		a.options.Sink = openFile
-	}
 	if a.options.Random == nil {
 		a.options.Random = func(string) func() float64 { return rand.Float64 }
 	}
@@ -171,7 +168,9 @@ func (a *Agent) start(ctx context.Context, p *parts) {
 		g.life.start(ctx, g.run)
 	}
 	for _, w := range p.writers {
-		w.notify()
+		if !w.published.Load().holds(w.sink.Tokens(), a.token) {
+			w.notify()
+		}
 	}
 }
 

@@ -90,6 +90,9 @@ func (m *memory) Holds(lookup sink.Lookup) (bool, error) {
 	return true, nil
 }
 
+// Untouched never knows.
+func (m *memory) Untouched() bool { return false }
+
 // held returns what the sink shows of a token.
 func (m *memory) held(name string) token.Token {
 	m.mu.Lock()

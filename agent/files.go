@@ -7,8 +7,16 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// openFile opens a sink of the file system.
-func openFile(cfg config.Sink) (Sink, error) {
+// opener returns what opens the sinks of a configuration: in the file system, if nothing else is said.
+func (a *Agent) opener() func(config.Sink) (Sink, error) {
+	if a.options.Sink != nil {
+		return a.options.Sink
+	}
+	batch := new(sink.Batch)
+	return func(cfg config.Sink) (Sink, error) { return openFile(batch, cfg) }
+}
+
+func openFile(batch *sink.Batch, cfg config.Sink) (Sink, error) {
 	renderer, err := rendererOf(cfg)
 	if err != nil {
 		return nil, err
@@ -19,7 +27,7 @@ func openFile(cfg config.Sink) (Sink, error) {
 	for _, reader := range cfg.Readers {
 		options.Readers = append(options.Readers, sink.Principal(reader))
 	}
-	return sink.New(options)
+	return batch.New(options)
 }
 
 func sinkVariables(all []config.Variable) []sink.Variable {

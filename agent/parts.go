@@ -121,16 +121,18 @@ func (a *Agent) openSinks(p, old *parts) error {
 	for i, w := range old.writers {
 		open[w.sink.Path()] = i
 	}
+	opener := a.opener()
 	for _, cfg := range p.cfg.Sinks {
-		w, err := a.openSink(cfg, old, open)
+		if i, ok := open[cfg.Path]; ok && sameSink(old.cfg.Sinks[i], cfg) {
+			p.add(old.writers[i])
+			continue
+		}
+		w, err := a.openSink(cfg, opener)
 		if err != nil {
 			problems = append(problems, p.cfg.Problem(cfg.Place+".path", err.Error()))
 			continue
 		}
-		p.writers = append(p.writers, w)
-		for _, name := range w.sink.Tokens() {
-			p.shows[name] = append(p.shows[name], w)
-		}
+		p.add(w)
 	}
 	if len(problems) > 0 {
 		return &config.Error{Problems: problems}
@@ -139,15 +141,21 @@ func (a *Agent) openSinks(p, old *parts) error {
 	return nil
 }
 
-func (a *Agent) openSink(cfg config.Sink, old *parts, open map[string]int) (*writer, error) {
-	if i, ok := open[cfg.Path]; ok {
-		was := old.cfg.Sinks[i]
-		was.Place = cfg.Place
-		if reflect.DeepEqual(was, cfg) {
-			return old.writers[i], nil
-		}
+func (p *parts) add(w *writer) {
+	p.writers = append(p.writers, w)
+	for _, name := range w.sink.Tokens() {
+		p.shows[name] = append(p.shows[name], w)
 	}
-	s, err := a.options.Sink(cfg)
+}
+
+// sameSink compares all but where the sink stands in the file.
+func sameSink(a, b config.Sink) bool {
+	a.Place = b.Place
+	return reflect.DeepEqual(a, b)
+}
+
+func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) (*writer, error) {
+	s, err := open(cfg)
 	if err != nil {
 		return nil, err
 	}

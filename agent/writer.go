@@ -26,6 +26,8 @@ type Sink interface {
 	Write(lookup sink.Lookup) (sink.Outcome, error)
 	// Holds reports whether the sink is as Write would leave it.
 	Holds(lookup sink.Lookup) (bool, error)
+	// Untouched reports that it cannot have changed since Holds said so. It may always say no.
+	Untouched() bool
 }
 
 // writer brings one sink up to date: when a token changed, and again after a failure. It runs only
@@ -227,7 +229,8 @@ func (w *writer) check() {
 	w.mu.Lock()
 	busy := w.running || w.stopped || w.failures > 0
 	w.mu.Unlock()
-	if busy || w.published.Load().wrote == nil {
+	wrote := w.published.Load().wrote
+	if busy || wrote == nil || slices.Equal(wrote, hold(w.sink.Tokens(), w.lookup)) && w.sink.Untouched() {
 		return
 	}
 	if holds, err := w.sink.Holds(w.lookup); err == nil && !holds {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
@@ -78,7 +79,9 @@ type File struct {
 	syncDir  func(*os.Root) error
 
 	mu       sync.Mutex
-	unsynced bool // a rename has not reached the disk for certain; guarded by mu
+	unsynced bool   // a rename has not reached the disk for certain; guarded by mu, as is wrote
+	wrote    uint64 // the hash of what was put there last; 0 before
+	seen     atomic.Pointer[sight]
 }
 
 // New checks what can be checked before the first token exists, and removes the temporary files
@@ -87,15 +90,24 @@ type File struct {
 // path that is a symbolic link or not a regular file, a directory that it cannot make, and a
 // directory in which others could replace the file: one that its group or the world may write to
 // without the sticky bit. The directory's owner is trusted, whoever it is: the directory is theirs.
-func New(o Options) (*File, error) {
-	f, err := prepare(o)
+func New(o Options) (*File, error) { return new(Batch).New(o) }
+
+// Batch makes several sinks, for each of which it is [New]. It looks only once for the temporary files
+// in a directory that they share.
+type Batch struct {
+	leftOvers map[string]map[string][]string // by directory and name
+}
+
+// New is the function [New].
+func (b *Batch) New(o Options) (*File, error) {
+	f, err := b.prepare(o)
 	if err != nil {
 		return nil, fmt.Errorf("preparing sink %q: %w", o.Path, err)
 	}
 	return f, nil
 }
 
-func prepare(o Options) (*File, error) {
+func (b *Batch) prepare(o Options) (*File, error) {
 	if o.Renderer == nil {
 		return nil, errors.New("it has no renderer; choose a format")
 	}
@@ -122,8 +134,20 @@ func prepare(o Options) (*File, error) {
 	if _, err := f.standing(root); err != nil {
 		return nil, err
 	}
-	atomicfile.RemoveLeftOvers(root, func(name string) bool { return name == f.base })
+	atomicfile.RemoveAll(root, b.leftOversOf(f, root))
 	return f, nil
+}
+
+func (b *Batch) leftOversOf(f *File, root *os.Root) []string {
+	if b.leftOvers == nil {
+		b.leftOvers = map[string]map[string][]string{}
+	}
+	found, looked := b.leftOvers[f.dir]
+	if !looked {
+		found = atomicfile.LeftOvers(root)
+		b.leftOvers[f.dir] = found
+	}
+	return found[f.base]
 }
 
 func checkPath(path string) (string, error) {
@@ -192,7 +216,19 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 		return false, nil
 	}
 	defer file.Close()
-	return f.want.match(file), nil
+	if !f.want.match(file) {
+		return false, nil
+	}
+	f.seen.Store(look(file))
+	return true, nil
+}
+
+// Untouched reports that nothing at all has happened to the file since [File.Holds] found it to be as
+// it should. It is told by the file's change time, at the cost of one system call; where that does
+// not tell, the answer is no.
+func (f *File) Untouched() bool {
+	seen := f.seen.Load()
+	return seen != nil && seen.again(f.path)
 }
 
 func (f *File) put(content []byte) (Outcome, error) {
@@ -207,7 +243,11 @@ func (f *File) put(content []byte) (Outcome, error) {
 	if err != nil {
 		return Unchanged, err
 	}
-	outcome, settled := f.settle(root, old, content)
+	hash := hashOf(content)
+	outcome, settled := Unchanged, false
+	if f.wrote == 0 || f.wrote == hash { // else what is there, whoever put it there, need not be read
+		outcome, settled = f.settle(root, old, content)
+	}
 	if !settled {
 		next := atomicfile.File{Name: f.base, Content: content, Old: old, Prepare: f.want.give}
 		if err := atomicfile.Replace(root, next); err != nil {
@@ -215,6 +255,7 @@ func (f *File) put(content []byte) (Outcome, error) {
 		}
 		outcome, f.unsynced = Written, true
 	}
+	f.wrote = hash
 	if !f.unsynced {
 		return outcome, nil
 	}
@@ -301,8 +342,9 @@ func (f *File) openHolding(root *os.Root, info fs.FileInfo, content []byte) (*os
 	if err != nil {
 		return nil, false
 	}
-	got, err := io.ReadAll(io.LimitReader(file, int64(len(content))+1))
-	if err == nil && bytes.Equal(got, content) {
+	got := make([]byte, len(content)+1) // one more, so that a longer one shows
+	n, err := io.ReadFull(file, got)
+	if errors.Is(err, io.ErrUnexpectedEOF) && bytes.Equal(got[:n], content) || len(content) == 0 && errors.Is(err, io.EOF) {
 		return file, true
 	}
 	file.Close()

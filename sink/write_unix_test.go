@@ -391,3 +391,23 @@ func TestOutcomeNames(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchRemovesEachLeftOver: a directory that several sinks share is looked through once, and still
+// nothing is left in it that was made for one of them.
+func TestBatchRemovesEachLeftOver(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".credagent-a-0123456789abcdef", ".credagent-a-0123456789abcde0", ".credagent-b-0123456789abcdef", ".credagent-c-0123456789abcdef"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	var batch sink.Batch
+	for _, name := range []string{"a", "b"} {
+		if _, err := batch.New(sink.Options{Path: filepath.Join(dir, name), Renderer: sink.Raw("graph")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".credagent-*"))
+	must(t, err)
+	if len(left) != 1 || filepath.Base(left[0]) != ".credagent-c-0123456789abcdef" {
+		t.Errorf("left are %q, want what was made for somebody else", left)
+	}
+}

@@ -128,16 +128,34 @@ func Open(dir *os.Root, name string, info fs.FileInfo) (*os.File, error) {
 // names that are ours. What cannot be removed is let be: the reason, a read-only file system or a
 // missing permission, stops the next write too, and that is told.
 func RemoveLeftOvers(root *os.Root, ours func(name string) bool) {
+	for name, temporaries := range LeftOvers(root) {
+		if ours(name) {
+			RemoveAll(root, temporaries)
+		}
+	}
+}
+
+// LeftOvers returns the temporary files in the directory, by the names that they were made for.
+func LeftOvers(root *os.Root) map[string][]string {
 	dir, err := root.Open(".")
 	if err != nil {
-		return
+		return nil
 	}
 	defer dir.Close()
+	found := map[string][]string{}
 	names, _ := dir.Readdirnames(-1)
 	for _, name := range names {
-		if of, ok := temporaryOf(name); ok && ours(of) {
-			_ = root.Remove(name)
+		if of, ok := temporaryOf(name); ok {
+			found[of] = append(found[of], name)
 		}
+	}
+	return found
+}
+
+// RemoveAll removes what [LeftOvers] has found for a name, as [RemoveLeftOvers] does.
+func RemoveAll(root *os.Root, temporaries []string) {
+	for _, name := range temporaries {
+		_ = root.Remove(name)
 	}
 }
 
