@@ -85,7 +85,7 @@ func readChallenge(wwwAuthenticate, tokenSHA256 string) (claims, rejected string
 }
 
 // challenges is where resource servers' challenges for a token wait for its next request. Whoever
-// reports one, the keeper and the gate share it.
+// reports one, the keeper and the gate share it. A nil one is that of a token which has none.
 type challenges struct {
 	mu              sync.Mutex
 	store.Challenge // guarded by mu, as is all that follows
@@ -161,6 +161,9 @@ func (c *challenges) refuse(now time.Time) {
 
 // since returns since when a challenge waits for an answer; zero when none does.
 func (c *challenges) since() time.Time {
+	if c == nil {
+		return time.Time{}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sinceAt
@@ -169,6 +172,9 @@ func (c *challenges) since() time.Time {
 // ask returns the claims that the request sent now is to ask for. What the server will not grant
 // must not stand in the way of a refresh that is due by itself: then they are left out.
 func (c *challenges) ask(due bool) (claims string, leftOut bool) {
+	if c == nil {
+		return "", false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	leftOut = c.hopeless && due
@@ -182,6 +188,9 @@ func (c *challenges) ask(due bool) (claims string, leftOut bool) {
 // granted takes note of a new token. It reports whether that answers a challenge: not one that came
 // after the request was sent.
 func (c *challenges) granted(t token.Token) (answered bool) {
+	if c == nil {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current, c.Answered = digest(t), c.carries
@@ -194,6 +203,9 @@ func (c *challenges) granted(t token.Token) (answered bool) {
 
 // failed learns from a request that brought no token whether the claims may be why.
 func (c *challenges) failed(f *Failure) {
+	if c == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	refused := f.Class == policy.Configuration || f.Class == policy.Refused
@@ -204,6 +216,9 @@ func (c *challenges) failed(f *Failure) {
 
 // look returns what there is to show.
 func (c *challenges) look() (waits bool, lastAt time.Time, last string) {
+	if c == nil {
+		return false, time.Time{}, ""
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.Claims != "", c.lastAt, c.last
@@ -218,6 +233,9 @@ func (k *keeper) answerChallenges() {
 
 // remembered is what a later process has to know.
 func (c *challenges) remembered() store.Challenge {
+	if c == nil {
+		return store.Challenge{}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.Challenge

@@ -41,12 +41,11 @@ type keeper struct {
 	orders  orders                    // refreshes that somebody asks for now
 	shown   atomic.Pointer[shown]     // the token as callers get it, if one has asked
 
-	challenges *challenges // what resource servers want of the token
+	challenges *challenges // what resource servers want of the token; nil where it is not CAE's
 
-	asking    bool      // owned by the turn, as is all that follows
-	proofAt   time.Time // when to refresh to prove a rotated credential, or by order; zero for neither
-	attempts  policy.Attempts
-	view      tokenView
+	asking    bool       // owned by the turn, as is all that follows
+	proofAt   time.Time  // when to refresh to prove a rotated credential, or by order; zero for neither
+	view      *tokenView // the published one, or what is to be that next
 	published atomic.Pointer[tokenView]
 }
 
@@ -55,7 +54,6 @@ type tokenView struct {
 	token      token.Token // zero while there is none
 	acquiredAt time.Time
 	nextAt     time.Time // when the next request is planned
-	failures   int
 	requests   int
 	attempts   policy.Attempts
 	answered   bool // there was an answer at all
@@ -74,7 +72,10 @@ func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() floa
 		deliver:  func(string) {},
 		changed:  func() {},
 
-		challenges: newChallenges(store.Challenge{}, token.Token{}),
+		view: &tokenView{},
+	}
+	if cfg.CAE {
+		k.challenges = newChallenges(store.Challenge{}, token.Token{})
 	}
 	k.turns.do = k.turn
 	k.publish()
@@ -165,7 +166,7 @@ func (k *keeper) rest(wait time.Duration) {
 // due reports whether the token wants a request now.
 func (k *keeper) due(now time.Time) bool {
 	planned := k.view.token.AccessToken.IsZero() || policy.Overdue(now, k.planned())
-	return planned && k.attempts.Ready(now)
+	return planned && k.view.attempts.Ready(now)
 }
 
 // untilDue is how long to sleep when nothing happens; while a request is under way, for as long as
@@ -179,7 +180,7 @@ func (k *keeper) untilDue(now time.Time) time.Duration {
 
 func (k *keeper) nextAt() time.Time {
 	next := k.planned()
-	if ready := k.attempts.ReadyAt(); ready.After(next) {
+	if ready := k.view.attempts.ReadyAt(); ready.After(next) {
 		next = ready
 	}
 	return next
@@ -231,17 +232,21 @@ func (k *keeper) inherit(was *keeper) {
 			}
 		}
 	}
-	k.attempts = was.attempts
 	if reflect.DeepEqual(k.form(), was.form()) {
-		k.view, k.challenges = was.view, was.challenges
+		view := *was.view // others may read that one
+		k.view = &view
+		if k.challenges != nil && was.challenges != nil {
+			k.challenges = was.challenges
+		}
 	}
+	k.edit().attempts = was.view.attempts
 	k.publish()
 	k.note()
 }
 
 func (k *keeper) look() {
 	if k.pardon.Swap(false) {
-		k.attempts = k.attempts.Forgiven()
+		k.edit().attempts = k.view.attempts.Forgiven()
 		k.publish()
 	}
 	k.earlier()
@@ -251,34 +256,35 @@ func (k *keeper) look() {
 	}
 	k.obey(time.Now())
 	if since := k.outage.Swap(nil); since != nil {
-		k.attempts = k.attempts.Recovered(time.Now(), *since)
+		k.edit().attempts = k.view.attempts.Recovered(time.Now(), *since)
 		k.publish()
 	}
 }
 
 // settle learns from an answer.
 func (k *keeper) settle(a answer) {
+	view := k.edit()
 	if !a.sent.IsZero() {
-		k.attempts = k.attempts.Sent(a.at) // the provider may have sent it later than it was asked to
-		k.view.requests++
+		view.attempts = view.attempts.Sent(a.at) // the provider may have sent it later than it was asked to
+		view.requests++
 	}
 	if a.switched { // still due, so it is asked for again at once
 		k.publish()
 		return
 	}
-	before, repeated := k.attempts, a.failure.like(k.view.failure)
-	k.attempts = k.attempts.Answered(a.at, a.outcome, k.roll())
-	k.view.answered, k.view.last, k.view.failure = true, a.outcome.Class, a.failure
+	before, repeated := view.attempts, a.failure.like(view.failure)
+	view.attempts = view.attempts.Answered(a.at, a.outcome, k.roll())
+	view.answered, view.last, view.failure = true, a.outcome.Class, a.failure
 	if a.failure != nil {
-		k.view.failedAt = a.at
+		view.failedAt = a.at
 		k.challenges.failed(a.failure)
 		k.publish()
-		if !repeated || policy.Tell(k.attempts.Failures) {
+		if !repeated || policy.Tell(k.view.attempts.Failures) {
 			k.logFailure(a)
 		}
 		return
 	}
-	first := k.view.token.AccessToken.IsZero()
+	first := view.token.AccessToken.IsZero()
 	k.accept(a)
 	k.answerChallenges()
 	k.publish()
@@ -294,6 +300,10 @@ func (k *keeper) settle(a answer) {
 func (k *keeper) handOn(ctx context.Context, a answer) {
 	tried := k.note()
 	if a.failure != nil {
+		return
+	}
+	if k.recorder == nil {
+		k.deliver(k.cfg.Name)
 		return
 	}
 	timer := time.NewTimer(noteTime)
@@ -316,8 +326,9 @@ func (k *keeper) accept(a answer) {
 	if !a.sent.Before(k.proofAt) { // else it was sent with the old credential and proves nothing
 		k.proofAt = time.Time{}
 	}
-	k.view.acquiredAt = a.at
-	k.view.token = token.Token{
+	view := k.edit()
+	view.acquiredAt = a.at
+	view.token = token.Token{
 		Name:        k.cfg.Name,
 		AccessToken: a.grant.AccessToken,
 		TokenType:   a.grant.TokenType,
@@ -328,11 +339,19 @@ func (k *keeper) accept(a answer) {
 	}
 }
 
+// edit returns the view that will be published next.
+func (k *keeper) edit() *tokenView {
+	if k.view == k.published.Load() {
+		next := *k.view
+		k.view = &next
+	}
+	return k.view
+}
+
 func (k *keeper) publish() {
-	view := k.view
-	view.failures, view.attempts = k.attempts.Failures, k.attempts
+	view := k.edit()
 	view.nextAt = k.nextAt()
-	k.published.Store(&view)
+	k.published.Store(view)
 }
 
 func (k *keeper) logSuccess(first, assumed bool) {
@@ -352,11 +371,11 @@ func (k *keeper) logFailure(a answer) {
 	if a.failure.Class.Lasting() {
 		level = slog.LevelError
 	}
-	attrs := append(a.failure.attributes(), slog.Int(keyAttempt, k.attempts.Failures))
+	attrs := append(a.failure.attributes(), slog.Int(keyAttempt, k.view.attempts.Failures))
 	if a.outcome.HasRetryAfter {
 		attrs = append(attrs, slog.Duration(keyRetryAfter, a.outcome.RetryAfter))
 	} else {
-		attrs = append(attrs, slog.Duration(keyRetryIn, k.attempts.RetryAt.Sub(a.at).Round(time.Millisecond)))
+		attrs = append(attrs, slog.Duration(keyRetryIn, k.view.attempts.RetryAt.Sub(a.at).Round(time.Millisecond)))
 	}
 	if !k.view.token.AccessToken.IsZero() {
 		attrs = append(attrs, slog.String(keyExpiry, stamp(k.view.token.Expiry)))

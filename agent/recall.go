@@ -64,21 +64,24 @@ func (a *Agent) forget(name string) {
 // recall takes over what an earlier process remembered of the token, as far as it is the same one.
 func (k *keeper) recall(r store.Record, now time.Time) {
 	if gateKey(r.Binding.GateKey()) == keyOf(k.client.cfg) {
-		k.attempts = r.Attempts
+		k.edit().attempts = r.Attempts
 	}
 	if why := r.Binding.Differs(k.binding()); why != "" {
 		k.log().Warn("state is of something else and not used", keyReason, why)
-		k.attempts = k.attempts.Forgiven() // what was refused then is not what is asked for now
+		k.edit().attempts = k.view.attempts.Forgiven() // what was refused then is not what is asked for now
 		k.publish()
 		return
 	}
 	k.client.recall(r.Credential)
 	if r.Token.ValidAt(now) {
-		k.view.token, k.view.acquiredAt = r.Token, r.AcquiredAt
-		k.view.token.Name, k.view.token.ClientID = k.cfg.Name, k.client.cfg.ClientID
+		view := k.edit()
+		view.token, view.acquiredAt = r.Token, r.AcquiredAt
+		view.token.Name, view.token.ClientID = k.cfg.Name, k.client.cfg.ClientID
 		k.log().Info("token restored", keyExpiry, stamp(r.Token.Expiry), keyRefreshAt, stamp(r.Token.RefreshOn))
 	}
-	k.challenges = newChallenges(r.Challenge, k.view.token)
+	if k.cfg.CAE {
+		k.challenges = newChallenges(r.Challenge, k.view.token)
+	}
 	k.publish()
 }
 

@@ -99,14 +99,14 @@ func (k *keeper) obey(now time.Time) {
 	if len(arrived) == 0 {
 		return
 	}
-	if hold := policy.Holding(now, *k.client.gate.published.Load(), k.attempts); hold.For > 0 {
+	if hold := policy.Holding(now, *k.client.gate.published.Load(), k.view.attempts); hold.For > 0 {
 		refused := &HeldBackError{Token: k.cfg.Name, Reason: hold.Reason, RetryIn: wholeSeconds(hold.For)}
 		answerAll(arrived, verdict{err: refused})
 		return
 	}
 	k.orders.waiting = append(k.orders.waiting, arrived...)
 	k.orders.urgent.Store(true)
-	k.attempts = k.attempts.Pressed()
+	k.edit().attempts = k.view.attempts.Pressed()
 	if !k.asking {
 		k.proofAt = now
 	}

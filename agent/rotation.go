@@ -177,7 +177,7 @@ func (a *Agent) keepersOf(c *client) []*keeper {
 // them asks for a token anyway.
 func proofAmong(keepers []*keeper) *keeper {
 	for _, k := range keepers {
-		if v := k.published.Load(); v.token.AccessToken.IsZero() || v.failures > 0 {
+		if v := k.published.Load(); v.token.AccessToken.IsZero() || v.attempts.Failures > 0 {
 			return nil
 		}
 	}

@@ -53,7 +53,7 @@ func tokenStatus(k *keeper, now time.Time) status.Token {
 		AcquiredAt:          status.Instant(v.acquiredAt),
 		Expiry:              status.Instant(v.token.Expiry),
 		RefreshAt:           status.Instant(k.nextRequest(v, now)),
-		ConsecutiveFailures: v.failures,
+		ConsecutiveFailures: v.attempts.Failures,
 		Requests:            v.requests,
 		CAE:                 k.cfg.CAE,
 	}

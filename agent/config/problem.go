@@ -145,6 +145,31 @@ func AllowPath(tokenName string, i int) string {
 	return index(join(join("tokens", tokenName), "allow"), i)
 }
 
+// lasting returns the positions of what can still turn out to be a problem in a configuration that is
+// valid. Most are of the tokens' and sinks' own keys, which cannot.
+func lasting(positions map[string]Position) map[string]Position {
+	last := map[string]Position{}
+	for path, at := range positions {
+		if canFail(path) {
+			last[path] = at
+		}
+	}
+	return last
+}
+
+func canFail(path string) bool {
+	for up := parent(path); up != ""; path, up = up, parent(up) {
+		key := strings.TrimPrefix(path[len(up):], ".")
+		switch parent(up) {
+		case "tokens":
+			return key == "allow"
+		case "sinks":
+			return key == "path" || key == "readers" || key == "variables"
+		}
+	}
+	return true
+}
+
 func locate(positions map[string]Position, path string) Position {
 	for {
 		if at, ok := positions[path]; ok || path == "" {

@@ -77,7 +77,7 @@ func validate(r *report, raw *rawFile) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	c.Warnings, c.positions, c.variables = r.warnings, r.positions, r.variables
+	c.Warnings, c.positions, c.variables = r.warnings, lasting(r.positions), r.variables
 	return c, nil
 }
 
