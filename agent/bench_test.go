@@ -78,6 +78,21 @@ func BenchmarkStatus(b *testing.B) {
 	}
 }
 
+// BenchmarkBrief measures what the daemon looks at after every change.
+func BenchmarkBrief(b *testing.B) {
+	for _, tokens := range []int{1, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
+			f := filled(b, tokens)
+			b.ReportAllocs()
+			for b.Loop() {
+				if brief := f.agent.Brief(); !brief.Ready || brief.Valid != tokens {
+					b.Fatal(brief.NotReady)
+				}
+			}
+		})
+	}
+}
+
 // filled is an agent that does not run and has so many tokens, all of them in their sinks.
 func filled(b *testing.B, tokens int) *fixture {
 	b.Helper()

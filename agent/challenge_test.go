@@ -116,7 +116,7 @@ func (c *challenged) outcomes(t *testing.T) map[string]float64 {
 		t.Fatal(err)
 	}
 	counts := map[string]float64{}
-	for _, found := range regexp.MustCompile(`(?m)^credagent_claims_challenges_total\{token="a",outcome="(\w+)"\} (\d+)$`).FindAllStringSubmatch(text.String(), -1) {
+	for _, found := range regexp.MustCompile(`(?m)^credagent_claims_challenges_total\{outcome="(\w+)",token="a"\} (\d+)$`).FindAllStringSubmatch(text.String(), -1) {
 		n, err := strconv.ParseFloat(found[2], 64)
 		if err != nil {
 			t.Fatal(err)

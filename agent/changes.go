@@ -10,7 +10,7 @@ const (
 	// restShare is how many times as long as it takes to look at everything a reader of changes is
 	// left alone after each, and restTime how long at most. With ten thousand tokens there are eighty
 	// changes a second, and a look takes milliseconds.
-	restShare = 50
+	restShare = 200
 	restTime  = time.Second
 )
 

@@ -16,7 +16,7 @@ func (a *Agent) Environ() ([]string, error) {
 // refused, and everything else has had its first answer. The error is one of [Agent.Once]; it is nil
 // while waiting may help, and when everything is ready.
 func (a *Agent) Refused() error {
-	if a.Status().Ready || !a.settled() {
+	if a.Brief().Ready || !a.settled() {
 		return nil
 	}
 	return a.missing()

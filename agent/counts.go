@@ -14,20 +14,21 @@ import (
 type counts struct {
 	family
 	outcomes []string
+	place    int // of the outcome among the labels
 
 	mu   sync.RWMutex
 	rows map[key][]atomic.Uint64 // guarded by mu: by outcome
 }
 
-// key is the values of a metric's labels but for the outcome, which is the last. The second is ""
-// where there is only one.
+// key is the values of a metric's labels but for the outcome. The second is "" where there is only one.
 type key [2]string
 
-// newCounts makes counters with the given labels beside the outcome.
+// newCounts makes counters with the given labels, which are sorted, and the outcome among them.
 func newCounts(name, help string, outcomes []string, labels ...string) *counts {
+	place, _ := slices.BinarySearch(labels, "outcome")
 	return &counts{
-		family:   family{name: name, help: help, kind: counter, labels: append(labels, "outcome")},
-		outcomes: outcomes, rows: map[key][]atomic.Uint64{},
+		family:   family{name: name, help: help, kind: counter, labels: slices.Insert(labels, place, "outcome")},
+		outcomes: outcomes, place: place, rows: map[key][]atomic.Uint64{},
 	}
 }
 
@@ -68,13 +69,13 @@ func (c *counts) write(e *exposition) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	out := e.begin(c.family)
+	values := make([]string, 0, len(key{})+1)
 	for _, k := range slices.SortedFunc(maps.Keys(c.rows), compareKeys) {
-		values := [3]string{k[0], k[1]}
-		last := len(c.labels) - 1
+		values := append(append(append(values[:0], k[:c.place]...), ""), k[c.place:]...)
 		row := c.rows[k]
 		for i, outcome := range c.outcomes {
-			values[last] = outcome
-			out.add(float64(row[i].Load()), values[:last+1]...)
+			values[c.place] = outcome
+			out.add(float64(row[i].Load()), values...)
 		}
 	}
 }

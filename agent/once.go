@@ -76,7 +76,7 @@ func (a *Agent) Once(ctx context.Context) error {
 // refused and everything else has had its first answer.
 func (a *Agent) settled() bool {
 	p := a.parts.Load()
-	if a.Status().Ready {
+	if a.Brief().Ready {
 		return !p.acting()
 	}
 	refused, pending := false, false

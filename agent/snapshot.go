@@ -25,7 +25,7 @@ func (a *Agent) Status() status.Status {
 	for _, cfg := range p.cfg.Tokens {
 		t := tokenStatus(p.keepers[cfg.Name], now)
 		if !t.Valid {
-			s.NotReady = append(s.NotReady, fmt.Sprintf("token %q is not valid", t.Name))
+			s.NotReady = append(s.NotReady, notValid(t.Name))
 		}
 		s.Tokens = append(s.Tokens, t)
 	}
@@ -35,13 +35,53 @@ func (a *Agent) Status() status.Status {
 	for _, w := range p.writers {
 		sink := a.sinkStatus(w)
 		if !sink.Holds {
-			s.NotReady = append(s.NotReady, fmt.Sprintf("sink %q does not hold the newest token", sink.Path))
+			s.NotReady = append(s.NotReady, notHeld(sink.Path))
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
 	s.Ready = len(s.NotReady) == 0
 	return s
 }
+
+// mostReasons is how many reasons a brief gives for not being ready.
+const mostReasons = 20
+
+// Brief returns what there is to say now in a line. It is for whoever looks at every change, and makes
+// nothing of which there is one for each token.
+func (a *Agent) Brief() status.Brief {
+	now := time.Now()
+	defer func() { a.changes.looked(time.Since(now)) }()
+	p := a.parts.Load()
+	b := status.Brief{Now: now, Ready: true, Tokens: len(p.keepers)}
+	missing := func(problem func(string) string, of string) {
+		b.Ready = false
+		if len(b.NotReady) < mostReasons {
+			b.NotReady = append(b.NotReady, problem(of))
+		}
+	}
+	for i := range p.cfg.Tokens {
+		k := p.keepers[p.cfg.Tokens[i].Name]
+		v := k.published.Load()
+		if v.token.ValidAt(now) {
+			b.Valid++
+		} else {
+			missing(notValid, k.cfg.Name)
+		}
+		if next := k.nextRequest(v, now); !next.IsZero() && (b.Next.IsZero() || next.Before(b.Next)) {
+			b.Next = next
+		}
+	}
+	for _, w := range p.writers {
+		if !a.upToDate(w) {
+			missing(notHeld, w.sink.Path())
+		}
+	}
+	return b
+}
+
+func notValid(token string) string { return fmt.Sprintf("token %q is not valid", token) }
+
+func notHeld(sink string) string { return fmt.Sprintf("sink %q does not hold the newest token", sink) }
 
 func tokenStatus(k *keeper, now time.Time) status.Token {
 	v := k.published.Load()
@@ -93,12 +133,18 @@ func (a *Agent) catchingUp(v *sinkView, names []string) bool {
 	return true
 }
 
+// upToDate reports whether a sink holds what it should.
+func (a *Agent) upToDate(w *writer) bool {
+	v, names := w.published.Load(), w.sink.Tokens()
+	return v.holds(names, a.token) || a.catchingUp(v, names)
+}
+
 func (a *Agent) sinkStatus(w *writer) status.Sink {
 	v := w.published.Load()
 	s := status.Sink{
 		Path:        w.sink.Path(),
 		Tokens:      w.sink.Tokens(),
-		Holds:       v.holds(w.sink.Tokens(), a.token) || a.catchingUp(v, w.sink.Tokens()),
+		Holds:       a.upToDate(w),
 		LastSuccess: status.Instant(v.lastSuccess),
 		LastChange:  status.Instant(v.lastChange),
 		LastErrorAt: status.Instant(v.failedAt),

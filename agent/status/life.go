@@ -87,13 +87,26 @@ func (c Client) Clocks() string {
 	return ""
 }
 
-// Valid returns how many of the snapshot's tokens are valid.
-func (s Status) Valid() int {
-	valid := 0
+// Brief is what there is to say of a snapshot in a line. It can be had without making one.
+type Brief struct {
+	Now      time.Time
+	Ready    bool
+	NotReady []string // why not, one sentence each; of many not all
+	Tokens   int
+	Valid    int       // of the tokens
+	Next     time.Time // when the next request is planned; zero where none is
+}
+
+// Brief returns what there is to say of the snapshot in a line.
+func (s Status) Brief() Brief {
+	b := Brief{Now: s.Now, Ready: s.Ready, NotReady: s.NotReady, Tokens: len(s.Tokens)}
 	for _, t := range s.Tokens {
 		if t.Valid {
-			valid++
+			b.Valid++
+		}
+		if t.RefreshAt != nil && (b.Next.IsZero() || t.RefreshAt.Before(b.Next)) {
+			b.Next = *t.RefreshAt
 		}
 	}
-	return valid
+	return b
 }

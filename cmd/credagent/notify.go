@@ -30,7 +30,7 @@ func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Lo
 			continue
 		case <-a.Changes():
 		}
-		s := a.Status()
+		s := a.Brief()
 		if s.Ready != wasReady {
 			wasReady = s.Ready
 			announce(log, s.Ready, s.NotReady)

@@ -38,7 +38,7 @@ with the reasons: for probes and scripts.`,
 		if reasons := notReady(s, *least); len(reasons) > 0 {
 			return &statedError{exitNoToken, errors.New(strings.Join(reasons, "\n"))}
 		}
-		_, err = fmt.Fprintln(c.OutOrStdout(), summary(s))
+		_, err = fmt.Fprintln(c.OutOrStdout(), summary(s.Brief()))
 		return err
 	}
 	return c

@@ -97,7 +97,7 @@ func statusLines(s status.Status, drawn bool) [][]cell {
 	if !s.Ready {
 		verdict = cell{"not ready", red}
 	}
-	lines := [][]cell{{{"credagent " + s.Version + ", " + s.Source + ": ", ""}, verdict, {", " + tally(s), ""}}}
+	lines := [][]cell{{{"credagent " + s.Version + ", " + s.Source + ": ", ""}, verdict, {", " + tally(s.Brief()), ""}}}
 	for _, reason := range s.NotReady {
 		lines = append(lines, []cell{{"    " + reason, red}})
 	}
@@ -274,25 +274,19 @@ func table(rows [][]cell) [][]cell {
 }
 
 // tally counts the tokens.
-func tally(s status.Status) string {
-	text := fmt.Sprintf("%d of %d tokens valid", s.Valid(), len(s.Tokens))
-	var soonest time.Time
-	for _, t := range s.Tokens {
-		if t.RefreshAt != nil && (soonest.IsZero() || t.RefreshAt.Before(soonest)) {
-			soonest = *t.RefreshAt
-		}
-	}
-	if soonest.After(s.Now) {
-		text += ", next request in " + status.Span(soonest.Sub(s.Now))
+func tally(b status.Brief) string {
+	text := fmt.Sprintf("%d of %d tokens valid", b.Valid, b.Tokens)
+	if b.Next.After(b.Now) {
+		text += ", next request in " + status.Span(b.Next.Sub(b.Now))
 	}
 	return text
 }
 
 // summary is the state in one line, for the service manager.
-func summary(s status.Status) string {
-	text := tally(s)
-	if !s.Ready {
-		text += ", not ready: " + strings.Join(s.NotReady[:min(3, len(s.NotReady))], ", ")
+func summary(b status.Brief) string {
+	text := tally(b)
+	if !b.Ready {
+		text += ", not ready: " + strings.Join(b.NotReady[:min(3, len(b.NotReady))], ", ")
 	}
 	return text
 }

@@ -191,7 +191,7 @@ func TestSummary(t *testing.T) {
 	s := eventful()
 	s.NotReady = append(s.NotReady, "third", "fourth")
 	const want = `2 of 4 tokens valid, not ready: token "late" is not valid, sink "/run/b" does not hold the newest token, third`
-	if got := summary(s); got != want {
+	if got := summary(s.Brief()); got != want {
 		t.Errorf("summary is %q, want %q", got, want)
 	}
 }
