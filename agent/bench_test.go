@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,26 @@ func BenchmarkSchedule(b *testing.B) {
 		if k.due(now) || k.untilDue(now) <= 0 {
 			b.Fatal("it is due")
 		}
+	}
+}
+
+// BenchmarkReload measures how a running agent takes a configuration in which one token of many is
+// another one.
+func BenchmarkReload(b *testing.B) {
+	for _, tokens := range []int{1, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
+			f := filled(b, tokens)
+			old := f.agent.parts.Load().cfg
+			defer f.run(b.Context())()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				next := *old
+				next.Tokens = slices.Clone(old.Tokens)
+				next.Tokens[0].RefreshAt = 0.5 + float64(i%2)/10
+				if err := f.agent.Reload(b.Context(), &next); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
