@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -13,13 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/usage"
 )
 
 var largest = flag.Int("scale", 1_000, "how many tokens the largest agent of BenchmarkScale has; 10,000 take four minutes to come")
@@ -137,7 +136,7 @@ func (w *scaleWorld) configure(b *testing.B, tokenURL, credential string, tokens
 func (w *scaleWorld) measureAgent(b *testing.B, credential string, tokens int) {
 	if tokens >= 1_000 && w.baseMemory == 0 {
 		r := w.runAgent(b, credential, scaleClients)
-		w.baseMemory, w.baseGoroutines = r.settledMemory(b), r.metric(b, "go_goroutines")
+		w.baseMemory, w.baseGoroutines = r.settledMemory(b), metricOf(b, r.listen, "go_goroutines")
 		r.stop(b)
 	}
 	r := w.runAgent(b, credential, tokens)
@@ -149,7 +148,7 @@ func (w *scaleWorld) measureAgent(b *testing.B, credential string, tokens int) {
 	if tokens >= 1_000 {
 		more := float64(tokens - scaleClients)
 		b.ReportMetric(float64(r.settledMemory(b)-w.baseMemory)/more, "B/token")
-		b.ReportMetric((r.metric(b, "go_goroutines")-w.baseGoroutines)/more, "goroutines/token")
+		b.ReportMetric((metricOf(b, r.listen, "go_goroutines")-w.baseGoroutines)/more, "goroutines/token")
 	}
 }
 
@@ -252,101 +251,37 @@ func (r *scaleRun) untilReady(b *testing.B) {
 // settledMemory is the agent's anonymous memory when it has not become less for a while.
 func (r *scaleRun) settledMemory(b *testing.B) int {
 	b.Helper()
-	least, since := r.memory(b), time.Now()
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+	least, since := usageOf(b, r.cmd.Process.Pid).Anonymous, time.Now()
 	for time.Since(since) < 10*time.Second {
 		<-every.C
-		if now := r.memory(b); now < least-least/100 {
+		if now := usageOf(b, r.cmd.Process.Pid).Anonymous; now < least-least/100 {
 			least, since = now, time.Now()
 		}
 	}
-	return r.memory(b)
+	return usageOf(b, r.cmd.Process.Pid).Anonymous
 }
 
-// memory is what the agent has for itself alone, in bytes, its providers not counted.
-func (r *scaleRun) memory(b *testing.B) int {
+func usageOf(b *testing.B, pid int) usage.Usage {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", r.cmd.Process.Pid))
+	seen, err := usage.Of(pid)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if fields[0] == "Anonymous:" {
-			kilobytes, err := strconv.Atoi(fields[1])
-			if err != nil {
-				b.Fatal(err)
-			}
-			return kilobytes << 10
-		}
-	}
-	b.Fatal("the kernel tells of no anonymous memory")
-	return 0
-}
-
-func (r *scaleRun) metric(b *testing.B, name string) float64 {
-	b.Helper()
-	response, err := http.Get("http://" + r.listen + "/metrics")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer response.Body.Close()
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if text, found := strings.CutPrefix(lines.Text(), name+" "); found {
-			value, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			return value
-		}
-	}
-	b.Fatalf("the agent has no metric %s", name)
-	return 0
+	return seen
 }
 
 // familyTime is the processor time that a process and its children have used.
 func familyTime(b *testing.B, pid int) time.Duration {
 	b.Helper()
-	total := processTime(b, pid)
-	for _, children := range ofThreads(b, pid, "children") { // a child belongs to the thread that started it
-		for _, child := range strings.Fields(children) {
-			id, err := strconv.Atoi(child)
-			if err != nil {
-				b.Fatal(err)
-			}
-			total += processTime(b, id)
-		}
+	children, err := usage.Children(pid)
+	if err != nil {
+		b.Fatal(err)
+	}
+	total := usageOf(b, pid).CPU
+	for _, child := range children {
+		total += usageOf(b, child).CPU
 	}
 	return total
-}
-
-// processTime adds up what the scheduler says of every thread, in nanoseconds.
-func processTime(b *testing.B, pid int) time.Duration {
-	b.Helper()
-	var total time.Duration
-	for _, text := range ofThreads(b, pid, "schedstat") {
-		var ran time.Duration
-		if _, err := fmt.Sscan(text, &ran); err != nil {
-			b.Fatal(err)
-		}
-		total += ran
-	}
-	return total
-}
-
-// ofThreads returns what a file of the kernel says of each thread of a process.
-func ofThreads(b *testing.B, pid int, name string) []string {
-	b.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/%s", pid, name))
-	if err != nil || len(files) == 0 {
-		b.Fatalf("process %d has ended: %v", pid, err)
-	}
-	var all []string
-	for _, file := range files {
-		if text, err := os.ReadFile(file); err == nil { // else the thread has ended
-			all = append(all, string(text))
-		}
-	}
-	return all
 }

@@ -75,6 +75,7 @@ var rooms = map[string]room{
 	"internal/leaktest":   {nil, "it looks at a whole process after its tests and knows nothing of what ran in it"},
 	"internal/atomicfile": {nil, "sinks and state are written in the same way, by what knows neither"},
 
+	"internal/baseline/loop":      {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"internal/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
 	"examples/watch-file":         {nil, "it is a program of somebody else's, which knows only its file"},
 

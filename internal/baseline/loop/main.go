@@ -97,6 +97,7 @@ func (w *work) run() error {
 
 func (w *work) serve(client int) error {
 	connections := &http.Client{Transport: &http.Transport{}}
+	defer connections.CloseIdleConnections()
 	var sent []time.Time
 	for token := client; token < w.tokens; token += w.clients {
 		if n := len(sent); w.pace > 0 && n >= w.pace {
@@ -144,7 +145,7 @@ func (w *work) request(connections *http.Client, client string) (token string, e
 	if err == nil {
 		err = json.Unmarshal(body, &answer)
 	}
-	if err == nil && answer.AccessToken == "" {
+	if err == nil && (response.StatusCode != http.StatusOK || answer.AccessToken == "") {
 		err = fmt.Errorf("requesting a token: %s", response.Status)
 	}
 	return answer.AccessToken, err
