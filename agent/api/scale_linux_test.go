@@ -1,4 +1,4 @@
-package api_test
+package api
 
 import (
 	"encoding/json"
@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/credagent/credagent/agent"
-	"github.com/credagent/credagent/agent/api"
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/store"
@@ -77,7 +76,7 @@ func bigAgent(b *testing.B, tokens int) (*agent.Agent, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
 	a := agent.New(agent.Options{
 		Config: cfg, Log: slog.New(slog.DiscardHandler), Registry: registry, Memory: names,
-		Provider: func(provider.Spec) agent.Provider { return &slowProvider{} },
+		Provider: func(provider.Spec) agent.Provider { return &steady{} },
 		Sink:     func(cfg config.Sink) (agent.Sink, error) { return noFile{cfg.Path, cfg.Token}, nil },
 	})
 	if err := a.Open(); err != nil {
@@ -92,7 +91,7 @@ func BenchmarkScrape(b *testing.B) {
 	for _, tokens := range []int{100, 10_000} {
 		a, registry := bigAgent(b, tokens)
 		b.Run(fmt.Sprintf("tokens=%d/by=credagent", tokens), func(b *testing.B) {
-			ask(b, api.Metrics(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), a.WriteMetrics), "/metrics")
+			answer(b, Metrics(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), a.WriteMetrics), "/metrics")
 		})
 		b.Run(fmt.Sprintf("tokens=%d/by=bare", tokens), func(b *testing.B) {
 			bare := prometheus.NewRegistry()
@@ -103,13 +102,13 @@ func BenchmarkScrape(b *testing.B) {
 					gauges.WithLabelValues(fmt.Sprintf("token-%d", i)).Set(1)
 				}
 			}
-			ask(b, promhttp.HandlerFor(bare, promhttp.HandlerOpts{}), "/metrics")
+			answer(b, promhttp.HandlerFor(bare, promhttp.HandlerOpts{}), "/metrics")
 		})
 	}
 }
 
-// ask measures a handler's answer.
-func ask(b *testing.B, handler http.Handler, path string) {
+// answer measures a handler's answer.
+func answer(b *testing.B, handler http.Handler, path string) {
 	b.Helper()
 	request := httptest.NewRequest(http.MethodGet, path, nil)
 	b.ReportAllocs()
@@ -138,7 +137,7 @@ func BenchmarkStatus(b *testing.B) {
 	for _, tokens := range []int{100, 10_000} {
 		a, _ := bigAgent(b, tokens)
 		b.Run(fmt.Sprintf("tokens=%d/by=credagent", tokens), func(b *testing.B) {
-			ask(b, api.Handler(a, http.NotFoundHandler()), "/v1/status")
+			answer(b, Handler(a, http.NotFoundHandler()), "/v1/status")
 		})
 		b.Run(fmt.Sprintf("tokens=%d/by=json", tokens), func(b *testing.B) {
 			s := a.Status()
