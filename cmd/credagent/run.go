@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -97,10 +99,22 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 		return err
 	}
 	running.Go(func() { r.watch(ctx, a) })
+	thrifty()
 	log.Info("agent started", "version", version(), "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 	a.Run(ctx)
 	log.Info("agent stopped")
 	return nil
+}
+
+// thriftyPercent is how much garbage a daemon leaves, as a share of what it needs. Go's own 100 would
+// double what it takes, for a collection in minutes that it saves.
+const thriftyPercent = 50
+
+// thrifty takes less memory for a little processor time, unless somebody has said how much.
+func thrifty() {
+	if _, said := os.LookupEnv("GOGC"); !said {
+		debug.SetGCPercent(thriftyPercent)
+	}
 }
 
 func serve(ctx context.Context, listener net.Listener, a *agent.Agent, registry *prometheus.Registry, log *slog.Logger) {
