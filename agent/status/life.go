@@ -87,6 +87,9 @@ func (c Client) Clocks() string {
 	return ""
 }
 
+// Valid returns how many of the snapshot's tokens are valid.
+func (s Status) Valid() int { return s.Brief().Valid }
+
 // Brief is what there is to say of a snapshot in a line. It can be had without making one.
 type Brief struct {
 	Now      time.Time

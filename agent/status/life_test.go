@@ -80,7 +80,7 @@ func TestClocks(t *testing.T) {
 
 func TestValid(t *testing.T) {
 	s := Status{Tokens: []Token{{Valid: true}, {}, {Valid: true}}}
-	if got := s.Brief().Valid; got != 2 {
+	if got := s.Valid(); got != 2 {
 		t.Errorf("%d valid, want 2", got)
 	}
 }
