@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Lo
 		}
 		if s.Ready && told.CompareAndSwap(false, true) {
 			say(log, daemon.SdNotifyReady)
+			debug.FreeOSMemory() // of what only the start needed
 		}
 		say(log, fmt.Sprintf("STATUS=%s", summary(s)))
 	}

@@ -73,4 +73,34 @@ var plan = []group{
 		{"the stripped program", "by=credagent", "by=x-oauth2", "B/program", below(18*mebi, "B")},
 		{"modules linked into it", "by=credagent", "by=x-oauth2", "modules/program", aim{}},
 	}},
+	{pkg: "cmd/credagent", benchmark: "Scale", benchtime: "1x", rounds: 3, rows: []row{
+		{"1,000 tokens of ten clients, from the start to all on disk, at the pace that credagent keeps", "credential=certcred/tokens=1000/by=credagent", "credential=certcred/tokens=1000/by=bare", "tokens/s", rate(0.7)},
+		{"processor time for each, with all providers; the baseline as fast as it can", "credential=certcred/tokens=1000/by=credagent", "credential=certcred/tokens=1000/by=bare", "cpu-sec/token", ratio(1.3)},
+		{"the same, with the baseline at the same pace", "credential=certcred/tokens=1000/by=credagent", "credential=certcred/tokens=1000/by=bare", "paced-cpu-sec/token", ratio(1.3)},
+		{"anonymous memory for each, no provider counted", "credential=certcred/tokens=1000/by=credagent", "", "B/token", below(8<<10, "B/token")},
+		{"goroutines for each", "credential=certcred/tokens=1000/by=credagent", "", "goroutines/token", below(1, "goroutines/token")},
+	}},
+	{pkg: "agent", benchmark: "Gate", benchtime: "20000x", rows: []row{
+		{"the next request of a client, of one token that waits", "waiting=1/by=credagent", "waiting=1/by=heap", "sec/op", aim{}},
+		{"of 10,000", "waiting=10000/by=credagent", "waiting=10000/by=heap", "sec/op", ratio(3)},
+	}},
+	{pkg: "agent/api", benchmark: "Scrape", benchtime: "10x", rows: []row{
+		{"a scrape of 10,000 tokens' metrics", "tokens=10000/by=credagent", "tokens=10000/by=bare", "sec/op", ratio(1)},
+		{"its memory", "tokens=10000/by=credagent", "tokens=10000/by=bare", "B/op", ratio(1)},
+	}},
+	{pkg: "agent/api", benchmark: "Status", benchtime: "10x", rows: []row{
+		{"/v1/status of 10,000 tokens", "tokens=10000/by=credagent", "tokens=10000/by=json", "sec/op", aim{}},
+	}},
+	{pkg: "agent/api", benchmark: "Token", benchtime: "50x", rows: []row{
+		{"a token over the socket", "tokens=1000/by=credagent", "tokens=1000/by=bare", "cpu-sec/request", aim{}},
+	}},
+	{pkg: "agent/api", benchmark: "Identity", benchtime: "50x", rows: []row{
+		{"a token of the identity endpoint", "tokens=1000/by=credagent", "tokens=1000/by=bare", "cpu-sec/request", aim{}},
+	}},
+	{pkg: "agent/config", benchmark: "Parse", benchtime: "3x", rows: []row{
+		{"reading the configuration of 10,000 tokens", "tokens=10000/by=credagent", "tokens=10000/by=yaml", "sec/op", aim{}},
+	}},
+	{pkg: "sink", benchmark: "Write", benchtime: "1000x", rows: []row{
+		{"a write of a sink", "by=credagent", "by=syscalls", "sec/op", ratio(1.1)},
+	}},
 }
