@@ -182,9 +182,7 @@ func (a *Agent) stop(p *parts) {
 	for _, g := range p.gates {
 		g.life.stop()
 	}
-	for _, c := range p.clients {
-		c.close()
-	}
+	p.close()
 	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	var writers sync.WaitGroup
@@ -207,10 +205,15 @@ func (a *Agent) stop(p *parts) {
 }
 
 // Close ends the providers' processes. [Agent.Run] does so by itself.
-func (a *Agent) Close() {
-	for _, c := range a.parts.Load().clients {
-		c.close()
+func (a *Agent) Close() { a.parts.Load().close() }
+
+// close ends the providers' processes, all at once: one that does not end holds up no other.
+func (p *parts) close() {
+	var closing sync.WaitGroup
+	for _, c := range p.clients {
+		closing.Go(c.close)
 	}
+	closing.Wait()
 }
 
 // life is the goroutine of a gate.

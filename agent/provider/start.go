@@ -33,12 +33,24 @@ type running struct {
 	client providerpb.ProviderClient
 }
 
-// end kills first: go-plugin's own way asks politely and would wait for a process that hangs.
+// endTime is how long the end of a process is waited for.
+const endTime = time.Second
+
+// end kills first: go-plugin's own way asks politely and would wait for a process that hangs. One that
+// waits for a file system may not even die; the rest is then done when it does.
 func (r *running) end() {
 	_ = r.child.Kill(context.Background())
-	r.plugin.Kill()
-	// go-plugin leaves it behind when the process could not even be started.
-	_ = os.RemoveAll(r.child.socketDir)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.plugin.Kill()
+		// go-plugin leaves it behind when the process could not even be started.
+		_ = os.RemoveAll(r.child.socketDir)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(endTime):
+	}
 }
 
 // start starts a provider's process and connects to it.
