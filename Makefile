@@ -269,7 +269,7 @@ image: release ## make the container image too
 
 .PHONY: size
 size: ## show how large a stripped binary is
-	CGO_ENABLED=0 go build -trimpath -tags=$(TAGS) -ldflags='-s -w' -o bin/credagent.stripped ./cmd/credagent
+	CGO_ENABLED=0 go build -trimpath -tags=$(TAGS) -ldflags='-s -w -funcalign=16' -o bin/credagent.stripped ./cmd/credagent
 	@ls -l bin/credagent.stripped | awk '{ printf "%.1f MiB\n", $$5 / 1048576 }'
 
 .PHONY: clean

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/clockwatch"
+	"github.com/credagent/credagent/internal/filewatch"
 )
 
 const (
@@ -72,8 +73,7 @@ func (a *Agent) watch(ctx context.Context) {
 		last = a.lookAtClocks(last)
 		ends.look(last, a.parts.Load().clients)
 		if looks++; time.Duration(looks)*every%checkEvery == 0 {
-			a.checkSinks()
-			a.lookAtFiles(ctx, files)
+			a.lookAround(ctx, files)
 		}
 	}
 }
@@ -91,15 +91,32 @@ func (a *Agent) lookAtClocks(last time.Time) time.Time {
 // lookAtFiles proves the credentials whose files changed. A provider may take its time, so that is
 // not waited for.
 func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
-	if !files.looking.CompareAndSwap(false, true) {
-		return // the file system does not answer
+	if files.looking.CompareAndSwap(false, true) { // else the file system does not answer
+		watcher := files.watcher
+		a.looks.Go(func() { a.look(ctx, files, watcher) })
 	}
-	watcher := files.watcher
+}
+
+// look looks at the credentials' files; who calls it has said that it is looking.
+func (a *Agent) look(ctx context.Context, files *rotation, watcher filewatch.Notifier) {
+	defer files.looking.Store(false)
+	for _, r := range files.look(watcher, a.parts.Load().clients) {
+		a.looks.Go(func() { a.prove(ctx, r) })
+	}
+}
+
+// lookAround looks at the credentials' files and at the sinks, one after the other, as each goroutine
+// more wakes up one more thread. While the file system of the ones does not answer, the others are
+// looked at all the same.
+func (a *Agent) lookAround(ctx context.Context, files *rotation) {
+	look := func() {}
+	if files.looking.CompareAndSwap(false, true) {
+		watcher := files.watcher
+		look = func() { a.look(ctx, files, watcher) }
+	}
 	a.looks.Go(func() {
-		defer files.looking.Store(false)
-		for _, r := range files.look(watcher, a.parts.Load().clients) {
-			a.looks.Go(func() { a.prove(ctx, r) })
-		}
+		look()
+		a.checkSinks()
 	})
 }
 
@@ -118,17 +135,15 @@ func (a *Agent) wakeAll() {
 	}
 }
 
-// checkSinks looks at every sink, away from the clocks: a file system may not answer.
+// checkSinks looks at every sink, unless that is being done: a file system may not answer.
 func (a *Agent) checkSinks() {
 	if !a.checking.CompareAndSwap(false, true) {
 		return
 	}
-	a.looks.Go(func() {
-		defer a.checking.Store(false)
-		for _, w := range a.parts.Load().writers {
-			w.check()
-		}
-	})
+	defer a.checking.Store(false)
+	for _, w := range a.parts.Load().writers {
+		w.check()
+	}
 }
 
 // Alive reports whether the agent's goroutines still get to run.

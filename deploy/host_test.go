@@ -61,7 +61,7 @@ var program = sync.OnceValues(func() (string, error) {
 
 // build compiles a command as a static binary.
 func build(pkg, to string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w", "-o", to, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w -funcalign=16", "-o", to, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)

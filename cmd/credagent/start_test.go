@@ -84,7 +84,7 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 func build(b *testing.B, dir, name, pkg string) string {
 	b.Helper()
 	path := filepath.Join(dir, name)
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w", "-o", path, pkg)
+	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w -funcalign=16", "-o", path, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("building %s: %v\n%s", name, err, out)

@@ -100,7 +100,7 @@ func TestShow(t *testing.T) {
 		unit  string
 		want  string
 	}{
-		{0.0148712, "sec/op", "14.9ms"}, {1.5e-6, "sec/op", "1.5µs"}, {2.4e-3, "cpu-sec/token", "2.4ms"},
+		{0.0148712, "sec/op", "14.9ms"}, {1.5e-6, "sec/op", "1.5µs"}, {2.4e-3, "cpu-sec/token", "2.4ms"}, {9.1e-5, "cpu-sec/request", "91µs"},
 		{0.92, "cpu-sec/day", "0.92"}, {18817186, "B/program", "17.9 MiB"}, {3911680, "anonymous-B", "3.7 MiB"},
 		{7_000, "B/token", "6.8 KiB"}, {90, "B/op", "90 B"}, {10, "switches/min", "10"}, {123.4, "tokens/s", "123"}, {0.5, "goroutines/token", "0.50"},
 	} {

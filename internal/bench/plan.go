@@ -80,6 +80,11 @@ var plan = []group{
 		{"anonymous memory for each, no provider counted", "credential=certcred/tokens=1000/by=credagent", "", "B/token", below(8<<10, "B/token")},
 		{"goroutines for each", "credential=certcred/tokens=1000/by=credagent", "", "goroutines/token", below(1, "goroutines/token")},
 	}},
+	{pkg: "cmd/credagent", benchmark: "Scale/credential=certcred/tokens=10000", benchtime: "1x", rounds: 1, args: []string{"-scale=10000"}, rows: []row{
+		{"10,000 tokens of ten clients, from the start to all on disk", "by=credagent", "by=bare", "tokens/s", rate(0.7)},
+		{"processor time for each, with all providers; the baseline at the same pace", "by=credagent", "by=bare", "paced-cpu-sec/token", ratio(1.3)},
+		{"anonymous memory for each, no provider counted", "by=credagent", "", "B/token", below(8<<10, "B/token")},
+	}},
 	{pkg: "agent", benchmark: "Gate", benchtime: "20000x", rows: []row{
 		{"the next request of a client, of one token that waits", "waiting=1/by=credagent", "waiting=1/by=heap", "sec/op", aim{}},
 		{"of 10,000", "waiting=10000/by=credagent", "waiting=10000/by=heap", "sec/op", ratio(3)},

@@ -72,7 +72,7 @@ func median(values []float64) float64 {
 func show(value float64, unit string) string {
 	measure, per, _ := strings.Cut(unit, "/")
 	switch {
-	case strings.HasSuffix(measure, "sec") && per == "op", strings.HasSuffix(measure, "sec") && per == "token":
+	case strings.HasSuffix(measure, "sec") && slices.Contains([]string{"op", "token", "request"}, per):
 		return rounded(time.Duration(value * float64(time.Second)))
 	case measure == "B" || strings.HasSuffix(measure, "-B"):
 		return bytesOf(value)

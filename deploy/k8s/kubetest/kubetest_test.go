@@ -213,7 +213,7 @@ func credagent(t *testing.T) string {
 
 func goBuild(name, dir, pkg string) (string, error) {
 	path := filepath.Join(binaries, name)
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2,grpcnotrace", "-ldflags", "-s -w", "-o", path, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2,grpcnotrace", "-ldflags", "-s -w -funcalign=16", "-o", path, pkg)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
