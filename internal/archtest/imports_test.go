@@ -79,7 +79,7 @@ var rooms = map[string]room{
 	"internal/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
 	"examples/watch-file":         {nil, "it is a program of somebody else's, which knows only its file"},
 
-	"internal/sidebyside":            {[]string{"internal/devserver", "internal/secret"}, "it compares whole programs, credagent among them, from outside"},
+	"internal/sidebyside":            {[]string{"internal/devserver", "internal/secret", "internal/usage"}, "it compares whole programs, credagent among them, from outside"},
 	"internal/sidebyside/loop":       {nil, "it is what somebody would write who has no credagent"},
 	"internal/sidebyside/msal":       {[]string{"internal/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
 	"internal/sidebyside/azidentity": {[]string{"internal/sidebyside/loop"}, "it is what somebody would write who has no credagent"},

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/usage"
 )
 
 var soak = flag.Duration("soak", 0, "how long TestSoak runs; 0 skips it")
@@ -196,9 +196,7 @@ func (h *host) watch(ctx context.Context, t *testing.T, agent *process) []sample
 
 func (h *host) sample(t *testing.T, agent *process) sample {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", agent.pid()))
-	must(t, err)
-	descriptors, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", agent.pid()))
+	used, err := usage.Of(agent.pid())
 	must(t, err)
 	response, err := http.Get("http://" + h.listen + "/metrics")
 	must(t, err)
@@ -209,21 +207,10 @@ func (h *host) sample(t *testing.T, agent *process) sample {
 		metrics[name], _ = strconv.ParseFloat(value, 64)
 	}
 	return sample{
-		resident: field(string(status), "VmRSS:") / 1024, heap: metrics["go_memstats_heap_inuse_bytes"] / (1 << 20),
-		goroutines: metrics["go_goroutines"], descriptors: float64(len(descriptors)), threads: field(string(status), "Threads:"),
+		resident: float64(used.Resident) / (1 << 20), heap: metrics["go_memstats_heap_inuse_bytes"] / (1 << 20),
+		goroutines: metrics["go_goroutines"], descriptors: float64(used.Descriptors), threads: float64(used.Threads),
 		providers: len(h.providers(t, agent)),
 	}
-}
-
-// field reads a number of a file such as /proc/PID/status.
-func field(text, name string) float64 {
-	_, rest, _ := strings.Cut(text, name)
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0
-	}
-	n, _ := strconv.ParseFloat(fields[0], 64)
-	return n
 }
 
 func table(samples []sample) string {

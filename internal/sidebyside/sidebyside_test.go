@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/internal/usage"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
@@ -30,7 +31,7 @@ func TestComparison(t *testing.T) {
 			t.Errorf("%s did not do the work, or nobody looked: %+v, with tokens %+v, without %+v", r.name, r.kept, r.held, r.empty)
 		}
 		for _, m := range r.kept.memory {
-			if m.alone.anonymous <= 0 || m.whole.anonymous < m.alone.anonymous || m.alone.resident <= m.alone.anonymous {
+			if m.alone.Anonymous <= 0 || m.whole.Anonymous < m.alone.Anonymous || m.alone.Resident <= m.alone.Anonymous {
 				t.Errorf("%s: its memory is %+v", r.name, m)
 			}
 		}
@@ -92,7 +93,7 @@ func TestMeasureCountsWhatAProcessHasStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before.whole != before.alone || with.whole.resident <= with.alone.resident {
+	if before.whole != before.alone || with.whole.Resident <= with.alone.Resident {
 		t.Errorf("without a child %+v, with one %+v", before, with)
 	}
 	if _, err := measure(1 << 30); err == nil {
@@ -103,7 +104,7 @@ func TestMeasureCountsWhatAProcessHasStarted(t *testing.T) {
 func TestTable(t *testing.T) {
 	results := []result{{
 		name:  "one",
-		kept:  kept{requests: 7, looks: 400, expired: 3, tokens: map[string]bool{"a": true}, cpu: 1234 * time.Millisecond, memory: []sample{{whole: memory{9e6, 4e6}, alone: memory{8e6, 3e6}}}},
+		kept:  kept{requests: 7, looks: 400, expired: 3, tokens: map[string]bool{"a": true}, cpu: 1234 * time.Millisecond, memory: []sample{{whole: usage.Memory{Resident: 9e6, Anonymous: 4e6}, alone: usage.Memory{Resident: 8e6, Anonymous: 3e6}}}},
 		held:  throttled{requests: 5},
 		empty: throttled{requests: 6},
 	}, {name: "two", kept: kept{memory: make([]sample, 1)}}}
@@ -126,9 +127,9 @@ func TestTable(t *testing.T) {
 func TestSpread(t *testing.T) {
 	var samples []sample
 	for _, n := range []int{5, 1, 9} {
-		samples = append(samples, sample{whole: memory{resident: n}})
+		samples = append(samples, sample{whole: usage.Memory{Resident: n}})
 	}
-	if median, peak := spread(samples, func(s sample) int { return s.whole.resident }); median != 5 || peak != 9 {
+	if median, peak := spread(samples, func(s sample) int { return s.whole.Resident }); median != 5 || peak != 9 {
 		t.Errorf("median %d, peak %d", median, peak)
 	}
 }

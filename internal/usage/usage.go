@@ -8,14 +8,32 @@ import (
 	"github.com/prometheus/procfs"
 )
 
+// Memory is what a process has in memory, in bytes.
+type Memory struct {
+	Resident  int // with the pages of mapped files; one that two processes share counts for both
+	Anonymous int // what only this process has
+}
+
 // Usage is what a process uses at one instant.
 type Usage struct {
-	Resident    int           // memory with the pages of mapped files, in bytes
-	Anonymous   int           // memory that only this process has, in bytes
+	Memory
 	CPU         time.Duration // that its threads have used so far; those that ended are not counted
 	Switches    int           // how often its threads went to sleep so far: no fewer than its wake-ups
 	Threads     int
 	Descriptors int
+}
+
+// MemoryOf looks at the memory of a process, also of one that may not be traced.
+func MemoryOf(pid int) (Memory, error) {
+	var status procfs.ProcStatus
+	process, err := procfs.NewProc(pid)
+	if err == nil {
+		status, err = process.NewStatus()
+	}
+	if err != nil {
+		return Memory{}, fmt.Errorf("looking at the memory of process %d: %w", pid, err)
+	}
+	return Memory{int(status.VmRSS), int(status.RssAnon)}, nil
 }
 
 // Of looks at a process. The account of one that may not be traced, such as a credential provider, is
@@ -29,11 +47,11 @@ func Of(pid int) (Usage, error) {
 }
 
 func of(pid int) (Usage, error) {
-	process, err := procfs.NewProc(pid)
+	memory, err := MemoryOf(pid)
 	if err != nil {
 		return Usage{}, err
 	}
-	status, err := process.NewStatus()
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		return Usage{}, err
 	}
@@ -45,13 +63,14 @@ func of(pid int) (Usage, error) {
 	if err != nil {
 		return Usage{}, err
 	}
-	u := Usage{Resident: int(status.VmRSS), Anonymous: int(status.RssAnon), Threads: len(threads), Descriptors: descriptors}
+	u := Usage{Memory: memory, Threads: len(threads), Descriptors: descriptors}
 	for _, thread := range threads {
 		ran, err := thread.Schedstat()
 		if err != nil {
 			continue // it has ended
 		}
-		if status, err = thread.NewStatus(); err != nil {
+		status, err := thread.NewStatus()
+		if err != nil {
 			continue
 		}
 		u.CPU += time.Duration(ran.RunningNanoseconds)
