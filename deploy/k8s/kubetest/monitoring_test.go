@@ -3,8 +3,8 @@ package kubetest_test
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -13,34 +13,29 @@ import (
 	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/promqltest"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubelabels "k8s.io/apimachinery/pkg/labels"
-
-	"github.com/credagent/credagent/agent"
-	"github.com/credagent/credagent/agent/config"
 )
 
-// metrics are the labels of each metric that credagent has, from its own registry.
+// metrics returns the labels of each of credagent's metrics, by the document, which another test compares
+// with what a running agent shows.
 func metrics(t *testing.T) map[string][]string {
 	t.Helper()
-	registry := prometheus.NewRegistry()
-	agent.New(agent.Options{Config: &config.Config{}, Log: slog.New(slog.DiscardHandler), Registry: registry})
-	descriptions := make(chan *prometheus.Desc)
-	go func() {
-		defer close(descriptions)
-		registry.Describe(descriptions)
-	}()
-	pattern := regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: \{([^}]*)\}`)
+	document, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `(credagent_\\w+)` \\|([^|]*)\\|")
+	label := regexp.MustCompile("`(\\w+)`")
 	all := map[string][]string{}
-	for description := range descriptions {
-		match := pattern.FindStringSubmatch(description.String())
-		if match == nil {
-			t.Fatalf("a metric describes itself as %q", description)
+	for _, match := range row.FindAllStringSubmatch(string(document), -1) {
+		labels := []string{}
+		for _, name := range label.FindAllStringSubmatch(match[2], -1) {
+			labels = append(labels, name[1])
 		}
-		all[match[1]] = strings.Split(match[2], ",")
+		all[match[1]] = labels
 	}
 	if len(all) < 10 {
 		t.Fatalf("credagent has the metrics %v only", slices.Sorted(maps.Keys(all)))
