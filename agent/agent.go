@@ -1,9 +1,9 @@
 // Package agent is the daemon: it keeps every configured token fresh and every sink up to date.
 //
-// It owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches the
-// clock, and one for each token and sink only while there is something to do for it. What they decide comes from package policy; what
-// they know is published as values that anybody may read. It never sees a credential: requests are
-// authenticated and sent by a provider's process.
+// It owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches
+// the clock, and one for each token and sink only while there is something to do for it. What they
+// decide comes from package policy; what they know is published as values that anybody may read. It
+// never sees a credential: requests are authenticated and sent by a provider's process.
 package agent
 
 import (

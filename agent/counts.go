@@ -64,15 +64,17 @@ func (c *counts) forget(k key) {
 	delete(c.rows, k)
 }
 
-// write shows the counters, in the order of their names.
+// write shows the counters, in the order of their names. The lock is not held meanwhile: who reads may
+// be slow, and who counts must not wait for that.
 func (c *counts) write(e *exposition) {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
+	rows := maps.Clone(c.rows)
+	c.mu.RUnlock()
 	out := e.begin(c.family)
 	values := make([]string, 0, len(key{})+1)
-	for _, k := range slices.SortedFunc(maps.Keys(c.rows), compareKeys) {
+	for _, k := range slices.SortedFunc(maps.Keys(rows), compareKeys) {
 		values := append(append(append(values[:0], k[:c.place]...), ""), k[c.place:]...)
-		row := c.rows[k]
+		row := rows[k]
 		for i, outcome := range c.outcomes {
 			values[c.place] = outcome
 			out.add(float64(row[i].Load()), values...)

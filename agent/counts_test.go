@@ -2,8 +2,10 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestCounts(t *testing.T) {
@@ -49,4 +51,35 @@ func written(t *testing.T, c *counts) string {
 		t.Fatal(err)
 	}
 	return text.String()
+}
+
+// stuck is a reader that takes nothing until it is let go.
+type stuck struct{ reading, release chan struct{} }
+
+func (s stuck) Write(p []byte) (int, error) {
+	s.reading <- struct{}{}
+	<-s.release
+	return len(p), nil
+}
+
+func TestAStuckReaderHoldsUpNoCount(t *testing.T) {
+	c := newCounts("writes_total", "Writes.", []string{"written"}, "sink")
+	for i := range 10_000 { // more than is buffered
+		c.begin(key{fmt.Sprint(i)})
+	}
+	reader := stuck{make(chan struct{}, 100), make(chan struct{})}
+	go c.write(newExposition(reader))
+	<-reader.reading
+	forgotten := make(chan struct{})
+	go func() {
+		defer close(forgotten)
+		c.forget(key{"0"})
+		c.add(key{"1"}, "written")
+	}()
+	select {
+	case <-forgotten:
+	case <-time.After(10 * time.Second):
+		t.Error("counting waits for the reader")
+	}
+	close(reader.release)
 }

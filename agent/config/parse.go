@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
-
 	"strconv"
 	"strings"
 	"unicode/utf8"

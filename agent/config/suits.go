@@ -2,7 +2,6 @@ package config
 
 import (
 	"path/filepath"
-
 	"slices"
 	"strings"
 

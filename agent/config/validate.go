@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
-
 	"slices"
 	"strconv"
 	"strings"

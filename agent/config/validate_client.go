@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/url"
-
 	"slices"
 	"strings"
 	"time"

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-
 	"strconv"
 	"strings"
 
