@@ -5,8 +5,13 @@ import (
 	"time"
 )
 
-// longestBlock is how far ahead a gate can be blocked: the longest Retry-After with all its jitter.
-const longestBlock = MaxRetryAfter + MaxRetryAfter/10
+// LongestBlock is how far ahead a gate can be blocked: the longest Retry-After with all its jitter.
+const LongestBlock = MaxRetryAfter + MaxRetryAfter/10
+
+// RestoredBlock returns until when the server asked a gate to wait, by [Restored].
+func RestoredBlock(until, saved, now time.Time) time.Time {
+	return Restored(until, saved, now, LongestBlock)
+}
 
 // Restored returns an instant that an earlier process wrote down when its clock showed saved. If the
 // clock was set back since, the instant moves back with it, so that what was left then is what is
@@ -25,7 +30,7 @@ func Restored(at, saved, now time.Time, longest time.Duration) time.Time {
 
 // Restored returns the gate that an earlier process saved when its clock showed saved.
 func (g Gate) Restored(saved, now time.Time) Gate {
-	g.BlockedUntil = Restored(g.BlockedUntil, saved, now, longestBlock)
+	g.BlockedUntil = Restored(g.BlockedUntil, saved, now, LongestBlock)
 	g.RetryAt = Restored(g.RetryAt, saved, now, MaxProbe)
 	g.Failures = max(g.Failures, 0)
 	g.FailingSince = Restored(g.FailingSince, saved, now, 0)

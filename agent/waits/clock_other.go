@@ -1,0 +1,7 @@
+//go:build !linux
+
+package waits
+
+// SystemClock returns nil: here no clock since boot can be had, and the wall clock alone measures
+// waits across processes.
+func SystemClock() Clock { return nil }

@@ -1,0 +1,34 @@
+//go:build !unix
+
+package waits
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// runtimeDirectory stands in for the runtime directory that this system does not have.
+var runtimeDirectory = filepath.Join(os.TempDir(), "credagent")
+
+const openFlags = 0
+
+func openDirectory(path string, create bool) (*os.Root, error) {
+	if create {
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	parent, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if err := parent.Mkdir(subdirectory, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return parent.OpenRoot(subdirectory)
+}
+
+func giveToOwner(*os.Root, *os.File) error { return nil }

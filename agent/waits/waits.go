@@ -1,0 +1,222 @@
+// Package waits keeps what servers asked for by Retry-After where every credagent command on the
+// host finds it: the daemon after a restart, once from cron, exec, and validate --probe.
+//
+// There is one small file for each gate, named by a digest of it, and it holds an instant and no
+// secret. A file is replaced in one step, so readers need no lock; writers take one, so that of two
+// waits the longer one stays. One caveat: commands that share no directory share no waits.
+package waits
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/lockfile"
+)
+
+const (
+	subdirectory = "waits"
+	lockName     = "lock"
+	suffix       = ".json"
+	maxFile      = 4 << 10 // bytes
+	// lockTimeout bounds the wait for another writer: one that was stopped must not stop others.
+	lockTimeout = time.Second
+)
+
+// Key is a gate as the server sees it.
+type Key struct {
+	Endpoint string // the token endpoint, in the one spelling that all configurations share
+	ClientID string
+}
+
+// file returns the name of the gate's file. The length keeps two fields from running together.
+func (k Key) file() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(k.Endpoint), k.Endpoint, k.ClientID))
+	return hex.EncodeToString(sum[:16]) + suffix
+}
+
+// Store is where waits are kept. Its methods may be called from several goroutines.
+type Store struct {
+	dirs  []*os.Root
+	clock Clock
+}
+
+// Clock is a clock that setting the time does not change and that goes on during a suspend.
+type Clock interface {
+	// Boot returns which boot of the host this is, and how long ago it was; "" where that is unknown.
+	Boot() (id string, since time.Duration)
+}
+
+// Candidates returns the directories that may hold waits: the state directory if there is one, then
+// those for runtime files. getenv is [os.Getenv].
+func Candidates(stateDir string, getenv func(string) string) []string {
+	var dirs []string
+	if stateDir != "" {
+		dirs = append(dirs, stateDir)
+	}
+	if list := filepath.SplitList(getenv("RUNTIME_DIRECTORY")); len(list) > 0 { // systemd separates by colons
+		dirs = append(dirs, list[0])
+	}
+	dirs = append(dirs, runtimeDirectory)
+	if xdg := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) {
+		dirs = append(dirs, filepath.Join(xdg, "credagent"))
+	}
+	return dirs
+}
+
+// Open opens those of the candidates that can be written. With create, a missing directory is made
+// if its parent is there. Where none can be used, the error says why for each, and the store keeps
+// nothing. A nil clock leaves the wall clock alone to measure waits across processes.
+func Open(candidates []string, create bool, clock Clock) (*Store, error) {
+	s := &Store{clock: clock}
+	var reasons []error
+	seen := map[string]bool{}
+	for _, path := range candidates {
+		if path = filepath.Clean(path); seen[path] {
+			continue
+		}
+		seen[path] = true
+		dir, err := openDirectory(path, create)
+		if err != nil {
+			reasons = append(reasons, fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err)))
+			continue
+		}
+		s.dirs = append(s.dirs, dir)
+	}
+	if len(s.dirs) == 0 {
+		return s, errors.Join(reasons...)
+	}
+	s.prune()
+	return s, nil
+}
+
+// Close closes the directories.
+func (s *Store) Close() {
+	for _, dir := range s.dirs {
+		dir.Close()
+	}
+}
+
+// Until returns when the gate's wait is over; zero where there is none. It never returns an instant
+// further away than the longest Retry-After that is honoured.
+func (s *Store) Until(k Key) (time.Time, error) {
+	var longest time.Time
+	var problems []error
+	for _, dir := range s.dirs {
+		until, err := s.read(dir, k.file())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Errorf("reading the wait %q: %w", filepath.Join(dir.Name(), k.file()), atomicfile.Cause(err)))
+		}
+		if until.After(longest) {
+			longest = until
+		}
+	}
+	return longest, errors.Join(problems...)
+}
+
+// Extend keeps the wait, unless a longer one is known.
+func (s *Store) Extend(k Key, until time.Time) error {
+	var problems []error
+	for _, dir := range s.dirs {
+		if err := s.extend(dir, k.file(), until); err != nil {
+			problems = append(problems, fmt.Errorf("keeping the wait %q: %w", filepath.Join(dir.Name(), k.file()), atomicfile.Cause(err)))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (s *Store) extend(dir *os.Root, name string, until time.Time) error {
+	unlock := lock(dir)
+	defer unlock()
+	if known, err := s.read(dir, name); err == nil && !until.After(known) {
+		return nil
+	}
+	return atomicfile.Replace(dir, atomicfile.File{
+		Name:    name,
+		Content: encode(s.record(until)),
+		Prepare: func(f *os.File) error { return giveToOwner(dir, f) },
+	})
+}
+
+func (s *Store) record(until time.Time) record {
+	now := time.Now()
+	r := record{Until: until.Round(0).UTC(), Saved: now.Round(0).UTC()}
+	if s.clock != nil {
+		id, since := s.clock.Boot()
+		r.Boot, r.BootUntil = id, since+until.Sub(now)
+	}
+	return r
+}
+
+func (s *Store) read(dir *os.Root, name string) (time.Time, error) {
+	content, err := readFile(dir, name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	r, err := decode(content)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.until(r, time.Now()), nil
+}
+
+// until reads a record against the clock of its boot, which nobody can set, else against the wall's.
+func (s *Store) until(r record, now time.Time) time.Time {
+	left := policy.RestoredBlock(r.Until, r.Saved, now).Sub(now)
+	if s.clock != nil && r.Boot != "" {
+		if id, since := s.clock.Boot(); id == r.Boot {
+			left = min(r.BootUntil-since, policy.LongestBlock)
+		}
+	}
+	if left <= 0 {
+		return time.Time{}
+	}
+	return now.Add(left)
+}
+
+// prune removes the waits that are over.
+func (s *Store) prune() {
+	for _, dir := range s.dirs {
+		unlock := lock(dir)
+		for _, name := range names(dir) {
+			if filepath.Ext(name) != suffix {
+				continue
+			}
+			if until, err := s.read(dir, name); err == nil && until.IsZero() {
+				_ = dir.Remove(name) // what stays is read as over
+			}
+		}
+		unlock()
+	}
+}
+
+func names(root *os.Root) []string {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	all, _ := dir.Readdirnames(-1)
+	return all
+}
+
+// lock takes the directory's lock for a writer. Without it a shorter wait could replace a longer one
+// that is written at the same moment, which is less than to wait for ever.
+func lock(dir *os.Root) (unlock func()) {
+	file, err := dir.OpenFile(lockName, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+	if err != nil {
+		return func() {}
+	}
+	_ = giveToOwner(dir, file)
+	for begun := time.Now(); !lockfile.TryExclusive(file) && time.Since(begun) < lockTimeout; {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return func() { file.Close() }
+}

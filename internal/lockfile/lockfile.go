@@ -1,0 +1,73 @@
+// Package lockfile finds out whether another process does the same job, and which.
+//
+// A lock is the kernel's and ends with its process, however that ends, so there is nothing to clean
+// up. Locks belong to the process: it does not exclude itself, and programs that it starts do not
+// inherit them. One caveat: a process in another container may hold a lock and have no number here.
+package lockfile
+
+import (
+	"fmt"
+	"hash/fnv"
+	"os"
+	"sync"
+)
+
+// HeldError says that another process holds a lock.
+type HeldError struct {
+	PID int // 0 where it has no number here, as in another container
+}
+
+// Error implements error.
+func (e *HeldError) Error() string {
+	if e.PID <= 0 {
+		return "another credagent uses it, in another container"
+	}
+	return fmt.Sprintf("another credagent uses it, process %d", e.PID)
+}
+
+// File is a lock file. It holds any number of locks, told apart by name, by one descriptor.
+type File struct {
+	file *os.File
+
+	mu   sync.Mutex
+	held map[int64]int // how often each is held; guarded by mu
+}
+
+// New takes locks in an open file. While it is in use, the process must not open the same file a
+// second time: closing that would end the locks (POSIX, fcntl).
+func New(file *os.File) *File { return &File{file: file, held: map[int64]int{}} }
+
+// Lock takes the lock of a name. Where another process holds it, the error is a [*HeldError].
+func (f *File) Lock(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := offset(name)
+	if f.held[at] == 0 {
+		if err := lockByte(f.file, at); err != nil {
+			return err
+		}
+	}
+	f.held[at]++
+	return nil
+}
+
+// Unlock gives the lock of a name back.
+func (f *File) Unlock(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := offset(name)
+	if f.held[at]--; f.held[at] <= 0 {
+		delete(f.held, at)
+		unlockByte(f.file, at)
+	}
+}
+
+// Close gives every lock back.
+func (f *File) Close() error { return f.file.Close() }
+
+// offset is the byte that stands for a name; the file need not be that long.
+func offset(name string) int64 {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return int64(h.Sum64() >> 2) // an offset is signed, and the byte after it must be one too
+}

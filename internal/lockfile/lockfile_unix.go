@@ -1,0 +1,41 @@
+//go:build unix
+
+package lockfile
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func lockByte(file *os.File, at int64) error {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
+	err := unix.FcntlFlock(file.Fd(), unix.F_SETLK, &lock)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return &HeldError{PID: holder(file, at)}
+	}
+	return err
+}
+
+// holder returns the process that holds a lock; 0 where it is not known any more.
+func holder(file *os.File, at int64) int {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
+	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil || lock.Type == unix.F_UNLCK {
+		return 0
+	}
+	return int(lock.Pid)
+}
+
+func unlockByte(file *os.File, at int64) {
+	lock := unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart, Start: at, Len: 1}
+	_ = unix.FcntlFlock(file.Fd(), unix.F_SETLK, &lock) // releasing what is held does not fail
+}
+
+// TryExclusive takes the whole file for this descriptor, until that is closed. It reports whether it
+// is held, and reports it held where the file system has no locks.
+func TryExclusive(file *os.File) bool {
+	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	return !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR)
+}
