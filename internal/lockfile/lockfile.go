@@ -56,7 +56,10 @@ func (f *File) Unlock(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at := offset(name)
-	if f.held[at]--; f.held[at] <= 0 {
+	if f.held[at] == 0 {
+		return // the file system has no locks, so it was never taken
+	}
+	if f.held[at]--; f.held[at] == 0 {
 		delete(f.held, at)
 		unlockByte(f.file, at)
 	}

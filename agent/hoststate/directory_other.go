@@ -1,6 +1,6 @@
 //go:build !unix
 
-package waits
+package hoststate
 
 import (
 	"errors"
@@ -32,3 +32,6 @@ func openDirectory(path string, create bool) (*os.Root, error) {
 }
 
 func giveToOwner(*os.Root, *os.File) error { return nil }
+
+// fileNumber names a directory where files have no numbers that can be had without opening them.
+func fileNumber(info fs.FileInfo) string { return info.Name() }

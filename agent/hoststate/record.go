@@ -1,4 +1,4 @@
-package waits
+package hoststate
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ type record struct {
 func encode(r record) []byte {
 	text, err := json.Marshal(r)
 	if err != nil {
-		panic("waits: encoding a record: " + err.Error()) // a year of five digits, which no clock shows
+		panic("hoststate: encoding a record: " + err.Error()) // a year of five digits, which no clock shows
 	}
 	return append(text, '\n')
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package waits
+package hoststate
 
 import (
 	"errors"
@@ -17,8 +17,8 @@ const runtimeDirectory = "/run/credagent"
 // openFlags keep an open from following a link and from waiting for a pipe's other end.
 const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// openDirectory opens the waits' own directory in path. It is 0700 and belongs to root, this user or,
-// for root, to whoever owns path: root's commands share waits with the service's user.
+// openDirectory opens credagent's own directory in path. It is 0700 and belongs to root, this user or,
+// for root, to whoever owns path: root's commands share with the service's user.
 func openDirectory(path string, create bool) (*os.Root, error) {
 	if create {
 		if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -113,4 +113,10 @@ func ownerOf(dir *os.Root) (int, error) {
 		return 0, err
 	}
 	return int(info.Sys().(*syscall.Stat_t).Uid), nil
+}
+
+// fileNumber names a file by its device and its number there.
+func fileNumber(info fs.FileInfo) string {
+	stat := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
 }

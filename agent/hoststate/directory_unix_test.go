@@ -1,6 +1,6 @@
 //go:build unix
 
-package waits
+package hoststate
 
 import (
 	"os"

@@ -1,10 +1,11 @@
-// Package waits keeps what servers asked for by Retry-After where every credagent command on the
-// host finds it: the daemon after a restart, once from cron, exec, and validate --probe.
+// Package hoststate keeps what all credagent commands on a host share: until when servers asked to be
+// left alone, and which sinks, sockets and state directories an agent has for itself. The daemon finds
+// it after a restart; once from cron, exec and validate --probe find it beside the daemon.
 //
 // There is one small file for each gate, named by a digest of it, and it holds an instant and no
 // secret. A file is replaced in one step, so readers need no lock; writers take one, so that of two
-// waits the longer one stays. One caveat: commands that share no directory share no waits.
-package waits
+// waits the longer one stays. One caveat: commands that have no directory in common share nothing.
+package hoststate
 
 import (
 	"crypto/sha256"
@@ -22,8 +23,9 @@ import (
 )
 
 const (
-	subdirectory = "waits"
-	lockName     = "lock"
+	subdirectory = "host"
+	lockName     = "lock"   // taken by who writes a wait
+	claimsName   = "agents" // in which agents claim what is theirs
 	suffix       = ".json"
 	maxFile      = 4 << 10 // bytes
 	// lockTimeout bounds the wait for another writer: one that was stopped must not stop others.
@@ -42,10 +44,11 @@ func (k Key) file() string {
 	return hex.EncodeToString(sum[:16]) + suffix
 }
 
-// Store is where waits are kept. Its methods may be called from several goroutines.
+// Store is what is shared. Its methods may be called from several goroutines. A process has one.
 type Store struct {
-	dirs  []*os.Root
-	clock Clock
+	dirs   []*os.Root
+	claims []*lockfile.File // one for each of dirs
+	clock  Clock
 }
 
 // Clock is a clock that setting the time does not change and that goes on during a suspend.
@@ -54,7 +57,7 @@ type Clock interface {
 	Boot() (id string, since time.Duration)
 }
 
-// Candidates returns the directories that may hold waits: the state directory if there is one, then
+// Candidates returns the directories that may be used: the state directory if there is one, then
 // those for runtime files. getenv is [os.Getenv].
 func Candidates(stateDir string, getenv func(string) string) []string {
 	var dirs []string
@@ -88,7 +91,14 @@ func Open(candidates []string, create bool, clock Clock) (*Store, error) {
 			reasons = append(reasons, fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err)))
 			continue
 		}
-		s.dirs = append(s.dirs, dir)
+		claims, err := dir.OpenFile(claimsName, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+		if err != nil {
+			dir.Close()
+			reasons = append(reasons, fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err)))
+			continue
+		}
+		_ = giveToOwner(dir, claims) // else the service's user cannot tell root's agent, and says so
+		s.dirs, s.claims = append(s.dirs, dir), append(s.claims, lockfile.New(claims))
 	}
 	if len(s.dirs) == 0 {
 		return s, errors.Join(reasons...)
@@ -97,8 +107,11 @@ func Open(candidates []string, create bool, clock Clock) (*Store, error) {
 	return s, nil
 }
 
-// Close closes the directories.
+// Close gives back what is claimed and closes the directories.
 func (s *Store) Close() {
+	for _, claims := range s.claims {
+		claims.Close()
+	}
 	for _, dir := range s.dirs {
 		dir.Close()
 	}

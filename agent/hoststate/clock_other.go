@@ -1,6 +1,6 @@
 //go:build !linux
 
-package waits
+package hoststate
 
 // SystemClock returns nil: here no clock since boot can be had, and the wall clock alone measures
 // waits across processes.
