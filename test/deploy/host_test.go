@@ -23,6 +23,7 @@ import (
 
 const (
 	root          = "../.."
+	deployed      = root + "/deploy"
 	serverAddress = "127.0.0.1:8080"
 	serverURL     = "http://" + serverAddress
 	canary        = "canary-secret-7e1a90"
@@ -108,9 +109,9 @@ func fromCheckout(t *testing.T, ttl time.Duration, faults ...devserver.Fault) *h
 		t.Fatal(err)
 	}
 	h.Copy(binary, "/root/credagent/bin/credagent", 0o755)
-	err = fs.WalkDir(os.DirFS(root+"/deploy"), "systemd", func(path string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(os.DirFS(deployed), "systemd", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
-			h.Copy(filepath.Join(root, "deploy", path), "/root/credagent/deploy/"+path, 0o644)
+			h.Copy(filepath.Join(deployed, path), "/root/credagent/deploy/"+path, 0o644)
 		}
 		return err
 	})

@@ -39,7 +39,7 @@ func newImage(t *testing.T) image {
 	}
 	const version = "0.0.1-test"
 	dir := t.TempDir()
-	for _, script := range [][]string{{root + "/deploy/release.sh", "packages"}, {root + "/deploy/image.sh"}} {
+	for _, script := range [][]string{{deployed + "/release.sh", "packages"}, {deployed + "/image.sh"}} {
 		cmd := exec.CommandContext(t.Context(), script[0], append(script[1:], dir, runtime.GOARCH)...)
 		cmd.Env = append(os.Environ(), "RELEASE_VERSION="+version)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -179,7 +179,7 @@ sinks:
 
 // TestDockerfile looks for what an image must not have, without building it.
 func TestDockerfile(t *testing.T) {
-	text := strings.ReplaceAll(read(t, root+"/deploy/image/Dockerfile"), "\\\n", "")
+	text := strings.ReplaceAll(read(t, deployed+"/image/Dockerfile"), "\\\n", "")
 	seen := map[string][]string{}
 	for line := range strings.Lines(text) {
 		if word, rest, _ := strings.Cut(strings.TrimSpace(line), " "); word != "" && word != "#" {

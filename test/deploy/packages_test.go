@@ -18,7 +18,7 @@ import (
 func packages(t *testing.T, version string) (deb, rpm string) {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), root+"/deploy/release.sh", "packages", dir, runtime.GOARCH)
+	cmd := exec.CommandContext(t.Context(), deployed+"/release.sh", "packages", dir, runtime.GOARCH)
 	cmd.Env = append(os.Environ(), "RELEASE_VERSION="+version)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("making packages: %v\n%s", err, out)
@@ -134,7 +134,7 @@ func (h *host) install(with installer, files map[string]string, version string) 
 // TestDefaultConfigurationIsOneExample takes the number signs away, as its text says.
 func TestDefaultConfigurationIsOneExample(t *testing.T) {
 	var text strings.Builder
-	for line := range strings.Lines(read(t, root+"/deploy/packages/credagent.yaml")) {
+	for line := range strings.Lines(read(t, deployed+"/packages/credagent.yaml")) {
 		rest, commented := strings.CutPrefix(line, "#")
 		if isSentence := strings.HasPrefix(rest, " ") && !strings.HasPrefix(rest, "  "); commented && isSentence {
 			rest = line
@@ -152,16 +152,16 @@ func TestDefaultConfigurationIsOneExample(t *testing.T) {
 
 // TestScriptsAreShell has the shell read what package managers will run as root.
 func TestScriptsAreShell(t *testing.T) {
-	scripts, err := filepath.Glob(root + "/deploy/packages/*.sh")
+	scripts, err := filepath.Glob(deployed + "/packages/*.sh")
 	if err != nil || len(scripts) != 3 {
 		t.Fatalf("the scripts are %v: %v", scripts, err)
 	}
-	recipe := read(t, root+"/deploy/packages/nfpm.yaml")
+	recipe := read(t, deployed+"/packages/nfpm.yaml")
 	for _, script := range scripts {
 		if out, err := exec.CommandContext(t.Context(), "sh", "-n", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", script, err, out)
 		}
-		if !strings.Contains(recipe, ": deploy/"+script+"\n") {
+		if !strings.Contains(recipe, ": "+strings.TrimPrefix(script, root+"/")+"\n") {
 			t.Errorf("no package runs %s", script)
 		}
 	}

@@ -86,7 +86,7 @@ func checkBinary(t *testing.T, binary string) {
 // TestReleaseRefusesMistakes calls the script in ways that it must not take for something else.
 func TestReleaseRefusesMistakes(t *testing.T) {
 	for _, args := range [][]string{nil, {"bogus"}, {"--help"}} {
-		out, err := exec.CommandContext(t.Context(), root+"/deploy/release.sh", args...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), deployed+"/release.sh", args...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "release.sh packages DIR") {
 			t.Errorf("release.sh %v: %v\n%s", args, err, out)
 		}

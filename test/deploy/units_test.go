@@ -55,7 +55,7 @@ func unitRoot(t *testing.T) string {
 	needAnalyze(t)
 	root := t.TempDir()
 	dir := filepath.Join(root, "usr/lib/systemd/system")
-	for _, pattern := range []string{"../../deploy/systemd/*.service", "../../deploy/systemd/*.path", "/usr/lib/systemd/system/*.target"} {
+	for _, pattern := range []string{deployed + "/systemd/*.service", deployed + "/systemd/*.path", "/usr/lib/systemd/system/*.target"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files %s: %v", pattern, err)
@@ -107,7 +107,7 @@ func TestVerifyNoticesMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := unitRoot(t)
-			mistaken := strings.Replace(read(t, root+"/deploy/systemd/credagent.service"), replace[0], replace[1], 1)
+			mistaken := strings.Replace(read(t, deployed+"/systemd/credagent.service"), replace[0], replace[1], 1)
 			write(t, filepath.Join(root, "usr/lib/systemd/system/credagent.service"), mistaken, 0o644)
 			if complaints, _ := analyze(t, root, "verify", "credagent.service"); complaints == "" {
 				t.Errorf("%s in place of %s is not noticed", replace[1], replace[0])
@@ -133,7 +133,7 @@ func TestWaitForToken(t *testing.T) {
 	root := unitRoot(t)
 	dir := filepath.Join(root, "etc/systemd/system")
 	write(t, filepath.Join(dir, "app.service"), "[Service]\nExecStart=/bin/sh\n", 0o644)
-	write(t, filepath.Join(dir, "app.service.d/wait-for-token.conf"), read(t, root+"/deploy/systemd/wait-for-token.conf"), 0o644)
+	write(t, filepath.Join(dir, "app.service.d/wait-for-token.conf"), read(t, deployed+"/systemd/wait-for-token.conf"), 0o644)
 	if complaints, err := analyze(t, root, "verify", "app.service"); err != nil || complaints != "" {
 		t.Errorf("%v\n%s", err, complaints)
 	}
@@ -149,8 +149,8 @@ func TestTemplateIsTheUnit(t *testing.T) {
 		"+/run/credagent ", "+/run/credagent-%i ",
 		"+/var/lib/credagent ", "+/var/lib/credagent-%i ",
 	)
-	_, want, _ := strings.Cut(named.Replace(read(t, root+"/deploy/systemd/credagent.service")), "[Unit]")
-	_, got, _ := strings.Cut(read(t, root+"/deploy/systemd/credagent@.service"), "[Unit]")
+	_, want, _ := strings.Cut(named.Replace(read(t, deployed+"/systemd/credagent.service")), "[Unit]")
+	_, got, _ := strings.Cut(read(t, deployed+"/systemd/credagent@.service"), "[Unit]")
 	if got != want {
 		t.Errorf("credagent@.service differs from credagent.service; want\n[Unit]%s", want)
 	}

@@ -145,7 +145,7 @@ func TestCurlHeader(t *testing.T) {
 		fmt.Fprintln(w, "three orders")
 	}))
 	defer api.Close()
-	cmd := exec.CommandContext(t.Context(), "curl-header/orders.sh", api.URL, filepath.Join(p.sinks, "orders.header"))
+	cmd := exec.CommandContext(t.Context(), root+"/examples/curl-header/orders.sh", api.URL, filepath.Join(p.sinks, "orders.header"))
 	if out, _ := execute(t, 0, environment(), cmd); out != "three orders\n" {
 		t.Errorf("the script says %q", out)
 	}
@@ -154,7 +154,7 @@ func TestCurlHeader(t *testing.T) {
 	}
 	stranger := filepath.Join(t.TempDir(), "header")
 	write(t, stranger, "Authorization: Bearer nonsense\n")
-	cmd = exec.CommandContext(t.Context(), "curl-header/orders.sh", api.URL, stranger)
+	cmd = exec.CommandContext(t.Context(), root+"/examples/curl-header/orders.sh", api.URL, stranger)
 	if _, problems := execute(t, 1, environment(), cmd); !strings.Contains(problems, "answers 401") {
 		t.Errorf("with a bad token the script complains %q", problems)
 	}
@@ -168,7 +168,7 @@ func TestEnvRestart(t *testing.T) {
 	file := filepath.Join(p.sinks, "orders.env")
 	service := filepath.Join(t.TempDir(), "service.sh")
 	write(t, service, "echo \"$ORDERS_TOKEN\"\nexec sleep 1000\n")
-	lines := says(t, "env-restart/restart.sh", file, "sh", service)
+	lines := says(t, root+"/examples/env-restart/restart.sh", file, "sh", service)
 	content := ""
 	for range 3 {
 		content = replaced(t, file, content)
@@ -229,7 +229,7 @@ func TestEnvRestartEndsWithTheService(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "orders.env")
 	write(t, file, "ORDERS_TOKEN=one\n")
-	cmd := exec.CommandContext(t.Context(), "env-restart/restart.sh", file, "sh", "-c", `test "$ORDERS_TOKEN" = one && exit 7`)
+	cmd := exec.CommandContext(t.Context(), root+"/examples/env-restart/restart.sh", file, "sh", "-c", `test "$ORDERS_TOKEN" = one && exit 7`)
 	execute(t, 7, environment(), cmd)
 }
 
@@ -271,7 +271,7 @@ func TestWatchers(t *testing.T) {
 	p.startAgent(t, "watch-file")
 	file := filepath.Join(p.sinks, "orders.token")
 	said := map[string]<-chan string{}
-	for _, program := range []string{watcher, "watch-file/inotify.sh", "watch-file/poll.sh"} {
+	for _, program := range []string{watcher, root + "/examples/watch-file/inotify.sh", root + "/examples/watch-file/poll.sh"} {
 		said[program] = says(t, program, file)
 	}
 	token := ""
