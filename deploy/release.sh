@@ -21,7 +21,7 @@ binary() { # ARCH FILE
 }
 
 release() { # COMMAND BINARY [DIR]
-	go run ./internal/release "$@"
+	go run ./deploy/release "$@"
 }
 
 # documents lays out what is the same for every architecture. It asks a binary for this machine.

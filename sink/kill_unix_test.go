@@ -16,7 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/sink"
 )
 

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/status"
-	"github.com/credagent/credagent/internal/peertest"
+	"github.com/credagent/credagent/testkit/peertest"
 )
 
 // askVariable makes the test binary ask for what its arguments say, and print the status.

@@ -24,7 +24,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/internal/handshake"
-	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/providerpb"
 )

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credagent/credagent/internal/usage"
+	"github.com/credagent/credagent/testkit/usage"
 )
 
 const (

@@ -25,7 +25,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
-	"github.com/credagent/credagent/internal/oidctest"
+	"github.com/credagent/credagent/testkit/oidctest"
 )
 
 // certified is a world of one certified authorization server and its clients, each of which

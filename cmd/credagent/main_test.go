@@ -22,9 +22,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/credagent/credagent/internal/devserver"
-	"github.com/credagent/credagent/internal/leaktest"
 	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 // canary is the client secret of every script. Nothing that credagent shows may hold it.

@@ -18,7 +18,7 @@ import (
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/usage"
+	"github.com/credagent/credagent/testkit/usage"
 )
 
 var largest = flag.Int("scale", 1_000, "how many tokens the largest agent of BenchmarkScale has; 10,000 take four minutes to come")
@@ -34,7 +34,7 @@ const (
 // much memory and how many goroutines the agent has for one.
 func BenchmarkScale(b *testing.B) {
 	dir := b.TempDir()
-	w := &scaleWorld{dir: dir, credagent: build(b, dir, "credagent", "."), loop: build(b, dir, "loop", "../../internal/baseline/loop")}
+	w := &scaleWorld{dir: dir, credagent: build(b, dir, "../..", "./cmd/credagent"), loop: build(b, dir, "../../bench", "./baseline/loop")}
 	w.prepare(b)
 	for _, credential := range []string{"certcred", "secretcred"} {
 		for _, tokens := range []int{1, 100, 1_000, 10_000} {

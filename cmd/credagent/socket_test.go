@@ -18,8 +18,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/credagent/credagent/internal/devserver"
-	"github.com/credagent/credagent/internal/peertest"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/peertest"
 )
 
 // waitReady waits until the agent behind a socket is ready: `waitready SOCKET`.

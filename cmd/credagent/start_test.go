@@ -63,8 +63,8 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 	b.Helper()
 	dir := b.TempDir()
 	p := &pair{
-		credagent: build(b, dir, "credagent", "."),
-		baseline:  build(b, dir, "baseline", "../../internal/baseline"),
+		credagent: build(b, dir, "../..", "./cmd/credagent"),
+		baseline:  build(b, dir, "../../bench", "./baseline"),
 		config:    filepath.Join(dir, "credagent.yaml"), secret: filepath.Join(dir, "secret"), sink: filepath.Join(dir, "token"),
 		listen: freeAddress(b), server: benchServer(b, delay),
 	}
@@ -80,14 +80,14 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 	return p
 }
 
-// build builds a program as a release does.
-func build(b *testing.B, dir, name, pkg string) string {
+// build builds a program of a module as a release does.
+func build(b *testing.B, dir, module, pkg string) string {
 	b.Helper()
-	path := filepath.Join(dir, name)
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w -funcalign=16", "-o", path, pkg)
+	path := filepath.Join(dir, filepath.Base(pkg))
+	cmd := exec.CommandContext(b.Context(), "go", "build", "-C", module, "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w -funcalign=16", "-o", path, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("building %s: %v\n%s", name, err, out)
+		b.Fatalf("building %s: %v\n%s", pkg, err, out)
 	}
 	return path
 }

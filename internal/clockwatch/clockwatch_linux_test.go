@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/credagent/credagent/internal/clockwatch"
-	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }

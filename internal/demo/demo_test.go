@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
 	"github.com/credagent/credagent/plugins/secretcred"

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/credagent/credagent/internal/peer"
-	"github.com/credagent/credagent/internal/peertest"
+	"github.com/credagent/credagent/testkit/peertest"
 )
 
 // dialVariable makes the test binary connect to a socket and stay until that is closed.

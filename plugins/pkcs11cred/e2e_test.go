@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
-	"github.com/credagent/credagent/internal/oidctest"
+	"github.com/credagent/credagent/testkit/oidctest"
 )
 
 // patience bounds every wait for the programs.

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/plugins"
 )
 

@@ -1,0 +1,174 @@
+package archtest
+
+import (
+	"go/ast"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	maxLines      = 60
+	maxParameters = 5
+	maxMain       = 120
+)
+
+// calls are what only a few files may do.
+var calls = []struct {
+	pkg     string
+	members []string
+	in      []string // files, or packages
+	reason  string
+}{
+	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "examples/watch-file", "bench/baseline", "bench/baseline/loop", "bench", "deploy/release", "test/sdktest/azidentity", "bench/sidebyside", "bench/sidebyside/loop", "plugins/serve.go"},
+		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
+	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
+		"agent/config", "agent/hook/command.go", "agent/provider/start.go", "cmd/credagent", "internal/demo", "testkit/nodetest", "plugins/serve.go", "plugins/secretcred/secretcred.go",
+	}, "the environment is configuration, and what a provider inherits of it is decided in one place"},
+	{"time", []string{"Sleep"}, nil, "nothing that waits may be deaf meanwhile: use a timer beside ctx.Done()"},
+	{"rand", []string{"Float64"}, []string{"agent"}, "jitter is rolled once, by the daemon, and handed to policy"},
+}
+
+func TestDangerousCallsStayWhereTheyAreLookedAt(t *testing.T) {
+	for _, f := range program(load(t)) {
+		for _, rule := range calls {
+			if slices.Contains(rule.in, f.dir) || slices.Contains(rule.in, f.name) {
+				continue
+			}
+			for _, line := range f.uses(rule.pkg, rule.members...) {
+				t.Errorf("%s:%d uses %s.%s: %s", f.name, line, rule.pkg, strings.Join(rule.members, " or "), rule.reason)
+			}
+		}
+	}
+}
+
+func TestPolicyHasNoClock(t *testing.T) {
+	for _, f := range program(load(t)) {
+		if f.dir != "agent/policy" {
+			continue
+		}
+		for _, line := range f.uses("time", "Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Sleep") {
+			t.Errorf("%s:%d looks at the clock: policy is handed the time, so that every decision can be tested", f.name, line)
+		}
+	}
+}
+
+// revealers are the only files that may see what a secret.Value holds.
+var revealers = map[string]string{
+	"sink/render.go":                     "the file is where the token goes",
+	"agent/access.go":                    "who may have the token gets it",
+	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
+	"agent/api/header.go":                "the file is where workloads read the value of the identity header",
+	"agent/api/identity.go":              "the answer is where the token goes, and what a caller sends is compared with the header",
+	"plugins/certcred/encrypted.go":      "the password opens the key",
+	"plugins/certcred/pkcs12.go":         "the password opens the key",
+	"plugins/pkcs11cred/pin.go":          "the PIN opens the token",
+	"plugins/secretcred/secretcred.go":   "the request carries the secret",
+	"plugins/jwtcred/jwtcred.go":         "the request carries the assertion",
+	"agent/store/wire.go":                "the file is encrypted, and a restart needs the token",
+	"cmd/credagent/keygen.go":            "the new key is what was asked for",
+	"internal/demo/serve.go":             "the secret is written to a file for who tries the server",
+	"internal/demo/world.go":             "the demo writes its own credential, which a provider then reads",
+	"internal/devserver/authenticate.go": "the server compares the secret with the one it is sent",
+}
+
+func TestSecretsAreRevealedWhereTheyAreUsed(t *testing.T) {
+	revealed := map[string]bool{}
+	for _, f := range program(load(t)) {
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			selector, ok := n.(*ast.SelectorExpr)
+			if !ok || selector.Sel.Name != "Reveal" {
+				return true
+			}
+			revealed[f.name] = true
+			if revealers[f.name] == "" {
+				t.Errorf("%s:%d reveals a secret; only those files may that put it where it belongs: add it to revealers with its reason", f.name, f.line(n))
+			}
+			return true
+		})
+	}
+	for name := range revealers {
+		if !revealed[name] {
+			t.Errorf("%s reveals nothing any more: take it out of revealers", name)
+		}
+	}
+}
+
+func TestEveryPackageHasOneDocComment(t *testing.T) {
+	documented, generated := map[string][]string{}, map[string]bool{}
+	for _, f := range load(t) {
+		if _, seen := documented[f.dir]; !seen {
+			documented[f.dir], generated[f.dir] = nil, true
+		}
+		generated[f.dir] = generated[f.dir] && f.generated
+		if f.syntax.Doc != nil {
+			documented[f.dir] = append(documented[f.dir], f.name)
+		}
+	}
+	for dir, files := range documented {
+		if len(files) != 1 && !generated[dir] {
+			t.Errorf("package %s has %d doc comments %v, want one that says what it owns, what it promises and one caveat", dir, len(files), files)
+		}
+	}
+}
+
+func TestNoInit(t *testing.T) {
+	for _, f := range program(load(t)) {
+		for _, function := range functions(f) {
+			if function.Recv == nil && function.Name.Name == "init" {
+				t.Errorf("%s:%d has an init function: importing a package must do nothing", f.name, f.line(function))
+			}
+		}
+	}
+}
+
+func TestFunctionsStaySmall(t *testing.T) {
+	for _, f := range load(t) {
+		if f.generated {
+			continue
+		}
+		for _, function := range functions(f) {
+			length := f.set.Position(function.End()).Line - f.line(function) + 1
+			if length > maxLines {
+				t.Errorf("%s:%d: %s has %d lines, want at most %d", f.name, f.line(function), function.Name.Name, length, maxLines)
+			}
+			if n := function.Type.Params.NumFields(); n > maxParameters {
+				t.Errorf("%s:%d: %s has %d parameters, want at most %d", f.name, f.line(function), function.Name.Name, n, maxParameters)
+			}
+		}
+	}
+}
+
+func TestMainIsShort(t *testing.T) {
+	for _, f := range load(t) {
+		if f.name != "cmd/credagent/main.go" {
+			continue
+		}
+		if n := f.set.Position(f.syntax.End()).Line; n > maxMain {
+			t.Errorf("%s has %d lines, want at most %d: a command has a file of its own", f.name, n, maxMain)
+		}
+		return
+	}
+	t.Error("there is no cmd/credagent/main.go")
+}
+
+func TestTestsDoNotSleep(t *testing.T) {
+	for _, f := range load(t) {
+		if !f.test {
+			continue
+		}
+		for _, line := range f.uses("time", "Sleep") {
+			t.Errorf("%s:%d sleeps: wait for what is expected, or use testing/synctest", f.name, line)
+		}
+	}
+}
+
+func functions(f file) []*ast.FuncDecl {
+	var all []*ast.FuncDecl
+	for _, declaration := range f.syntax.Decls {
+		if function, ok := declaration.(*ast.FuncDecl); ok {
+			all = append(all, function)
+		}
+	}
+	return all
+}

@@ -1,0 +1,278 @@
+//go:build unix
+
+package sdktest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/nodetest"
+)
+
+const canary = "canary-sdk-secret-7b1e"
+
+//go:embed azure-identity/package.json azure-identity/package-lock.json azure-identity/caller.mjs
+var nodeFiles embed.FS
+
+// agent is the running program, and the server behind it.
+type agent struct {
+	dir    string
+	listen string
+	sdkEnv []string // what tells an SDK of the endpoint
+	server *devserver.Server
+	log    bytes.Buffer // complete when the process has ended
+}
+
+// startAgent runs the program in front of a server that takes its time with the first request.
+func startAgent(t *testing.T) *agent {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "credagent")
+	goBuild(t, "../..", "./cmd/credagent", program)
+	a := &agent{dir: t.TempDir(), listen: freeAddress(t)}
+	var err error
+	a.server, err = devserver.New(devserver.Options{
+		TTL: tokenLife, RefreshIn: refreshIn,
+		Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}},
+		Faults:  []devserver.Fault{fault(t, "slow=1500ms*1")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.server.Close() })
+	endpoint := freeAddress(t)
+	config, header := filepath.Join(a.dir, "credagent.yaml"), filepath.Join(a.dir, "identity", "header")
+	write(t, filepath.Join(a.dir, "secret"), canary)
+	write(t, config, fmt.Sprintf(`listen: %s
+identity_endpoint: { listen: %s, header_file: %s, token_for: { %q: graph } }
+clients: { app: { token_url: %q, client_id: app, credential: { provider: secretcred, config: { secret_file: %s/secret } } } }
+tokens: { graph: { client: app, scopes: [%[4]s/.default] } }
+sinks: [{ type: file, token: graph, path: %[6]s/token }]
+`, a.listen, endpoint, header, resource, a.server.TokenURL(), a.dir))
+	a.run(t, program, config)
+	await(t, "the header file", func() bool {
+		content, err := os.ReadFile(header)
+		a.sdkEnv = []string{"IDENTITY_ENDPOINT=http://" + endpoint + "/msi/token", "IDENTITY_HEADER=" + string(content)}
+		return err == nil
+	})
+	return a
+}
+
+func (a *agent) run(t *testing.T, program, config string) {
+	t.Helper()
+	cmd := exec.Command(program, "run", "-c", config)
+	cmd.Stderr = &a.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		err := cmd.Wait()
+		leak := strings.Contains(a.log.String(), canary)
+		if err != nil || leak {
+			t.Errorf("the agent ends with %v; its log shows a secret: %t", err, leak)
+		}
+		if t.Failed() {
+			t.Logf("the agent said:\n%s", &a.log)
+		}
+	})
+}
+
+func (a *agent) status() (status.Status, error) {
+	response, err := http.Get("http://" + a.listen + "/v1/status")
+	if err != nil {
+		return status.Status{}, err
+	}
+	defer response.Body.Close()
+	var s status.Status
+	return s, json.NewDecoder(response.Body).Decode(&s)
+}
+
+// held is the token in the sink; "" while there is none.
+func (a *agent) held(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(a.dir, "token"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// seen waits until the server has seen so many requests and the agent has learned from them.
+func (a *agent) seen(t *testing.T, requests int) {
+	t.Helper()
+	await(t, fmt.Sprintf("request %d", requests), func() bool {
+		s, err := a.status()
+		return err == nil && s.Tokens[0].Requests >= requests
+	})
+}
+
+// follow notes the agent's plans until it is stopped: after so many requests, when to make the next.
+func (a *agent) follow() (stop func() map[int]time.Time) {
+	plans, done, ended := map[int]time.Time{}, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if s, err := a.status(); err == nil && s.Tokens[0].RefreshAt != nil {
+				plans[s.Tokens[0].Requests] = *s.Tokens[0].RefreshAt
+			}
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() map[int]time.Time {
+		close(done)
+		<-ended
+		return plans
+	}
+}
+
+// workload is a process with an SDK.
+type workload struct {
+	name    string
+	cmd     *exec.Cmd
+	orders  *json.Encoder
+	answers *json.Decoder
+}
+
+// order is what a workload is to ask for.
+type order struct {
+	Credential string `json:"credential"` // managed or default
+	ClientID   string `json:"client_id,omitempty"`
+	Scope      string `json:"scope"`
+	Calls      int    `json:"calls"`
+	Callers    int    `json:"callers"`
+}
+
+// answer is what came of it.
+type answer struct {
+	Tokens    map[string]int `json:"tokens"` // how often it got which
+	ExpiresOn int64          `json:"expires_on"`
+	Errors    []string       `json:"errors"`
+}
+
+// prepareWorkloads builds and installs what the SDKs need, and starts nothing.
+func prepareWorkloads(t *testing.T) []*workload {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "azidentity")
+	goBuild(t, "azidentity", ".", program)
+	files, err := fs.Sub(nodeFiles, "azure-identity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := nodetest.Project{Name: "azure-identity", Files: files, Script: "caller.mjs"}.Command(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*workload{{name: "azidentity", cmd: exec.Command(program)}, {name: "@azure/identity", cmd: script}}
+}
+
+func (w *workload) start(t *testing.T, env []string) {
+	t.Helper()
+	w.cmd.Env = append(w.cmd.Environ(), env...)
+	var stderr bytes.Buffer
+	w.cmd.Stderr = &stderr
+	in, err := w.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.orders, w.answers = json.NewEncoder(in), json.NewDecoder(bufio.NewReader(out))
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := w.cmd.Wait(); err != nil {
+			t.Errorf("%s ends with %v\n%s", w.name, err, &stderr)
+		}
+	})
+}
+
+// ask has the callers of a workload ask for tokens.
+func (w *workload) ask(o order) (answer, error) {
+	o.Scope, o.Calls, o.Callers = resource+"/.default", callsPerRound, callers
+	timer := time.AfterFunc(patience, func() { _ = w.cmd.Process.Kill() })
+	defer timer.Stop()
+	var got answer
+	if err := w.orders.Encode(o); err != nil {
+		return got, err
+	}
+	return got, w.answers.Decode(&got)
+}
+
+// goBuild builds a program of the module in dir.
+func goBuild(t *testing.T, dir, pkg, to string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), buildPatience)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "go", "build", "-C", dir, "-o", to, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("building %s in %s: %v\n%s", pkg, dir, err, out)
+	}
+}
+
+func fault(t *testing.T, text string) devserver.Fault {
+	t.Helper()
+	parsed, err := devserver.ParseFault(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func await(t *testing.T, what string, there func() bool) {
+	t.Helper()
+	deadline, tick := time.After(patience), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !there() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
