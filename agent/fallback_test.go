@@ -18,6 +18,7 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/filewatch"
 )
 
 // twofold is a fixture whose client has two credentials, each a file. The server accepts what is
@@ -274,12 +275,15 @@ func TestNewestRecordDecidesAboutTheFallback(t *testing.T) {
 					stop := w.run(t.Context())
 					pass(time.Minute)
 					stop()
-					m.change(tt.newest, func(r *store.Record) {
-						r.Credential.Choice, r.SavedAt = choice, time.Now()
-					})
-					m.change(tt.older, func(r *store.Record) {
-						r.Credential.Choice, r.SavedAt = policy.Choice{Fallback: !choice.Fallback}, time.Now().Add(-time.Second)
-					})
+					for token, saved := range map[string]struct {
+						used policy.Choice
+						ago  time.Duration
+					}{tt.newest: {choice, 0}, tt.older: {policy.Choice{Fallback: !choice.Fallback}, time.Second}} {
+						m.change(token, func(r *store.Record) {
+							r.Credential.Files = filewatch.Fingerprint([]string{filepath.Join(w.dir, "primary")}) // it is as it was
+							r.Credential.Choice, r.SavedAt = saved.used, time.Now().Add(-saved.ago)
+						})
+					}
 
 					next := w.successor(&server{}, same)
 					defer next.run(t.Context())()
