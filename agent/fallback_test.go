@@ -17,6 +17,8 @@ import (
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/filewatch"
 )
 
 // twofold is a fixture whose client has two credentials, each a file. The server accepts what is
@@ -255,4 +257,42 @@ func TestReplacedClientDoesNotSwitch(t *testing.T) {
 			t.Error("no token by the new client's fallback")
 		}
 	})
+}
+
+// The tokens of one client each remember which of its credentials was in use. After a restart the
+// record that was saved last decides, whichever token it is of.
+func TestNewestRecordDecidesAboutTheFallback(t *testing.T) {
+	for name, tt := range map[string]struct{ newest, older string }{
+		"the first by name": {"a", "b"}, "the last by name": {"b", "a"},
+	} {
+		for choice, want := range map[policy.Choice]string{{Fallback: true}: fallback, {}: primary} {
+			t.Run(name+" used the "+want, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newTwofold(t, "primary", "fallback")
+					m := newMemory()
+					w.memory = m
+					w.make(w.agent.parts.Load().cfg, nil)
+					stop := w.run(t.Context())
+					pass(time.Minute)
+					stop()
+					for token, saved := range map[string]struct {
+						used policy.Choice
+						ago  time.Duration
+					}{tt.newest: {choice, 0}, tt.older: {policy.Choice{Fallback: !choice.Fallback}, time.Second}} {
+						m.change(token, func(r *store.Record) {
+							r.Credential.Files = filewatch.Fingerprint([]string{filepath.Join(w.dir, "primary")}) // it is as it was
+							r.Credential.Choice, r.SavedAt = saved.used, time.Now().Add(-saved.ago)
+						})
+					}
+
+					next := w.successor(&server{}, same)
+					defer next.run(t.Context())()
+					pass(time.Second)
+					if got := next.agent.Status().Clients[0].InUse().Name; got != want {
+						t.Errorf("in use is %q, want %q", got, want)
+					}
+				})
+			})
+		}
+	}
 }

@@ -79,6 +79,15 @@ func (m *remembering) names() []string {
 	return names
 }
 
+// change changes what was saved of a token.
+func (m *remembering) change(name string, change func(*store.Record)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.records[name]
+	change(&r)
+	m.records[name] = r
+}
+
 func (m *remembering) say(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -126,22 +126,28 @@ func newTokenView(s status.Status, t status.Token) tokenView {
 // nearly is what a second rounds down to nothing.
 const nearly = time.Second / 2
 
-// until is an instant to come, and "now" when it has come.
-func until(now, at time.Time) moment {
-	if at.Sub(now) < nearly {
-		return moment{at, "now"}
-	}
-	return moment{at, "in " + status.Span(at.Sub(now))}
+// left is how long it is until an instant, in the whole milliseconds in which the page has both, so
+// that its script, which writes these words anew, rounds as the server does.
+func left(now, at time.Time) time.Duration {
+	return time.Duration(at.UnixMilli()-now.UnixMilli()) * time.Millisecond
 }
 
-func since(now, at time.Time) moment { return moment{at, status.Span(now.Sub(at)) + " ago"} }
+// until is an instant to come, and "now" when it has come.
+func until(now, at time.Time) moment {
+	if left(now, at) < nearly {
+		return moment{at, "now"}
+	}
+	return moment{at, "in " + status.Span(left(now, at))}
+}
+
+func since(now, at time.Time) moment { return moment{at, status.Span(-left(now, at)) + " ago"} }
 
 func ahead(now time.Time, at *time.Time) *moment {
 	if at == nil {
 		return nil
 	}
 	m := since(now, *at)
-	if at.After(now) {
+	if left(now, *at) > 0 {
 		m = until(now, *at)
 	}
 	return &m
@@ -149,7 +155,7 @@ func ahead(now time.Time, at *time.Time) *moment {
 
 // pending is nil when there is nothing to wait for any more.
 func pending(now time.Time, at *time.Time) *moment {
-	if at == nil || !at.After(now) {
+	if at == nil || left(now, *at) <= 0 {
 		return nil
 	}
 	return ahead(now, at)

@@ -24,9 +24,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/internal/handshake"
-	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/providerpb"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 const (

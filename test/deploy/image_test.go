@@ -34,7 +34,7 @@ func newImage(t *testing.T) image {
 	needE2E(t)
 	for _, tool := range []string{"buildah", "podman", "runc"} { // crun refuses some mixtures of cgroups
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing: apt-get install podman buildah runc", tool)
+			t.Fatalf("%s is missing: apt-get install podman buildah runc", tool)
 		}
 	}
 	const version = "0.0.1-test"
@@ -166,7 +166,7 @@ sinks:
   - { type: file, token: orders, path: /run/credagent/orders.token }
 `, 0o644)
 	if err := os.Chown(sinks, 65532, 65532); err != nil {
-		t.Skipf("the directory of the sinks cannot be given to the image's user: %v", err)
+		t.Fatalf("the directory of the sinks cannot be given to the image's user: %v", err)
 	}
 	i.run([]string{"--volume=" + dir + ":/etc/credagent:ro", "--volume=" + sinks + ":/run/credagent"}, "once", "--timeout=30s")
 	if token := read(t, filepath.Join(sinks, "orders.token")); !server.Valid(token) {

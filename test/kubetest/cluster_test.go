@@ -49,22 +49,22 @@ type cluster struct {
 	kubelet  *background
 }
 
-// newCluster starts a cluster, or skips the test where that cannot be.
+// newCluster starts a cluster. The test is skipped unless it was asked for, and fails where it was and cannot be.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	if os.Getenv("E2E") == "" {
 		t.Skip("set E2E=1 (make e2e-k8s) to try the manifests in a cluster")
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("A CLUSTER IS NOT TRIED: containers need root")
+		t.Fatal("a cluster is not tried: containers need root")
 	}
 	for program, pkg := range map[string]string{"containerd": "containerd", "ctr": "containerd", "runc": "runc", "etcd": "etcd-server"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("A CLUSTER IS NOT TRIED: %s is missing (apt-get install %s)", program, pkg)
+			t.Fatalf("a cluster is not tried: %s is missing (apt-get install %s)", program, pkg)
 		}
 	}
 	if pods := otherPods(t); pods != "" {
-		t.Skipf("A CLUSTER IS NOT TRIED: another kubelet runs pods here (%s), which ours would end", pods)
+		t.Fatalf("a cluster is not tried: another kubelet runs pods here (%s), which ours would end", pods)
 	}
 	c := &cluster{dir: shortDir(t), programs: kubernetesPrograms(t)}
 	etcd := c.startEtcd(t)

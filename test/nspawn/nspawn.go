@@ -46,18 +46,18 @@ type Guest struct {
 }
 
 // Boot starts a machine and returns when it is up. It ends with the test. Where it cannot be
-// started, the test is skipped, with what is missing.
+// started, the test fails and names what is missing: whoever boots a machine was asked to.
 func Boot(t testing.TB) *Guest {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("booting systemd needs root")
+		t.Fatal("booting systemd needs root")
 	}
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil {
-		t.Skip("systemd-nspawn is missing: apt-get install systemd-container")
+		t.Fatal("systemd-nspawn is missing: apt-get install systemd-container")
 	}
 	root, err := rootFS(t.Context())
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("%v: apt-get install mmdebstrap", err)
+		t.Fatalf("%v: apt-get install mmdebstrap", err)
 	}
 	if err != nil {
 		t.Fatal(err)
