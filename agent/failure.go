@@ -69,14 +69,14 @@ func adviceFor(class policy.Class, code string) string {
 	switch {
 	case code == "invalid_scope":
 		return "check the token's scopes against what the server lets this client ask for"
-	case code == "unauthorized_client":
+	case code == "unauthorized_client" && class != policy.Credential:
 		return "allow this client the client-credentials grant at the server"
 	case code == "invalid_target":
 		return "check the token's resources and audience"
 	case code == "unsupported_grant_type":
 		return "the server does not offer the client-credentials grant: check the token endpoint"
 	case class == policy.Credential:
-		return "check the client's credential against what is registered at the server for this client_id"
+		return "check the client's credential against what is registered at the server for this client_id, and auth_method against what the server accepts"
 	case class == policy.Configuration:
 		return "check the token's and the client's configuration"
 	case class == policy.Refused:
