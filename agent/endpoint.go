@@ -255,7 +255,7 @@ func (e *endpoint) speakOfIssuer(reply provider.Reply, a *answer) {
 	message := a.failure.Message
 	switch {
 	case reply.Status >= 300 && reply.Status < 400:
-		message = "the server answered with a redirect that leads to another host"
+		message = "the server answered with redirects that lead to another host or to no end"
 	case a.failure.Class == policy.Credential: // no credential went with the request
 		a.failure.Class, a.failure.RefusesClient = policy.Configuration, false
 		a.outcome.Class = policy.Configuration

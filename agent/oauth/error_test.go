@@ -42,28 +42,6 @@ func TestParseError(t *testing.T) {
 		{"no error", `{"error_description":"d"}`, oauth.Error{Description: "d"}, false},
 		{"an empty error", `{"error":""}`, oauth.Error{}, false},
 		{"an error that is null", `{"error":null}`, oauth.Error{}, false},
-		{"an error that is an object", `{"error":{"code":500,"message":"m"}}`, oauth.Error{Description: "500: m"}, false},
-		{"a code within an object", `{"error":{"code":"invalid_client","message":"m"}}`, oauth.Error{Code: "invalid_client", Description: "m"}, true},
-		{"Google's object", `{"error":{"code":403,"message":"m","status":"PERMISSION_DENIED"}}`, oauth.Error{Description: "403: m"}, false},
-		{"code and description", `{"code":"invalid_request","description":"m"}`, oauth.Error{Code: "invalid_request", Description: "m"}, true},
-		{"problem details", `{"type":"about:blank","title":"Forbidden","status":403,"detail":"m"}`, oauth.Error{Description: "403: m"}, false},
-		{"Okta", `{"errorCode":"E0000022","errorSummary":"m","errorCauses":[]}`, oauth.Error{Description: "E0000022: m"}, false},
-		{"Apigee", `{"fault":{"faultstring":"m","detail":{"errorcode":"oauth.v2.InvalidClientIdentifier"}}}`, oauth.Error{Code: "invalid_client", Description: "m"}, true},
-		{"a code beside a sentence", `{"ErrorCode":"invalid_client","Error":"Client credentials are invalid"}`, oauth.Error{Code: "invalid_client", Description: "Client credentials are invalid"}, true},
-		{"Salesforce's list", `[{"message":"m","errorCode":"INACTIVE_ORG"}]`, oauth.Error{Description: "INACTIVE_ORG: m"}, false},
-		{"Spring", `{"timestamp":"t","status":404,"error":"Not Found","message":"m","path":"/token"}`, oauth.Error{Description: "404: m"}, false},
-		{"WeChat", `{"errcode":40013,"errmsg":"m"}`, oauth.Error{Description: "40013: m"}, false},
-		{"IBM", `{"httpCode":"401","httpMessage":"Unauthorized","moreInformation":"m"}`, oauth.Error{Description: "m"}, false},
-		{"SAP", `{"error":{"code":"X/1","message":{"lang":"en","value":"m"}}}`, oauth.Error{Description: "X/1: m"}, false},
-		{"a list of errors", `{"errors":[{"code":"c","detail":"m"},{"detail":"n"}]}`, oauth.Error{Description: "c: m"}, false},
-		{"AWS", `{"__type":"NotAuthorizedException","message":"m"}`, oauth.Error{Description: "NotAuthorizedException: m"}, false},
-		{"in capitals", `{"error":"INVALID_CLIENT"}`, oauth.Error{Code: "invalid_client"}, true},
-		{"in one word", `{"error":"invalidClient"}`, oauth.Error{Code: "invalid_client"}, true},
-		{"a status in words", `{"error":"Bad Request"}`, oauth.Error{}, false},
-		{"a form", `error=invalid_client&error_description=a+b`, oauth.Error{Code: "invalid_client", Description: "a b"}, true},
-		{"a byte order mark", "\xef\xbb\xbf{\"error\":\"e\"}", oauth.Error{Code: "e"}, true},
-		{"claims", `{"error":"interaction_required","claims":"{\"access_token\": {}}"}`, oauth.Error{Code: "interaction_required", Claims: `{"access_token":{}}`}, true},
-		{"claims that are none", `{"error":"e","claims":"no"}`, oauth.Error{Code: "e"}, true},
 		{"an error that is a number", `{"error":401}`, oauth.Error{}, false},
 		{"a web page", `<html>`, oauth.Error{}, false},
 		{"nothing", ``, oauth.Error{}, false},
@@ -100,6 +78,46 @@ func TestPrintable(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			if got := oauth.Printable(test.in); got != test.want {
 				t.Errorf("Printable = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// Every vendor has a form of its own.
+func TestParseErrorInOtherForms(t *testing.T) {
+	tests := []struct {
+		name, body string
+		want       oauth.Error
+		ok         bool
+	}{
+		{"an error that is an object", `{"error":{"code":500,"message":"m"}}`, oauth.Error{Description: "500: m"}, false},
+		{"a code within an object", `{"error":{"code":"invalid_client","message":"m"}}`, oauth.Error{Code: "invalid_client", Description: "m"}, true},
+		{"Google's object", `{"error":{"code":403,"message":"m","status":"PERMISSION_DENIED"}}`, oauth.Error{Description: "403: m"}, false},
+		{"code and description", `{"code":"invalid_request","description":"m"}`, oauth.Error{Code: "invalid_request", Description: "m"}, true},
+		{"problem details", `{"type":"about:blank","title":"Forbidden","status":403,"detail":"m"}`, oauth.Error{Description: "403: m"}, false},
+		{"Okta", `{"errorCode":"E0000022","errorSummary":"m","errorCauses":[]}`, oauth.Error{Description: "E0000022: m"}, false},
+		{"Apigee", `{"fault":{"faultstring":"m","detail":{"errorcode":"oauth.v2.InvalidClientIdentifier"}}}`, oauth.Error{Code: "invalid_client", Description: "m"}, true},
+		{"a code beside a sentence", `{"ErrorCode":"invalid_client","Error":"Client credentials are invalid"}`, oauth.Error{Code: "invalid_client", Description: "Client credentials are invalid"}, true},
+		{"Salesforce's list", `[{"message":"m","errorCode":"INACTIVE_ORG"}]`, oauth.Error{Description: "INACTIVE_ORG: m"}, false},
+		{"Spring", `{"timestamp":"t","status":404,"error":"Not Found","message":"m","path":"/token"}`, oauth.Error{Description: "404: m"}, false},
+		{"WeChat", `{"errcode":40013,"errmsg":"m"}`, oauth.Error{Description: "40013: m"}, false},
+		{"IBM", `{"httpCode":"401","httpMessage":"Unauthorized","moreInformation":"m"}`, oauth.Error{Description: "m"}, false},
+		{"SAP", `{"error":{"code":"X/1","message":{"lang":"en","value":"m"}}}`, oauth.Error{Description: "X/1: m"}, false},
+		{"a list of errors", `{"errors":[{"code":"c","detail":"m"},{"detail":"n"}]}`, oauth.Error{Description: "c: m"}, false},
+		{"AWS", `{"__type":"NotAuthorizedException","message":"m"}`, oauth.Error{Description: "NotAuthorizedException: m"}, false},
+		{"in capitals", `{"error":"INVALID_CLIENT"}`, oauth.Error{Code: "invalid_client"}, true},
+		{"in one word", `{"error":"invalidClient"}`, oauth.Error{Code: "invalid_client"}, true},
+		{"a status in words", `{"error":"Bad Request"}`, oauth.Error{}, false},
+		{"a form", `error=invalid_client&error_description=a+b`, oauth.Error{Code: "invalid_client", Description: "a b"}, true},
+		{"a byte order mark", "\xef\xbb\xbf{\"error\":\"e\"}", oauth.Error{Code: "e"}, true},
+		{"claims", `{"error":"interaction_required","claims":"{\"access_token\": {}}"}`, oauth.Error{Code: "interaction_required", Claims: `{"access_token":{}}`}, true},
+		{"claims that are none", `{"error":"e","claims":"no"}`, oauth.Error{Code: "e"}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, ok := oauth.ParseError([]byte(test.body))
+			if ok != test.ok || !reflect.DeepEqual(got, test.want) {
+				t.Errorf("ParseError = %+v, %v, want %+v, %v", got, ok, test.want, test.ok)
 			}
 		})
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"io"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -150,10 +149,11 @@ func errorCode(word string) string {
 	if known := knownCode(word); known != "" {
 		return known
 	}
-	for status := http.StatusBadRequest; status < 600; status++ {
-		if name := http.StatusText(status); name != "" && strings.EqualFold(name, strings.TrimSpace(word)) {
-			return ""
-		}
+	switch strings.ToLower(strings.TrimSpace(word)) {
+	case "bad request", "unauthorized", "forbidden", "not found", "method not allowed", "not acceptable", "conflict", "gone",
+		"unsupported media type", "unprocessable entity", "unprocessable content", "too many requests",
+		"internal server error", "bad gateway", "service unavailable", "gateway timeout":
+		return ""
 	}
 	return Printable(word)
 }

@@ -46,7 +46,7 @@ var mutants = []mutant{
 	{"a gate serves whoever came first", "agent/line.go", "return a.due.Before(b.due)", "return a.number < b.number"},
 	{"a request is not noted before it is sent", "agent/gate.go", "g.waitForNote(ctx, a.sending(g.state.Sent(begun), begun))", "_ = begun"},
 	{"an answer is not noted", "agent/keeper.go", "tried := k.note()\n", "tried := make(chan struct{})\n\tclose(tried)\n"},
-	{"a life counts from the answer", "agent/keeper.go", "expiry := a.sent.Add(a.grant.ExpiresIn)", "expiry := a.at.Add(a.grant.ExpiresIn)"},
+	{"a life counts from the answer", "agent/keeper.go", "expiry := a.sent.Add(life)", "expiry := a.at.Add(life)"},
 	{"a replaced client still switches to its fallback", "agent/reload.go", "c.retire()\n", "\n"},
 	{"a reload forgets gates that nobody passes now", "agent/parts.go", "if time.Now().Before(g.published.Load().OpensAt()) {", "if time.Now().IsZero() && g != nil {"},
 	{"an older record decides about the fallback", "agent/recall.go", "return records[a].SavedAt.Compare(records[b].SavedAt)", "return records[b].SavedAt.Compare(records[a].SavedAt)"},
