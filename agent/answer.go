@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/credagent/credagent/agent/oauth"
@@ -92,8 +91,8 @@ func (a *answer) refused(reply provider.Reply) {
 	if failure.Class == policy.Configuration && failure.Code == "" {
 		failure.Advice = "check the token endpoint (token_url or issuer), and whether this host may use it"
 	}
-	if failure.Class == policy.Credential && strings.Contains(strings.ToLower(wire.Description), "auth") && strings.Contains(wire.Description, "method") {
-		failure.Advice = "the server may want another way to authenticate: check auth_method in the credential's config"
+	if failure.Class.Lasting() && wantsOtherMethod(wire.Description) {
+		failure.Advice = "the server wants the client to authenticate in another way: check auth_method in the credential's config"
 	}
 	if advice, known := policy.Advise(wire.AADSTS); known {
 		failure.Advice = advice.Do

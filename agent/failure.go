@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/credagent/credagent/agent/policy"
 )
@@ -83,4 +84,20 @@ func adviceFor(class policy.Class, code string) string {
 		return "ask the administrator of the authorization server which rule refuses this client"
 	}
 	return ""
+}
+
+// wantsOtherMethod reports whether a server's words are those with which one refuses not the secret,
+// but the form in which it came: in a header where it wants it in the body, or the other way round.
+func wantsOtherMethod(words string) bool {
+	words = strings.ToLower(words)
+	for _, sign := range []string{
+		"auth_method", "authentication method", "auth method", "authentication scheme",
+		"secret not provided", "secret is missing", "missing client_secret", "missing client secret", "client_secret is required",
+		"missing client credentials", "no client credentials", "no client authentication", "multiple client credentials",
+	} {
+		if strings.Contains(words, sign) {
+			return true
+		}
+	}
+	return false
 }

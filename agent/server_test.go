@@ -174,3 +174,31 @@ func TestDiscovery(t *testing.T) {
 		})
 	}
 }
+
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		status     int
+		body, auth string // the answer's body and WWW-Authenticate
+		class      policy.Class
+		says, do   string // part of the error and of the advice
+	}{
+		"Hydra's method":     {401, `{"error":"invalid_client","error_description":"The client supports client authentication method 'client_secret_post', but 'client_secret_basic' was requested."}`, "", policy.Credential, "was requested", "auth_method"},
+		"Keycloak's method":  {400, `{"error":"unauthorized_client","error_description":"Client secret not provided in request"}`, "", policy.Configuration, "not provided", "auth_method"},
+		"Okta's two":         {400, `{"error":"invalid_request","error_description":"Cannot supply multiple client credentials."}`, "", policy.Configuration, "multiple", "auth_method"},
+		"a wrong secret":     {401, `{"error":"unauthorized_client","error_description":"Invalid client secret"}`, "", policy.Credential, "Invalid client secret", "credential"},
+		"in the header":      {401, "", `Bearer error="invalid_client", error_description="ended"`, policy.Credential, "invalid_client (401), ended", "credential"},
+		"a web page":         {403, "<html><title>Blocked by the firewall</title></html>", "", policy.Configuration, "Blocked by the firewall", "token endpoint"},
+		"text":               {400, "tenant unknown", "", policy.Transient, "tenant unknown", ""},
+		"nothing there":      {404, "", "", policy.Configuration, "nothing at this URL", "token_url"},
+		"success, but error": {200, `{"errcode":40013,"errmsg":"bad app"}`, "", policy.Transient, "40013: bad app", ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			reply := provider.Reply{Status: tc.status, Header: http.Header{"Www-Authenticate": {tc.auth}}, Body: []byte(tc.body)}
+			f := readReply(reply, time.Second, time.Now()).failure
+			if f == nil || f.Class != tc.class || !strings.Contains(f.Error(), tc.says) || !strings.Contains(f.Advice, tc.do) {
+				t.Errorf("failure %+v", f)
+			}
+		})
+	}
+}

@@ -36,7 +36,7 @@ const maxTransports = 64
 // answerHeaders are the headers of an answer that the agent may see: what it needs to obey the
 // server, to say why it refused, and to name a request to the server's operator.
 var answerHeaders = [...]string{
-	"Retry-After", "Date", "Content-Type", "Www-Authenticate",
+	"Date", "Content-Type", "Retry-After", "Www-Authenticate",
 	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Ratelimit-Reset", "X-Ratelimit-Reset", "X-Rate-Limit-Reset",
 	"Client-Request-Id", "X-Ms-Request-Id", "X-Request-Id", "X-Correlation-Id",
 }
