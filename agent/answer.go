@@ -20,6 +20,8 @@ type answer struct {
 	outcome policy.Outcome
 	ahead   time.Duration // the server's clock before this host's, as far as the answer says
 	capped  bool          // more than policy.MaxRetryAfter was asked for
+	unread  string        // a header that asks for a wait which cannot be read; "" for none
+	claims  string        // what the server wants the next request to ask for; "" for nothing
 	cut     bool          // the agent's own end cut the request off, which says nothing
 	// switched says that the client uses its fallback from now on, so that the request can be made
 	// again at once.
@@ -34,8 +36,8 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) answer {
 	if reply.TimedOut {
 		a.outcome.TimedOut = limit
 	}
-	if reply.Status == http.StatusOK && reply.BodyError == "" {
-		grant, err := oauth.ParseGrant(reply.Body)
+	if reply.Status/100 == 2 && reply.BodyError == "" {
+		grant, err := oauth.ParseGrant(reply.Body, at)
 		if err == nil {
 			a.grant = grant
 			return a
@@ -46,8 +48,12 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) answer {
 				Advice: "configure the server to issue Bearer tokens to this client"}, false)
 			return a
 		}
-		if _, isError := oauth.ParseError(reply.Body); !isError {
-			a.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: err.Error()}, true)
+		if said, isError := oauth.ParseError(reply.Body); !isError {
+			message := err.Error()
+			if said.Description != "" {
+				message += ": " + said.Description
+			}
+			a.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: message}, true)
 			return a
 		}
 	}
@@ -57,13 +63,14 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) answer {
 
 // refused reads an answer that is not a grant.
 func (a *answer) refused(reply provider.Reply) {
-	wire, readable := oauth.ParseError(reply.Body)
+	wire := errorOf(reply)
 	refusal := policy.Refusal{Status: reply.Status, Error: wire.Code, Codes: wire.AADSTS}
 	if reply.Status >= http.StatusBadRequest {
-		a.outcome.RetryAfter, a.capped, a.outcome.HasRetryAfter =
-			policy.RetryAfter(reply.Header.Get("Retry-After"), reply.Header.Get("Date"), a.at)
+		asked := policy.RetryAfter(reply.Header, reply.Status, a.at)
+		a.outcome.RetryAfter, a.outcome.HasRetryAfter, a.capped, a.unread = asked.For, asked.Known, asked.Capped, asked.Unread
 	}
 	refusal.RetryAfter = a.outcome.HasRetryAfter
+	a.claims = wire.Claims
 	failure := &Failure{
 		Class:         policy.Classify(refusal),
 		Status:        reply.Status,
@@ -77,10 +84,16 @@ func (a *answer) refused(reply provider.Reply) {
 	switch {
 	case reply.BodyError != "":
 		failure.Message = reply.BodyError
-	case !readable:
-		failure.Message = unreadable(reply)
+	case failure.Code == "":
+		failure.Message = unreadable(reply, wire.Description)
 	}
 	failure.Advice = adviceFor(failure.Class, failure.Code)
+	if failure.Class == policy.Configuration && failure.Code == "" {
+		failure.Advice = "check the token endpoint (token_url or issuer), and whether this host may use it"
+	}
+	if failure.Class.Lasting() && wantsOtherMethod(wire.Description) {
+		failure.Advice = "the server wants the client to authenticate in another way: check auth_method in the credential's config"
+	}
 	if advice, known := policy.Advise(wire.AADSTS); known {
 		failure.Advice = advice.Do
 	}
@@ -104,13 +117,29 @@ func apart(ahead time.Duration) string {
 	return ahead.Abs().String() + " ahead of"
 }
 
-// unreadable says what came instead of an OAuth error.
-func unreadable(reply provider.Reply) string {
+// errorOf reads what the server says, wherever it says that.
+func errorOf(reply provider.Reply) oauth.Error {
+	said, isError := oauth.ParseError(reply.Body)
+	if isError && said.Description != "" {
+		return said
+	}
+	code, words := oauth.ChallengeWords(reply.Header.Values("Www-Authenticate"))
+	said.Code, said.Description = first(said.Code, code), first(said.Description, words)
+	if said.Description == "" && !isError && reply.Status >= http.StatusBadRequest {
+		said.Description = oauth.Words(reply.Body)
+	}
+	return said
+}
+
+// unreadable says what came instead of an OAuth error, with the server's own words.
+func unreadable(reply provider.Reply, words string) string {
 	switch {
 	case reply.Status >= 300 && reply.Status < 400:
 		return "the server answered with a redirect, which credagent does not follow: check the token endpoint's URL"
-	case reply.Status == http.StatusNotFound:
-		return "there is nothing at this URL: check the token endpoint"
+	case reply.Status == http.StatusNotFound && words == "":
+		return "there is nothing at this URL"
+	case words != "":
+		return http.StatusText(reply.Status) + ": " + words
 	}
 	return http.StatusText(reply.Status) + ", with no OAuth error in the answer"
 }

@@ -201,6 +201,21 @@ func (c *challenges) granted(t token.Token) (answered bool) {
 	return c.carries != ""
 }
 
+// demand takes the claims that the token endpoint itself asks for, in its refusal of a request. The
+// next request carries them; when that is sent is the wait's business.
+func (c *challenges) demand(claims string, now time.Time) {
+	if claims != "" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !includes(c.Claims, claims) {
+			c.Claims, c.sinceAt, c.hopeless = oauth.MergeClaims(c.Claims, claims), now, false
+			if len(c.Claims) > oauth.MaxClaims {
+				c.Claims = claims
+			}
+		}
+	}
+}
+
 // failed learns from a request that brought no token whether the claims may be why.
 func (c *challenges) failed(f *Failure) {
 	if c == nil {
@@ -260,6 +275,10 @@ func (k *keeper) nextForm() url.Values {
 	if claims == "" {
 		return form
 	}
-	form.Set("claims", oauth.MergeClaims(form.Get("claims"), claims, oauth.ClientCapability))
+	wanted := []string{form.Get("claims"), claims}
+	if k.cfg.CAE {
+		wanted = append(wanted, oauth.ClientCapability)
+	}
+	form.Set("claims", oauth.MergeClaims(wanted...))
 	return form
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,6 +97,11 @@ func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 		in.learn(reply.Credential)
 		got = readReply(reply, request.Timeout, got.at)
 		c.compareClocks(got.ahead)
+		if reply.Status == http.StatusNotFound || reply.Status == http.StatusGone {
+			if c.endpoint.moved(ctx, request.TrustRoots) {
+				got.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: "the token endpoint has moved: the issuer's metadata names another one now"}, true)
+			}
+		}
 	}
 	if !got.cut {
 		got.switched = c.judge(in, got.failure, rotations)

@@ -48,7 +48,7 @@ func (k *keeper) current() (token.Token, error) {
 // nextRequest is when the next request for the token is planned, as far as its gate lets it.
 func (k *keeper) nextRequest(v *tokenView, now time.Time) time.Time {
 	next := v.nextAt
-	if opens := k.client.gate.published.Load().OpensAt(); !next.After(now) && opens.After(now) {
+	if opens := k.client.gate.published.Load().OpensAt(); opens.After(next) && opens.After(now) {
 		next = opens
 	}
 	return next

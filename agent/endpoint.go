@@ -121,7 +121,22 @@ func (e *endpoint) discover(ctx context.Context, roots []byte) *answer {
 	return nil
 }
 
-// fetch asks the places where metadata may be, one after another while there is nothing.
+// moved has the metadata read afresh, because there is nothing any more at the token endpoint that it
+// named. It reports whether it names another one now.
+func (e *endpoint) moved(ctx context.Context, roots []byte) bool {
+	if e.cfg.Issuer == "" {
+		return false
+	}
+	before := e.url()
+	metadata, failed := e.fetch(ctx, roots)
+	if failed != nil {
+		return false
+	}
+	e.metadata, e.fetchedAt = metadata, time.Now()
+	return metadata.TokenEndpoint != before
+}
+
+// fetch asks the places where metadata may be, one after another while there is none.
 func (e *endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *answer) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.RequestTimeout)
 	defer cancel()
@@ -132,14 +147,77 @@ func (e *endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *an
 		return oauth.Metadata{}, &a
 	}
 	defer connections.CloseIdleConnections()
-	var reply provider.Reply
+	var metadata oauth.Metadata
+	var failed *answer
 	for _, at := range oauth.MetadataURLs(e.cfg.Issuer) {
-		reply, err = get(ctx, connections, at)
-		if err != nil || reply.Status != http.StatusNotFound {
+		reply, err := follow(ctx, connections, at)
+		metadata, another := e.read(reply, err)
+		if another == nil {
+			return metadata, nil
+		}
+		if failed == nil || another.failure.Status != http.StatusNotFound {
+			failed = another // a place where there is nothing says less than the other one
+		}
+		if err != nil || !elsewhere(reply) {
 			break
 		}
 	}
-	return e.read(reply, err)
+	return metadata, failed
+}
+
+// elsewhere reports whether the metadata may be at the other place: servers that know only one of the
+// two answer for the other with what they answer to any address.
+func elsewhere(reply provider.Reply) bool {
+	switch reply.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusGone:
+		return true
+	case http.StatusOK:
+		return !oauth.IsMetadata(reply.Body)
+	}
+	return reply.Status >= 300 && reply.Status < 400
+}
+
+// follow gets a document, also where the same host has it at another address. No credential travels
+// with the request; what it brings is believed only if it is the issuer's own.
+func follow(ctx context.Context, connections http.RoundTripper, at string) (provider.Reply, error) {
+	const most = 5
+	var reply provider.Reply
+	for range most {
+		var err error
+		if reply, err = get(ctx, connections, at); err != nil {
+			return reply, err
+		}
+		next := redirected(at, reply)
+		if next == "" {
+			break
+		}
+		at = next
+	}
+	return reply, nil
+}
+
+// redirected is where an answer leads to on the same host; "" for nowhere. From http it may lead to
+// https, but not back.
+func redirected(at string, reply provider.Reply) string {
+	switch reply.Status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return ""
+	}
+	from, err := url.Parse(at)
+	if err != nil || reply.Header.Get("Location") == "" {
+		return ""
+	}
+	to, err := from.Parse(reply.Header.Get("Location"))
+	switch {
+	case err != nil || to.User != nil:
+	case to.Scheme == from.Scheme && to.Host == from.Host:
+		return to.String()
+	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
+		return to.String()
+	}
+	return ""
 }
 
 // read gives the metadata's answer its meaning; its failures are of the same classes as a token
@@ -159,10 +237,33 @@ func (e *endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *answe
 			return metadata, nil
 		}
 		a = answer{at: now}
-		a.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: err.Error()}, true)
+		failure := &Failure{Class: policy.Transient, Status: reply.Status, Message: err.Error()}
+		var other *oauth.IssuerError
+		if errors.As(err, &other) {
+			failure.Class = policy.Configuration
+			failure.Advice = "spell issuer exactly as the server does; where the two can never match, give token_url in its place"
+		}
+		a.fail(failure, true)
+		return oauth.Metadata{}, &a
 	}
-	a.failure.Message = fmt.Sprintf("reading the metadata of %q: %s", e.cfg.Issuer, a.failure.Message)
+	e.speakOfIssuer(reply, &a)
 	return oauth.Metadata{}, &a
+}
+
+// speakOfIssuer makes a failed request for metadata one of the issuer and not of the token endpoint.
+func (e *endpoint) speakOfIssuer(reply provider.Reply, a *answer) {
+	message := a.failure.Message
+	switch {
+	case reply.Status >= 300 && reply.Status < 400:
+		message = "the server answered with redirects that lead to another host or to no end"
+	case a.failure.Class == policy.Credential: // no credential went with the request
+		a.failure.Class, a.failure.RefusesClient = policy.Configuration, false
+		a.outcome.Class = policy.Configuration
+	}
+	if a.failure.Class == policy.Configuration {
+		a.failure.Advice = "check issuer; where the server has no metadata for this host to read, give token_url in its place"
+	}
+	a.failure.Message = fmt.Sprintf("reading the metadata of %q: %s", e.cfg.Issuer, message)
 }
 
 func get(ctx context.Context, connections http.RoundTripper, at string) (provider.Reply, error) {
@@ -177,6 +278,11 @@ func get(ctx context.Context, connections http.RoundTripper, at string) (provide
 	}
 	defer response.Body.Close()
 	reply := provider.Reply{Status: response.StatusCode, Header: response.Header}
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the naked connection, on which no time limit would hold.
+		reply.BodyError = "reading the answer: the server switched to another protocol"
+		return reply, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxMetadata+1))
 	switch {
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/credagent/credagent/agent/policy"
 )
@@ -69,18 +70,34 @@ func adviceFor(class policy.Class, code string) string {
 	switch {
 	case code == "invalid_scope":
 		return "check the token's scopes against what the server lets this client ask for"
-	case code == "unauthorized_client":
+	case code == "unauthorized_client" && class != policy.Credential:
 		return "allow this client the client-credentials grant at the server"
 	case code == "invalid_target":
 		return "check the token's resources and audience"
 	case code == "unsupported_grant_type":
 		return "the server does not offer the client-credentials grant: check the token endpoint"
 	case class == policy.Credential:
-		return "check the client's credential against what is registered at the server for this client_id"
+		return "check the client's credential against what is registered at the server for this client_id, and auth_method against what the server accepts"
 	case class == policy.Configuration:
 		return "check the token's and the client's configuration"
 	case class == policy.Refused:
 		return "ask the administrator of the authorization server which rule refuses this client"
 	}
 	return ""
+}
+
+// wantsOtherMethod reports whether a server's words are those with which one refuses not the secret,
+// but the form in which it came: in a header where it wants it in the body, or the other way round.
+func wantsOtherMethod(words string) bool {
+	words = strings.ToLower(words)
+	for _, sign := range []string{
+		"auth_method", "authentication method", "auth method", "authentication scheme",
+		"secret not provided", "secret is missing", "missing client_secret", "missing client secret", "client_secret is required",
+		"missing client credentials", "no client credentials", "no client authentication", "multiple client credentials",
+	} {
+		if strings.Contains(words, sign) {
+			return true
+		}
+	}
+	return false
 }

@@ -179,7 +179,11 @@ func (g *gate) serve(ctx context.Context, a ask) answer {
 	if got.failure == nil || !got.failure.Local {
 		got.sent = sent
 	}
-	if got.switched { // not a failure yet: the other credential may do
+	if got.switched { // not a failure yet: the other credential may do, when the server allows a request
+		asked := policy.Outcome{Class: got.outcome.Class, HasRetryAfter: got.outcome.HasRetryAfter, RetryAfter: got.outcome.RetryAfter}
+		if asked.HasRetryAfter {
+			g.state = g.state.Answered(got.at, asked, g.roll())
+		}
 		g.publish()
 		return got
 	}
@@ -188,6 +192,9 @@ func (g *gate) serve(ctx context.Context, a ask) answer {
 	g.publish()
 	if got.capped {
 		a.client.log.Error("server asked for more than a day, waiting one day", keyError, got.failure)
+	}
+	if got.unread != "" {
+		a.client.log.Warn("header that asks for a wait cannot be read and counts as absent", keyHeader, got.unread)
 	}
 	if failing && g.state.Failures == 0 {
 		g.recovered(g, since)

@@ -41,10 +41,11 @@ type keeper struct {
 	orders  orders                    // refreshes that somebody asks for now
 	shown   atomic.Pointer[shown]     // the token as callers get it, if one has asked
 
-	challenges *challenges // what resource servers want of the token; nil where it is not CAE's
+	challenges *challenges // what servers want the next request to ask for
 
 	asking    bool       // owned by the turn, as is all that follows
 	proofAt   time.Time  // when to refresh to prove a rotated credential, or by order; zero for neither
+	oddLife   string     // what was last logged of the token's life
 	view      *tokenView // the published one, or what is to be that next
 	published atomic.Pointer[tokenView]
 }
@@ -53,6 +54,8 @@ type keeper struct {
 type tokenView struct {
 	token      token.Token // zero while there is none
 	acquiredAt time.Time
+	assumed    bool      // the server named no life
+	again      int       // how often in a row the server handed it out at its end
 	nextAt     time.Time // when the next request is planned
 	requests   int
 	attempts   policy.Attempts
@@ -74,9 +77,7 @@ func newKeeper(cfg config.Token, c *client, recorder *recorder, roll func() floa
 
 		view: &tokenView{},
 	}
-	if cfg.CAE {
-		k.challenges = newChallenges(store.Challenge{}, token.Token{})
-	}
+	k.challenges = newChallenges(store.Challenge{}, token.Token{})
 	k.turns.do = k.turn
 	k.publish()
 	return k
@@ -278,6 +279,7 @@ func (k *keeper) settle(a answer) {
 	if a.failure != nil {
 		view.failedAt = a.at
 		k.challenges.failed(a.failure)
+		k.challenges.demand(a.claims, a.at)
 		k.publish()
 		if !repeated || policy.Tell(k.view.attempts.Failures) {
 			k.logFailure(a)
@@ -288,7 +290,8 @@ func (k *keeper) settle(a answer) {
 	k.accept(a)
 	k.answerChallenges()
 	k.publish()
-	k.logSuccess(first, a.grant.Assumed)
+	k.logSuccess(first)
+	k.logLife(a.grant)
 	if before.Failures > 0 {
 		k.log().Info("token requests succeed again", keyFailures, before.Failures, keyFor, a.at.Sub(before.FailingSince).Round(time.Second))
 	}
@@ -318,7 +321,11 @@ func (k *keeper) handOn(ctx context.Context, a answer) {
 
 // accept makes the grant the current token. Its life counts from when the request was sent.
 func (k *keeper) accept(a answer) {
-	expiry := a.sent.Add(a.grant.ExpiresIn)
+	life := a.grant.ExpiresIn
+	if a.grant.Assumed && k.cfg.DefaultLifetime > 0 {
+		life = k.cfg.DefaultLifetime
+	}
+	expiry := a.sent.Add(life)
 	scope := a.grant.Scope
 	if scope == "" {
 		scope = strings.Join(k.cfg.Scopes, " ") // RFC 6749, 5.1: left out when it is what was asked for
@@ -328,6 +335,10 @@ func (k *keeper) accept(a answer) {
 	}
 	view := k.edit()
 	view.acquiredAt = a.at
+	if k.acceptSame(a, expiry) {
+		return
+	}
+	view.assumed, view.again = a.grant.Assumed, 0
 	view.token = token.Token{
 		Name:        k.cfg.Name,
 		AccessToken: a.grant.AccessToken,
@@ -337,6 +348,24 @@ func (k *keeper) accept(a answer) {
 		Scope:       scope,
 		ClientID:    k.client.cfg.ClientID,
 	}
+}
+
+// acceptSame takes the current token once more, from a server that hands out one until its end, and
+// reports whether that is what came. It is asked again at that end; before it would bring the same.
+func (k *keeper) acceptSame(a answer, expiry time.Time) bool {
+	view := k.edit()
+	if view.assumed || a.grant.Assumed && !a.grant.Ended || view.token.AccessToken != a.grant.AccessToken {
+		return false
+	}
+	view.again++
+	if !a.grant.Ended {
+		view.again = 0
+		if off := expiry.Sub(view.token.Expiry); off.Abs() > policy.SameLife {
+			view.token.Expiry = expiry
+		}
+	}
+	view.token.RefreshOn = policy.AgainAt(a.sent, view.token.Expiry, view.again, k.roll())
+	return true
 }
 
 // edit returns the view that will be published next.
@@ -354,16 +383,29 @@ func (k *keeper) publish() {
 	k.published.Store(view)
 }
 
-func (k *keeper) logSuccess(first, assumed bool) {
+func (k *keeper) logSuccess(first bool) {
 	expiry, refreshAt := stamp(k.view.token.Expiry), stamp(k.view.token.RefreshOn)
 	if first {
 		k.log().Info("token acquired", keyExpiry, expiry, keyRefreshAt, refreshAt)
 	} else {
 		k.log().Info("token refreshed", keyExpiry, expiry, keyRefreshAt, refreshAt)
 	}
-	if assumed {
-		k.log().Warn("answer has no usable expires_in, assuming five minutes", keyExpiry, expiry)
+}
+
+// logLife says once what is wrong with the life that the server names, and what is made of it.
+func (k *keeper) logLife(grant oauth.Grant) {
+	odd := grant.Odd
+	switch {
+	case odd == "" && grant.Assumed:
+		odd = "the answer has no expires_in"
+	case k.view.again > 0: // at the end of a token that is handed out until then
+		return
 	}
+	if odd != "" && odd != k.oddLife {
+		k.log().Warn("life of the token is not as the server should name it", keyReason, odd,
+			keyFor, k.view.token.Expiry.Sub(k.view.acquiredAt).Round(time.Second), keyExpiry, stamp(k.view.token.Expiry))
+	}
+	k.oddLife = odd
 }
 
 func (k *keeper) logFailure(a answer) {
@@ -374,7 +416,8 @@ func (k *keeper) logFailure(a answer) {
 	attrs := append(a.failure.attributes(), slog.Int(keyAttempt, k.view.attempts.Failures))
 	if a.outcome.HasRetryAfter {
 		attrs = append(attrs, slog.Duration(keyRetryAfter, a.outcome.RetryAfter))
-	} else {
+	}
+	if wait := k.view.attempts.RetryAt.Sub(a.at); wait > a.outcome.RetryAfter {
 		attrs = append(attrs, slog.Duration(keyRetryIn, k.view.attempts.RetryAt.Sub(a.at).Round(time.Millisecond)))
 	}
 	if !k.view.token.AccessToken.IsZero() {

@@ -18,6 +18,7 @@ const (
 	keyRetryIn       = "retry_in"
 	keyRetryAfter    = "retry_after"
 	keyExpiry        = "expiry"
+	keyHeader        = "header"
 	keyRefreshAt     = "refresh_at"
 	keyIssuer        = "issuer"
 	keyReason        = "reason"

@@ -79,9 +79,7 @@ func (k *keeper) recall(r store.Record, now time.Time) {
 		view.token.Name, view.token.ClientID = k.cfg.Name, k.client.cfg.ClientID
 		k.log().Info("token restored", keyExpiry, stamp(r.Token.Expiry), keyRefreshAt, stamp(r.Token.RefreshOn))
 	}
-	if k.cfg.CAE {
-		k.challenges = newChallenges(r.Challenge, k.view.token)
-	}
+	k.challenges = newChallenges(r.Challenge, k.view.token)
 	k.publish()
 }
 

@@ -27,13 +27,17 @@ const maxBody = 1 << 20
 // maxHeader bounds a header of an answer that is handed on, in bytes; a longer one is dropped.
 const maxHeader = 1 << 10
 
+// maxHeaders bounds how many are handed on, as the protocol with the agent does.
+const maxHeaders = 32
+
 // maxTransports bounds how many kinds of connection are kept; a provider needs one a client.
 const maxTransports = 64
 
 // answerHeaders are the headers of an answer that the agent may see: what it needs to obey the
-// server and to name a request to the server's operator.
+// server, to say why it refused, and to name a request to the server's operator.
 var answerHeaders = [...]string{
-	"Retry-After", "Date", "Content-Type",
+	"Date", "Content-Type", "Retry-After", "Www-Authenticate",
+	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Ratelimit-Reset", "X-Ratelimit-Reset", "X-Rate-Limit-Reset",
 	"Client-Request-Id", "X-Ms-Request-Id", "X-Request-Id", "X-Correlation-Id",
 }
 
@@ -91,10 +95,13 @@ func newHTTPRequest(ctx context.Context, r *Request) (*http.Request, error) {
 func readAnswer(response *http.Response) *providerpb.Answer {
 	answer := &providerpb.Answer{Status: int32(response.StatusCode)}
 	for _, name := range answerHeaders {
-		if value := plain(response.Header.Get(name)); value != "" && len(value) <= maxHeader {
-			answer.Headers = append(answer.Headers, &providerpb.Parameter{Name: name, Value: value})
+		for _, value := range response.Header.Values(name) {
+			if value = plain(value); value != "" && len(value) <= maxHeader {
+				answer.Headers = append(answer.Headers, &providerpb.Parameter{Name: name, Value: value})
+			}
 		}
 	}
+	answer.Headers = answer.Headers[:min(len(answer.Headers), maxHeaders)]
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// Its body is the naked connection, on which no time limit would hold.
 		answer.BodyError = "reading the answer: the server switched to another protocol"

@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -451,4 +453,25 @@ func BenchmarkExchange(b *testing.B) {
 			_ = response.Body.Close()
 		}
 	})
+}
+
+// Every value of a header that asks for a wait comes back, and what servers send in its place.
+func TestAnswerKeepsEveryWait(t *testing.T) {
+	header := http.Header{
+		"Retry-After": {"1", "120"}, "Retry-After-Ms": {"500"}, "X-Ms-Retry-After-Ms": {"501"}, "Ratelimit-Reset": {"7"},
+		"X-Ratelimit-Reset": {"8"}, "X-Rate-Limit-Reset": {"9"}, "Www-Authenticate": {"Negotiate", `Bearer error="e"`}, "Set-Cookie": {"a=b"},
+	}
+	answer := readAnswer(&http.Response{StatusCode: http.StatusTooManyRequests, Header: header, Body: http.NoBody})
+	got := http.Header{}
+	for _, parameter := range answer.GetHeaders() {
+		got.Add(parameter.GetName(), parameter.GetValue())
+	}
+	header.Del("Set-Cookie")
+	if !reflect.DeepEqual(got, header) {
+		t.Errorf("the answer's headers are %v, want %v", got, header)
+	}
+	many := http.Header{"Retry-After": slices.Repeat([]string{"1"}, 100)}
+	if got := len(readAnswer(&http.Response{StatusCode: 429, Header: many, Body: http.NoBody}).GetHeaders()); got != 32 {
+		t.Errorf("%d headers, want no more than the protocol allows", got)
+	}
 }

@@ -96,14 +96,14 @@ func (r redactor) reply(reply *providerpb.ExchangeReply) {
 		header.Value = r.text(header.GetValue())
 	}
 	answer.BodyError = r.text(answer.GetBodyError())
-	if answer.GetStatus() != 200 || !holdsToken(answer.GetBody()) {
+	if answer.GetStatus()/100 != 2 || !holdsToken(answer.GetBody()) {
 		body := r.bytes(answer.GetBody())
 		answer.Body = body[:min(len(body), maxBody)]
 	}
 }
 
 // holdsToken reports whether a body is a token answer (RFC 6749, 5.1). Some servers send errors
-// with status 200.
+// with a status of success.
 func holdsToken(body []byte) bool {
 	var answer struct {
 		AccessToken string          `json:"access_token"`

@@ -103,16 +103,17 @@ type Credential struct {
 
 // Token is a named access token to keep fresh.
 type Token struct {
-	Name      string
-	Client    string
-	Scopes    []string
-	Audience  string
-	Resources []string
-	Params    map[string]string
-	Claims    string // a JSON object, or ""
-	CAE       bool
-	RefreshAt float64 // share of the life, 0 < share < 1
-	Allow     []Principal
+	Name            string
+	Client          string
+	Scopes          []string
+	Audience        string
+	Resources       []string
+	Params          map[string]string
+	Claims          string // a JSON object, or ""
+	CAE             bool
+	DefaultLifetime time.Duration // of a token whose server names no life
+	RefreshAt       float64       // share of the life, 0 < share < 1
+	Allow           []Principal
 }
 
 // Principal is a local user or group, by name or number. Exactly one field is set.

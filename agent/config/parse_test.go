@@ -77,8 +77,8 @@ func fullConfig() *Config {
 			Name:      "graph",
 			Client:    "payments",
 			Scopes:    []string{"https://graph.microsoft.com/.default"},
-			RefreshAt: 0.5,
-			Allow:     []Principal{{User: "app"}, {Group: "web"}},
+			RefreshAt: 0.5, DefaultLifetime: 30 * time.Minute,
+			Allow: []Principal{{User: "app"}, {Group: "web"}},
 		}},
 		Sinks: fullSinks(),
 	}
@@ -251,9 +251,9 @@ func TestLocate(t *testing.T) {
 		{"clients.payments.credential.config.private_key_file", Position{34, 27}},
 		{"clients.payments.credential.config.key_id", Position{32, 7}},
 		{`identity_endpoint.token_for["https://graph.microsoft.com"]`, Position{11, 47}},
-		{"tokens.graph.allow[1].group", Position{49, 37}},
-		{"sinks[2].variables.GRAPH_TOKEN", Position{71, 31}},
-		{"sinks[0].readers[7]", Position{59, 5}},
+		{"tokens.graph.allow[1].group", Position{50, 37}},
+		{"sinks[2].variables.GRAPH_TOKEN", Position{72, 31}},
+		{"sinks[0].readers[7]", Position{60, 5}},
 		{"nowhere", Position{1, 1}},
 	} {
 		if got := c.Locate(test.path); got != test.want {

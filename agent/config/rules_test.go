@@ -204,7 +204,7 @@ func TestCredentialRules(t *testing.T) {
 
 func TestTokenRules(t *testing.T) {
 	check(t, []rule{
-		{"everything", "scopes: [a, b], audience: x, resources: ['urn:x', 'https://y'], params: { x: y }, claims: '{}', cae: true, refresh_at: 10%, allow: [{ user: 10 }]", ""},
+		{"everything", "scopes: [a, b], audience: x, resources: ['urn:x', 'https://y'], params: { x: y }, claims: '{}', cae: true, refresh_at: 10%, default_lifetime: 2h, allow: [{ user: 10 }]", ""},
 		{"empty", `scopes: [], audience: "", resources: [], params: {}, claims: '', cae: false`, ""},
 		{"scope with a space", "scopes: [a b]", `tokens.graph.scopes[0]: "a b" is not a scope`},
 		{"scope with a quote", `scopes: ['"']`, `tokens.graph.scopes[0]: "\"" is not a scope`},
@@ -219,6 +219,9 @@ func TestTokenRules(t *testing.T) {
 		{"claims not an object", "claims: 'null'", "tokens.graph.claims: not a JSON object"},
 		{"claims as a mapping", "claims: {}", "tokens.graph.claims: found a mapping, want a string"},
 		{"refresh too early", "refresh_at: 9.9%", `tokens.graph.refresh_at: "9.9%" is outside 10% to 95%`},
+		{"a life too short", "default_lifetime: 9s", `tokens.graph.default_lifetime: "9s" is shorter than 10s`},
+		{"a life too long", "default_lifetime: 8761h", `tokens.graph.default_lifetime: "8761h" is longer than 8760h`},
+		{"a life without unit", "default_lifetime: 300", "tokens.graph.default_lifetime: 300 is a bare number, want a duration"},
 		{"refresh too late", "refresh_at: 96%", `tokens.graph.refresh_at: "96%" is outside 10% to 95%`},
 		{"refresh without percent", "refresh_at: 50", "tokens.graph.refresh_at: 50 is a bare number, want a percentage"},
 		{"refresh of a word", "refresh_at: half", `tokens.graph.refresh_at: "half" is not a percentage`},

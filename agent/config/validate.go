@@ -19,6 +19,7 @@ const (
 	defaultListen         = "127.0.0.1:9465"
 	defaultPluginDir      = "/usr/lib/credagent/plugins"
 	defaultRefreshAt      = 0.5
+	defaultLifetime       = 5 * time.Minute
 	defaultSinkMode       = fs.FileMode(0o600)
 	defaultSocketMode     = fs.FileMode(0o660)
 	defaultIdleTimeout    = time.Minute

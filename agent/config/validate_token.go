@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // reserved are the form parameters that credagent or a key of its own sets.
@@ -37,16 +38,17 @@ func (v *validator) tokens() []Token {
 func (v *validator) token(path, name string, raw rawToken) Token {
 	audience, _ := v.optional(join(path, "audience"), raw.Audience)
 	return Token{
-		Name:      name,
-		Client:    raw.Client.value,
-		Scopes:    v.scopes(path, raw),
-		Audience:  audience,
-		Resources: v.resources(join(path, "resources"), raw.Resources),
-		Params:    v.params(join(path, "params"), raw.Params),
-		Claims:    v.claims(join(path, "claims"), raw.Claims),
-		CAE:       raw.CAE,
-		RefreshAt: v.refreshAt(join(path, "refresh_at"), raw.RefreshAt),
-		Allow:     v.principals(join(path, "allow"), raw.Allow),
+		Name:            name,
+		Client:          raw.Client.value,
+		Scopes:          v.scopes(path, raw),
+		Audience:        audience,
+		Resources:       v.resources(join(path, "resources"), raw.Resources),
+		Params:          v.params(join(path, "params"), raw.Params),
+		Claims:          v.claims(join(path, "claims"), raw.Claims),
+		CAE:             raw.CAE,
+		RefreshAt:       v.refreshAt(join(path, "refresh_at"), raw.RefreshAt),
+		DefaultLifetime: v.duration(join(path, "default_lifetime"), raw.DefaultLifetime, limits{10 * time.Second, 8760 * time.Hour, defaultLifetime}),
+		Allow:           v.principals(join(path, "allow"), raw.Allow),
 	}
 }
 

@@ -42,7 +42,6 @@ func TestParseError(t *testing.T) {
 		{"no error", `{"error_description":"d"}`, oauth.Error{Description: "d"}, false},
 		{"an empty error", `{"error":""}`, oauth.Error{}, false},
 		{"an error that is null", `{"error":null}`, oauth.Error{}, false},
-		{"an error that is an object", `{"error":{"code":500,"message":"m"}}`, oauth.Error{}, false},
 		{"an error that is a number", `{"error":401}`, oauth.Error{}, false},
 		{"a web page", `<html>`, oauth.Error{}, false},
 		{"nothing", ``, oauth.Error{}, false},
@@ -84,6 +83,104 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// Every vendor has a form of its own.
+func TestParseErrorInOtherForms(t *testing.T) {
+	tests := []struct {
+		name, body string
+		want       oauth.Error
+		ok         bool
+	}{
+		{"an error that is an object", `{"error":{"code":500,"message":"m"}}`, oauth.Error{Description: "500: m"}, false},
+		{"a code within an object", `{"error":{"code":"invalid_client","message":"m"}}`, oauth.Error{Code: "invalid_client", Description: "m"}, true},
+		{"Google's object", `{"error":{"code":403,"message":"m","status":"PERMISSION_DENIED"}}`, oauth.Error{Description: "403: m"}, false},
+		{"code and description", `{"code":"invalid_request","description":"m"}`, oauth.Error{Code: "invalid_request", Description: "m"}, true},
+		{"problem details", `{"type":"about:blank","title":"Forbidden","status":403,"detail":"m"}`, oauth.Error{Description: "403: m"}, false},
+		{"Okta", `{"errorCode":"E0000022","errorSummary":"m","errorCauses":[]}`, oauth.Error{Description: "E0000022: m"}, false},
+		{"Apigee", `{"fault":{"faultstring":"m","detail":{"errorcode":"oauth.v2.InvalidClientIdentifier"}}}`, oauth.Error{Code: "invalid_client", Description: "m"}, true},
+		{"a code beside a sentence", `{"ErrorCode":"invalid_client","Error":"Client credentials are invalid"}`, oauth.Error{Code: "invalid_client", Description: "Client credentials are invalid"}, true},
+		{"Salesforce's list", `[{"message":"m","errorCode":"INACTIVE_ORG"}]`, oauth.Error{Description: "INACTIVE_ORG: m"}, false},
+		{"Spring", `{"timestamp":"t","status":404,"error":"Not Found","message":"m","path":"/token"}`, oauth.Error{Description: "404: m"}, false},
+		{"WeChat", `{"errcode":40013,"errmsg":"m"}`, oauth.Error{Description: "40013: m"}, false},
+		{"IBM", `{"httpCode":"401","httpMessage":"Unauthorized","moreInformation":"m"}`, oauth.Error{Description: "m"}, false},
+		{"SAP", `{"error":{"code":"X/1","message":{"lang":"en","value":"m"}}}`, oauth.Error{Description: "X/1: m"}, false},
+		{"a list of errors", `{"errors":[{"code":"c","detail":"m"},{"detail":"n"}]}`, oauth.Error{Description: "c: m"}, false},
+		{"AWS", `{"__type":"NotAuthorizedException","message":"m"}`, oauth.Error{Description: "NotAuthorizedException: m"}, false},
+		{"in capitals", `{"error":"INVALID_CLIENT"}`, oauth.Error{Code: "invalid_client"}, true},
+		{"in one word", `{"error":"invalidClient"}`, oauth.Error{Code: "invalid_client"}, true},
+		{"a status in words", `{"error":"Bad Request"}`, oauth.Error{}, false},
+		{"a form", `error=invalid_client&error_description=a+b`, oauth.Error{Code: "invalid_client", Description: "a b"}, true},
+		{"a byte order mark", "\xef\xbb\xbf{\"error\":\"e\"}", oauth.Error{Code: "e"}, true},
+		{"claims", `{"error":"interaction_required","claims":"{\"access_token\": {}}"}`, oauth.Error{Code: "interaction_required", Claims: `{"access_token":{}}`}, true},
+		{"claims that are none", `{"error":"e","claims":"no"}`, oauth.Error{Code: "e"}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, ok := oauth.ParseError([]byte(test.body))
+			if ok != test.ok || !reflect.DeepEqual(got, test.want) {
+				t.Errorf("ParseError = %+v, %v, want %+v, %v", got, ok, test.want, test.ok)
+			}
+		})
+	}
+}
+
+func TestWords(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"nothing", " \r\n", ""},
+		{"text", "no such\n client\r\n", "no such client"},
+		{"a byte order mark", "\xef\xbb\xbfno", "no"},
+		{"a JSON string", `"no\tway"`, "no way"},
+		{"broken JSON", `{"error": `, `{"error":`},
+		{"a web page", "<!DOCTYPE html><html><head><meta charset=x><title>403 &ndash; Forbidden</title></head><body><h1>no", "403 – Forbidden"},
+		{"a web page without a title", "<html><script>var a=1<2</script><body><h1>Access <b>denied</b></h1>", "Access denied"},
+		{"XML", "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>", "AccessDenied no"},
+		{"binary", "\x1f\x8b\x00abc", ""},
+		{"bytes that are no UTF-8", "a\xff", ""},
+		{"an escape sequence", "\x1b[2Ja", "[2Ja"},
+		{"long", strings.Repeat("x", 5000), strings.Repeat("x", 600) + "…"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := oauth.Words([]byte(test.in)); got != test.want {
+				t.Errorf("Words = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestChallengeWords(t *testing.T) {
+	tests := []struct {
+		name              string
+		values            []string
+		code, description string
+	}{
+		{"none", nil, "", ""},
+		{"no error", []string{`Basic realm="x"`}, "", ""},
+		{"Bearer", []string{`Bearer error="invalid_client", error_description="m"`}, "invalid_client", "m"},
+		{"the second header", []string{`Negotiate`, `Basic realm="x", error="INVALID_CLIENT"`}, "invalid_client", ""},
+		{"words alone", []string{`Basic error_description="m"`}, "", "m"},
+		{"broken", []string{`"`, `Bearer error=e`}, "e", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if code, description := oauth.ChallengeWords(test.values); code != test.code || description != test.description {
+				t.Errorf("ChallengeWords = %q, %q, want %q, %q", code, description, test.code, test.description)
+			}
+		})
+	}
+}
+
+func FuzzWords(f *testing.F) {
+	f.Fuzz(func(t *testing.T, body []byte, header string) {
+		code, description := oauth.ChallengeWords([]string{header})
+		for _, text := range []string{oauth.Words(body), code, description} {
+			checkOneLine(t, text)
+			if len(text) > 600+len("…") {
+				t.Errorf("text of %d bytes", len(text))
+			}
+		}
+	})
+}
+
 func FuzzParseError(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		answer, ok := oauth.ParseError(body)
@@ -98,6 +195,7 @@ func FuzzParseError(f *testing.F) {
 		}
 		wire, err := json.Marshal(map[string]any{
 			"error": answer.Code, "error_description": answer.Description, "error_uri": answer.URI,
+			"claims":      answer.Claims,
 			"error_codes": answer.AADSTS, "trace_id": answer.TraceID, "correlation_id": answer.CorrelationID,
 		})
 		if err != nil {

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -32,26 +33,57 @@ func MetadataURLs(issuer string) []string {
 	return urls
 }
 
-// ParseMetadata reads a metadata document and checks that it is the issuer's own (RFC 8414, 3.3)
-// and that its endpoints may be used.
+// IssuerError says that metadata is another issuer's. Asking again does not mend that.
+type IssuerError struct{ Wanted, Found string }
+
+// Error implements error.
+func (e *IssuerError) Error() string {
+	return fmt.Sprintf("reading the metadata of %q: it is for issuer %q; configure the issuer exactly as the server spells it, or token_url in its place", e.Wanted, e.Found)
+}
+
+// wireMetadata is the document as sent; what is not needed may be of any type.
+type wireMetadata struct {
+	Issuer        string          `json:"issuer"`
+	TokenEndpoint string          `json:"token_endpoint"`
+	AuthMethods   json.RawMessage `json:"token_endpoint_auth_methods_supported"`
+	MTLSAliases   json.RawMessage `json:"mtls_endpoint_aliases"`
+}
+
+// ParseMetadata reads a metadata document and checks that it is the issuer's own (RFC 8414, 3.3; else
+// its error is an [*IssuerError]) and that its endpoints may be used.
 func ParseMetadata(body []byte, issuer string, allowInsecureHTTP bool) (Metadata, error) {
-	var metadata Metadata
-	if err := json.Unmarshal(body, &metadata); err != nil {
+	var wire wireMetadata
+	body = bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark)
+	if err := json.Unmarshal(body, &wire); err != nil {
 		return Metadata{}, fmt.Errorf("reading the metadata of %q: %s", issuer, notJSON(body))
 	}
-	if metadata.Issuer != issuer {
-		return Metadata{}, fmt.Errorf("reading the metadata of %q: it is for issuer %q; configure the issuer exactly as the server spells it", issuer, Printable(metadata.Issuer))
+	if wire.Issuer != issuer {
+		return Metadata{}, &IssuerError{Wanted: issuer, Found: Printable(wire.Issuer)}
 	}
-	if err := checkEndpoint(metadata.TokenEndpoint, allowInsecureHTTP); err != nil {
+	if err := checkEndpoint(wire.TokenEndpoint, issuer, allowInsecureHTTP); err != nil {
 		return Metadata{}, fmt.Errorf("reading the metadata of %q: token_endpoint %w", issuer, err)
 	}
-	if alias := metadata.MTLSAliases.TokenEndpoint; alias != "" && checkEndpoint(alias, allowInsecureHTTP) != nil {
+	metadata := Metadata{Issuer: wire.Issuer, TokenEndpoint: wire.TokenEndpoint}
+	if json.Unmarshal(wire.AuthMethods, &metadata.AuthMethodsSupported) != nil {
+		metadata.AuthMethodsSupported = nil
+	}
+	if json.Unmarshal(wire.MTLSAliases, &metadata.MTLSAliases) != nil || checkEndpoint(metadata.MTLSAliases.TokenEndpoint, issuer, allowInsecureHTTP) != nil {
 		metadata.MTLSAliases.TokenEndpoint = ""
 	}
 	return metadata, nil
 }
 
-func checkEndpoint(endpoint string, allowInsecureHTTP bool) error {
+// IsMetadata reports whether a document is metadata at all, of whatever issuer: a web application
+// answers to any address with its start page.
+func IsMetadata(body []byte) bool {
+	var wire wireMetadata
+	return json.Unmarshal(bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark), &wire) == nil && wire.Issuer+wire.TokenEndpoint != ""
+}
+
+// checkEndpoint holds that a credential may be sent there: https; http where the configuration allows
+// it or the issuer itself is http, on loopback. From https to http there is no way, so that nobody who
+// can write an issuer's metadata has the credential sent in the clear to a program on this host.
+func checkEndpoint(endpoint, issuer string, allowInsecureHTTP bool) error {
 	parsed, err := url.Parse(endpoint)
 	switch {
 	case endpoint == "":
@@ -60,10 +92,15 @@ func checkEndpoint(endpoint string, allowInsecureHTTP bool) error {
 		return fmt.Errorf("is not a usable URL")
 	case parsed.Scheme == "https":
 		return nil
-	case parsed.Scheme == "http" && (allowInsecureHTTP || isLoopback(parsed.Hostname())):
+	case parsed.Scheme == "http" && !isHTTPS(issuer) && (allowInsecureHTTP || isLoopback(parsed.Hostname())):
 		return nil
 	}
 	return fmt.Errorf("%q is not https", Printable(endpoint))
+}
+
+func isHTTPS(issuer string) bool {
+	parsed, err := url.Parse(issuer)
+	return err != nil || parsed.Scheme == "https"
 }
 
 func isLoopback(host string) bool {

@@ -57,11 +57,11 @@ func TestParseMetadataRefuses(t *testing.T) {
 		{"words", `hello`, "it is not a JSON object"},
 		{"cut off", `{"issuer":"https://h"`, "its JSON is broken or its fields are of the wrong type"},
 		{"a field of the wrong type", `{"issuer":"https://h","token_endpoint":7}`, "its JSON is broken or its fields are of the wrong type"},
-		{"no issuer", `{}`, `it is for issuer ""; configure the issuer exactly as the server spells it`},
-		{"null", `null`, `it is for issuer ""; configure the issuer exactly as the server spells it`},
-		{"another issuer", `{"issuer":"https://evil"}`, `it is for issuer "https://evil"; configure the issuer exactly as the server spells it`},
-		{"a slash too many", `{"issuer":"https://h/"}`, `it is for issuer "https://h/"; configure the issuer exactly as the server spells it`},
-		{"another case", `{"issuer":"https://H"}`, `it is for issuer "https://H"; configure the issuer exactly as the server spells it`},
+		{"no issuer", `{}`, `it is for issuer ""; configure the issuer exactly as the server spells it, or token_url in its place`},
+		{"null", `null`, `it is for issuer ""; configure the issuer exactly as the server spells it, or token_url in its place`},
+		{"another issuer", `{"issuer":"https://evil"}`, `it is for issuer "https://evil"; configure the issuer exactly as the server spells it, or token_url in its place`},
+		{"a slash too many", `{"issuer":"https://h/"}`, `it is for issuer "https://h/"; configure the issuer exactly as the server spells it, or token_url in its place`},
+		{"another case", `{"issuer":"https://H"}`, `it is for issuer "https://H"; configure the issuer exactly as the server spells it, or token_url in its place`},
 		{"no token endpoint", `{"issuer":"https://h"}`, "token_endpoint is missing"},
 		{"a token endpoint that is null", `{"issuer":"https://h","token_endpoint":null}`, "token_endpoint is missing"},
 	}
@@ -108,9 +108,9 @@ func TestParseMetadataChecksEndpoints(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			body := []byte(`{"issuer":"https://h","token_endpoint":"` + test.endpoint + `","mtls_endpoint_aliases":{"token_endpoint":"` + test.endpoint + `"}}`)
+			body := []byte(`{"issuer":"http://h","token_endpoint":"` + test.endpoint + `","mtls_endpoint_aliases":{"token_endpoint":"` + test.endpoint + `"}}`)
 			for insecure, want := range map[bool]string{false: test.strict, true: test.lax} {
-				if _, err := oauth.ParseMetadata(body, "https://h", insecure); !says(err, want) {
+				if _, err := oauth.ParseMetadata(body, "http://h", insecure); !says(err, want) {
 					t.Errorf("allow_insecure_http %v: error %v, want %q", insecure, err, want)
 				}
 			}
@@ -125,14 +125,38 @@ func says(err error, want string) bool {
 	return strings.Contains(err.Error(), "token_endpoint ") && strings.HasSuffix(err.Error(), want)
 }
 
-func TestParseMetadataLeavesOutAnUnusableAlias(t *testing.T) {
-	body := []byte(`{"issuer":"https://h","token_endpoint":"https://h/token","mtls_endpoint_aliases":{"token_endpoint":"http://h/token"}}`)
-	got, err := oauth.ParseMetadata(body, "https://h", false)
-	if err != nil || got.MTLSAliases.TokenEndpoint != "" {
-		t.Errorf("alias %q, error %v", got.MTLSAliases.TokenEndpoint, err)
+// Nothing leads from https to http: neither loopback nor allow_insecure_http.
+func TestHTTPSIssuersNeverLeadToHTTP(t *testing.T) {
+	for _, endpoint := range []string{"http://127.0.0.1:1/token", "http://localhost/token", "http://[::1]/token", "http://h/token"} {
+		for _, issuer := range []string{"https://h", "HTTPS://h", "https://127.0.0.1", "https://localhost:8443"} {
+			body := []byte(`{"issuer":"` + issuer + `","token_endpoint":"` + endpoint + `"}`)
+			alias := []byte(`{"issuer":"` + issuer + `","token_endpoint":"https://h/","mtls_endpoint_aliases":{"token_endpoint":"` + endpoint + `"}}`)
+			for _, insecure := range []bool{false, true} {
+				if _, err := oauth.ParseMetadata(body, issuer, insecure); !says(err, "is not https") {
+					t.Errorf("%s to %s: error %v", issuer, endpoint, err)
+				}
+				if got, err := oauth.ParseMetadata(alias, issuer, insecure); err != nil || got.MTLSAliases.TokenEndpoint != "" {
+					t.Errorf("%s to the alias %s: %+v, %v", issuer, endpoint, got, err)
+				}
+			}
+		}
 	}
-	if got, err = oauth.ParseMetadata(body, "https://h", true); err != nil || got.MTLSAliases.TokenEndpoint != "http://h/token" {
-		t.Errorf("with allow_insecure_http: alias %q, error %v", got.MTLSAliases.TokenEndpoint, err)
+}
+
+func TestParseMetadataNeedsLittle(t *testing.T) {
+	tests := []struct{ name, body string }{
+		{"a byte order mark", "\xef\xbb\xbf" + `{"issuer":"https://h","token_endpoint":"https://h/t"}`},
+		{"methods that are a string", `{"issuer":"https://h","token_endpoint":"https://h/t","token_endpoint_auth_methods_supported":"client_secret_basic"}`},
+		{"aliases that are a list", `{"issuer":"https://h","token_endpoint":"https://h/t","mtls_endpoint_aliases":[]}`},
+		{"an alias that is a number", `{"issuer":"https://h","token_endpoint":"https://h/t","mtls_endpoint_aliases":{"token_endpoint":7}}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := oauth.ParseMetadata([]byte(test.body), "https://h", false)
+			if err != nil || got.TokenEndpoint != "https://h/t" || got.MTLSAliases.TokenEndpoint != "" || len(got.AuthMethodsSupported) > 0 {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
 	}
 }
 
@@ -144,6 +168,9 @@ func FuzzMetadata(f *testing.F) {
 				t.Errorf("issuer %q, want %q", metadata.Issuer, issuer)
 			}
 			checkEndpoint(t, metadata.TokenEndpoint)
+			if strings.HasPrefix(issuer, "https:") && !strings.HasPrefix(strings.ToLower(metadata.TokenEndpoint), "https:") {
+				t.Errorf("from %q to %q", issuer, metadata.TokenEndpoint)
+			}
 			if alias := metadata.MTLSAliases.TokenEndpoint; alias != "" {
 				checkEndpoint(t, alias)
 			}

@@ -27,14 +27,16 @@ type Grant struct {
 	TokenType   string
 	ExpiresIn   time.Duration // the token's life
 	Assumed     bool          // the answer had no usable expires_in
+	Ended       bool          // the answer says that the token has no life left
+	Odd         string        // what was wrong with expires_in; "" for nothing
 	RefreshIn   time.Duration // when the server wants it replaced; 0 where it does not say
 	Scope       string        // the scope granted; "" where it is the scope asked for
 }
 
-// wireGrant is the answer as sent; numbers may come as strings.
+// wireGrant is the answer as sent; numbers may come as strings, and what is not needed as anything.
 type wireGrant struct {
 	AccessToken string          `json:"access_token"`
-	TokenType   string          `json:"token_type"`
+	TokenType   json.RawMessage `json:"token_type"`
 	ExpiresIn   json.RawMessage `json:"expires_in"`
 	RefreshIn   json.RawMessage `json:"refresh_in"`
 	Scope       json.RawMessage `json:"scope"`
@@ -54,33 +56,111 @@ func (e *UnusableTypeError) Error() string {
 	return fmt.Sprintf("the token's type is %q, not Bearer", e.TokenType)
 }
 
-// ParseGrant reads the body of a 200 answer. Its errors hold nothing of the body but, in an
+// ParseGrant reads the body of an answer of success that was there at an instant. Its errors hold nothing of the body but, in an
 // [UnusableTypeError], the name of a token type.
-func ParseGrant(body []byte) (Grant, error) {
-	var wire wireGrant
-	if err := json.Unmarshal(body, &wire); err != nil {
-		return Grant{}, fmt.Errorf("the answer is not a token answer: %s", notJSON(body))
+func ParseGrant(body []byte, at time.Time) (Grant, error) {
+	wire, err := decodeGrant(body)
+	if err != nil {
+		return Grant{}, err
 	}
 	if err := checkToken(wire.AccessToken); err != nil {
 		return Grant{}, err
 	}
 	// RFC 6749, 5.1 requires token_type, compared without case; servers that leave it out mean Bearer.
-	if wire.TokenType != "" && !strings.EqualFold(wire.TokenType, "Bearer") {
-		return Grant{}, &UnusableTypeError{TokenType: typeName(wire.TokenType)}
+	var tokenType string
+	if json.Unmarshal(wire.TokenType, &tokenType) == nil && !isBearer(tokenType) {
+		return Grant{}, &UnusableTypeError{TokenType: typeName(tokenType)}
 	}
 	grant := Grant{AccessToken: secret.New(wire.AccessToken), TokenType: "Bearer", Scope: scope(wire.Scope)}
-	life, known := seconds(wire.ExpiresIn)
+	if life, known := seconds(wire.ExpiresIn); known && life < -time.Second { // -1 stands for no end, like 0
+		return Grant{}, errors.New("the token has no life left: expires_in is less than -1")
+	}
+	grant.live(wire.ExpiresIn, at)
+	grant.RefreshIn, _ = seconds(wire.RefreshIn)
+	grant.RefreshIn = min(max(grant.RefreshIn, 0), policy.MaxLife)
+	return grant, nil
+}
+
+// decodeGrant reads JSON, as RFC 6749 wants it, or a form, as some servers send it.
+func decodeGrant(body []byte) (wireGrant, error) {
+	body = bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark)
+	var wire wireGrant
+	if json.Unmarshal(body, &wire) == nil {
+		return wire, nil
+	}
+	form, ok := formObject(body)
+	if !ok || bytes.ContainsAny(body, "{<") {
+		return wireGrant{}, fmt.Errorf("the answer is not a token answer: %s", notJSON(body))
+	}
+	data, err := json.Marshal(form)
+	if err != nil || json.Unmarshal(data, &wire) != nil {
+		return wireGrant{}, errors.New("the answer is not a token answer: its form is broken")
+	}
+	return wire, nil
+}
+
+// isBearer knows the spellings of Bearer, such as BearerToken of Apigee, and nothing at all.
+func isBearer(tokenType string) bool {
+	switch strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(strings.TrimSpace(tokenType))) {
+	case "", "bearer", "bearertoken":
+		return true
+	}
+	return false
+}
+
+// live reads expires_in. What cannot be a life is noticed: some servers send the instant of the end,
+// milliseconds, or 0 for a token without an end. Where in doubt the shorter life is the safe one.
+func (g *Grant) live(raw json.RawMessage, at time.Time) {
+	const year = 365 * 24 * time.Hour
+	life, known := seconds(raw)
+	left := time.Duration(0)
+	if known {
+		left = untilInstant(raw, at)
+	}
 	switch {
 	case !known:
-		grant.ExpiresIn, grant.Assumed = policy.AssumedLife, true
+		g.ExpiresIn, g.Assumed = policy.AssumedLife, true
+		if len(raw) > 0 && string(raw) != "null" {
+			g.Odd = "expires_in is not a number"
+		}
 	case life <= 0:
-		return Grant{}, errors.New("the token has no life left: expires_in is less than a second")
+		g.ExpiresIn, g.Assumed, g.Ended, g.Odd = policy.AssumedLife, true, true, "expires_in is less than a second"
+	case left > 0:
+		g.ExpiresIn, g.Odd = left, "expires_in is the instant of the end, not a number of seconds"
+	case isMilliseconds(life, year):
+		g.ExpiresIn, g.Odd = max(life/1000, time.Second).Truncate(time.Second), "expires_in looks like milliseconds, not seconds"
+	case life > policy.MaxLife:
+		g.ExpiresIn, g.Odd = policy.MaxLife, "expires_in is more than ten years"
 	default:
-		grant.ExpiresIn = life
+		g.ExpiresIn = life
 	}
-	grant.RefreshIn, _ = seconds(wire.RefreshIn)
-	grant.RefreshIn = max(grant.RefreshIn, 0)
-	return grant, nil
+}
+
+// untilInstant reads a number as an instant, in Unix seconds or milliseconds, where that is one
+// within the life that an answer may claim; else it is 0.
+func untilInstant(raw json.RawMessage, at time.Time) time.Duration {
+	number, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(raw), `"`)), 64)
+	if err != nil {
+		return 0
+	}
+	for _, unit := range []float64{1, 1000} {
+		left := math.Floor(number/unit - float64(at.Unix()))
+		if left >= 1 && left <= policy.MaxLife.Seconds() {
+			return time.Duration(left) * time.Second
+		}
+	}
+	return 0
+}
+
+// isMilliseconds reports whether a number of seconds is more likely one of milliseconds: twelve days
+// and more in whole thousands, but not in whole days, or above a year not in whole years.
+func isMilliseconds(life, year time.Duration) bool {
+	const least, day = 1_000_000 * time.Second, 24 * time.Hour
+	whole := day
+	if life > year+day {
+		whole = year
+	}
+	return life >= least && life%(1000*time.Second) == 0 && life%whole != 0
 }
 
 // checkToken refuses what would break a header, a line or a file further on (RFC 6749, A.12 allows
@@ -135,13 +215,8 @@ func seconds(raw json.RawMessage) (time.Duration, bool) {
 	if err != nil && !tooLarge || math.IsNaN(number) || math.IsInf(number, 0) && !tooLarge {
 		return 0, false
 	}
-	if number >= policy.MaxLife.Seconds() {
-		return policy.MaxLife, true
-	}
-	if number <= -policy.MaxLife.Seconds() {
-		return -policy.MaxLife, true
-	}
-	return time.Duration(math.Floor(number)) * time.Second, true
+	const most = float64(math.MaxInt64 / int64(time.Second))
+	return time.Duration(math.Floor(min(max(number, -most), most))) * time.Second, true
 }
 
 // Error is an error answer (RFC 6749, 5.2), with what Entra adds.
@@ -152,6 +227,7 @@ type Error struct {
 	AADSTS        []int  // error_codes
 	TraceID       string
 	CorrelationID string
+	Claims        string // a claims request that the next request is to carry; "" for none
 }
 
 type wireError struct {
@@ -161,21 +237,43 @@ type wireError struct {
 	AADSTS        json.RawMessage `json:"error_codes"`
 	TraceID       json.RawMessage `json:"trace_id"`
 	CorrelationID json.RawMessage `json:"correlation_id"`
+	Claims        json.RawMessage `json:"claims"`
 }
 
-// ParseError reads the body of an error answer. ok is false where the body is none; fields that
-// cannot be read are empty.
+// ParseError reads the body of an error answer, JSON or a form. ok is false where that holds no OAuth
+// error; the description is then what the server says in a form of its own. Fields that cannot be
+// read are empty.
 func ParseError(body []byte) (answer Error, ok bool) {
-	var wire wireError
-	if json.Unmarshal(body, &wire) != nil {
-		return Error{}, false
+	body = bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark)
+	value, readable := decodeObject(body)
+	if !readable {
+		form, isForm := formObject(body)
+		if !isForm {
+			return Error{}, false
+		}
+		value = form
+		body, _ = json.Marshal(form)
 	}
+	var wire wireError
+	_ = json.Unmarshal(body, &wire) // a list has no fields
 	answer = Error{
-		Code:          text(wire.Code),
+		Code:          errorCode(text(wire.Code)),
 		Description:   text(wire.Description),
 		URI:           text(wire.URI),
 		TraceID:       text(wire.TraceID),
 		CorrelationID: text(wire.CorrelationID),
+		Claims:        claimsIn(wire.Claims),
+	}
+	var other refusal
+	other.read(value, 0)
+	if code := other.code(); code != "" && (answer.Code == "" || knownCode(answer.Code) == "") {
+		if answer.Description == "" {
+			answer.Description = answer.Code // a sentence in the code's place
+		}
+		answer.Code = code
+	}
+	if answer.Description == "" {
+		answer.Description = other.text(answer.Code)
 	}
 	if json.Unmarshal(wire.AADSTS, &answer.AADSTS) != nil || len(answer.AADSTS) > 8 {
 		answer.AADSTS = nil
@@ -184,6 +282,15 @@ func ParseError(body []byte) (answer Error, ok bool) {
 		answer.AADSTS = aadstsIn(answer.Description)
 	}
 	return answer, answer.Code != ""
+}
+
+// claimsIn reads the claims of an error, with which Entra asks for them in the next request.
+func claimsIn(raw json.RawMessage) string {
+	var request string
+	if json.Unmarshal(raw, &request) != nil || checkClaims([]byte(request)) != nil {
+		return ""
+	}
+	return MergeClaims(request)
 }
 
 func text(raw json.RawMessage) string {

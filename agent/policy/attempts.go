@@ -33,7 +33,7 @@ func (a Attempts) Sent(at time.Time) Attempts {
 	return a
 }
 
-// Answered records how a request ended. After a Retry-After the gate alone holds the token back.
+// Answered records how a request ended. What the server asked for is the gate's to wait for.
 func (a Attempts) Answered(now time.Time, o Outcome, r float64) Attempts {
 	before := a.Class
 	a.Class = o.Class
@@ -46,9 +46,6 @@ func (a Attempts) Answered(now time.Time, o Outcome, r float64) Attempts {
 	a.Failures++
 	a.FailedAt = now
 	a.RetryAt = now.Add(o.wait(a.Failures, r))
-	if o.HasRetryAfter {
-		a.RetryAt = time.Time{}
-	}
 	return a
 }
 
@@ -65,7 +62,7 @@ func (a Attempts) Forgiven() Attempts {
 // Recovered shortens the backoff of a token whose failures all belong to an outage of the gate,
 // which began at since and has just ended. A token with failures of its own keeps waiting.
 func (a Attempts) Recovered(now, since time.Time) Attempts {
-	if a.Failures == 0 || a.Class != Transient || a.FailingSince.Before(since) {
+	if a.Failures == 0 || a.Class.Lasting() || a.FailingSince.Before(since) {
 		return a
 	}
 	if soon := now.Add(MinRetry); a.RetryAt.After(soon) {

@@ -25,8 +25,8 @@ func TestAttemptsWait(t *testing.T) {
 		{"a refusal after an outage starts afresh", []policy.Outcome{failed(policy.Transient), failed(policy.Transient), tokenOnly(policy.Refused)}, time.Minute, 1},
 		{"an outage after a refusal starts afresh", []policy.Outcome{tokenOnly(policy.Refused), tokenOnly(policy.Refused), failed(policy.Transient)}, 5 * time.Second, 1},
 		{"success ends the ladder", []policy.Outcome{failed(policy.Transient), failed(policy.Transient), succeeded()}, 0, 0},
-		{"a Retry-After is the gate's to wait for", []policy.Outcome{throttled(time.Hour)}, 0, 1},
-		{"and ends the token's own wait", []policy.Outcome{failed(policy.Transient), throttled(time.Hour)}, 0, 2},
+		{"a Retry-After is the gate's to wait for", []policy.Outcome{throttled(time.Hour)}, 5 * time.Second, 1},
+		{"and does not end the token's own wait", []policy.Outcome{failed(policy.Transient), throttled(0)}, 10 * time.Second, 2},
 		{"and the ladder goes on behind it", []policy.Outcome{throttled(time.Hour), failed(policy.Transient)}, 10 * time.Second, 2},
 	}
 	for _, test := range tests {
@@ -153,7 +153,7 @@ func TestRecovered(t *testing.T) {
 		{"it failed during the outage", fail(later, policy.Transient, 1), 5 * time.Second},
 		{"it failed before the outage", fail(outage.Add(-1), policy.Transient, 7), 4 * time.Minute},
 		{"it was refused", fail(later, policy.Credential, 1), 4 * time.Minute},
-		{"it was throttled", fail(later, policy.Throttled, 1), 4 * time.Minute},
+		{"it was throttled", fail(later, policy.Throttled, 1), 5 * time.Second},
 		{"it is ready sooner anyway", soon, time.Second},
 		{"it never failed", policy.Attempts{}, 0},
 	}

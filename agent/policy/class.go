@@ -49,10 +49,11 @@ type Refusal struct {
 }
 
 // Classify says what class a refusal is: by HTTP status first, then by error, then refined by
-// Entra's numbers.
+// Entra's numbers. A Retry-After makes a fault of the server's a request to wait, but a refusal that
+// carries one stays a refusal.
 func Classify(r Refusal) Class {
 	switch {
-	case r.Status == 429 || r.RetryAfter && r.Status >= 400:
+	case r.Status == 429, r.RetryAfter && r.Status >= 500:
 		return Throttled
 	case r.Status == 0 || r.Status == 408 || r.Status >= 500:
 		return Transient
@@ -60,23 +61,42 @@ func Classify(r Refusal) Class {
 	if advice, known := Advise(r.Codes); known {
 		return advice.Class
 	}
-	return byError(r)
+	switch {
+	case r.Status == 401: // RFC 6749, 5.2: for a failed client authentication, whatever word comes with it
+		return Credential
+	case r.Error != "":
+		return byError(r.Error)
+	case r.RetryAfter && r.Status >= 400:
+		return Throttled
+	case r.refusesEndpoint():
+		return Configuration
+	}
+	return Transient // an answer that cannot be read says nothing lasting
 }
 
-// byError follows RFC 6749, 5.2, RFC 8707, 2 and OpenID Connect.
-func byError(r Refusal) Class {
-	switch r.Error {
-	case "invalid_client", "invalid_grant", "invalid_client_assertion":
+// refusesEndpoint reports whether the answer, without an OAuth error, is no outage: there is no token
+// endpoint, or nobody but a person can open it to this client.
+func (r Refusal) refusesEndpoint() bool {
+	switch r.Status {
+	case 403, 404, 405, 406, 410, 415:
+		return r.Error == ""
+	}
+	return false
+}
+
+// byError follows RFC 6749, 5.2, RFC 8707, 2 and OpenID Connect, with the words of servers that have
+// their own for the same.
+func byError(name string) Class {
+	switch name {
+	case "invalid_client", "invalid_grant", "invalid_client_assertion",
+		"invalid_client_id", "invalid_client_secret", "invalid_client_credentials", "invalid_credentials":
 		return Credential
-	case "temporarily_unavailable", "server_error", "slow_down":
+	case "temporarily_unavailable", "server_error", "slow_down",
+		"internal_error", "internal_failure", "internal_server_error", "service_unavailable",
+		"too_many_requests", "rate_limit_exceeded":
 		return Transient
 	case "access_denied", "interaction_required", "consent_required", "login_required":
 		return Refused
-	case "":
-		if r.Status == 401 { // RFC 6749, 5.2: 401 is for a failed client authentication
-			return Credential
-		}
-		return Transient // an answer that cannot be read says nothing lasting
 	}
 	return Configuration
 }
@@ -88,7 +108,7 @@ func (r Refusal) ClientWide() bool {
 	if advice, known := Advise(r.Codes); known && class.Lasting() {
 		return advice.ClientWide
 	}
-	return class == Throttled || class == Transient || class == Credential
+	return class == Throttled || class == Transient || class == Credential || r.refusesEndpoint()
 }
 
 // RefusesClient reports whether it is the credential or the client that the server does not
@@ -98,7 +118,8 @@ func (r Refusal) RefusesClient() bool {
 	case Credential, Refused:
 		return true
 	case Configuration:
-		return r.Error == "unauthorized_client" || r.ClientWide()
+		advice, known := Advise(r.Codes)
+		return r.Error == "unauthorized_client" || known && advice.ClientWide
 	}
 	return false
 }

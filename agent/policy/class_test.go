@@ -11,7 +11,7 @@ import (
 
 // statuses are those that a token endpoint, or something in front of it, answers with; 0 is none.
 func statuses() []int {
-	return []int{0, 200, 204, 301, 302, 400, 401, 403, 404, 405, 408, 413, 422, 429, 451, 499, 500, 501, 502, 503, 504, 529, 599}
+	return []int{0, 200, 204, 301, 302, 400, 401, 403, 404, 405, 406, 408, 410, 413, 415, 422, 429, 451, 499, 500, 501, 502, 503, 504, 529, 599}
 }
 
 // byName is the class of each error on an answer whose status says nothing.
@@ -20,6 +20,10 @@ func byName() map[string]policy.Class {
 		"":                        policy.Transient,
 		"invalid_client":          policy.Credential,
 		"invalid_grant":           policy.Credential,
+		"invalid_client_id":       policy.Credential,
+		"invalid_credentials":     policy.Credential,
+		"rate_limit_exceeded":     policy.Transient,
+		"internal_failure":        policy.Transient,
 		"temporarily_unavailable": policy.Transient,
 		"server_error":            policy.Transient,
 		"slow_down":               policy.Transient,
@@ -38,13 +42,18 @@ func byName() map[string]policy.Class {
 
 // wanted is the contract's order: status first, then error.
 func wanted(status int, name string, retryAfter bool) policy.Class {
+	noEndpoint := []int{403, 404, 405, 406, 410, 415}
 	switch {
-	case status == 429, retryAfter && status >= 400 && status <= 599:
+	case status == 429, retryAfter && status >= 500:
 		return policy.Throttled
 	case status == 0, status == 408, status >= 500:
 		return policy.Transient
-	case status == 401 && name == "":
+	case status == 401:
 		return policy.Credential
+	case name == "" && retryAfter && status >= 400:
+		return policy.Throttled
+	case name == "" && slices.Contains(noEndpoint, status):
+		return policy.Configuration
 	}
 	return byName()[name]
 }
@@ -72,10 +81,10 @@ func TestClassifyRefinesByEntrasNumber(t *testing.T) {
 		{policy.Throttled, true, []int{50196}},
 		{policy.Credential, true, []int{
 			7000215, 7000222, 700030, 7000218, 70002, 50012, 700025, 700027, 700024,
-			7000214, 1000502, 7000274, 7000277, 70021, 700211, 700212, 700213,
+			7000214, 1000502, 7000274, 7000277, 70021, 700211, 700212, 700213, 7002138, 7002139,
 		}},
-		{policy.Configuration, true, []int{90002, 700016, 700011, 7000112, 70001, 7000114, 9001023}},
-		{policy.Configuration, false, []int{70011, 700022, 1002012, 500011, 650057, 100007, 501051}},
+		{policy.Configuration, true, []int{90002, 700016, 700011, 7000112, 70001, 7000114, 7000229, 9001023}},
+		{policy.Configuration, false, []int{70011, 700022, 1002012, 500011, 650057, 100007, 501051, 65001, 65005, 650052, 650056}},
 		{policy.Refused, false, []int{53003, 530032, 530034, 530035}},
 	}
 	for _, test := range tests {
@@ -96,8 +105,8 @@ func TestClassifyRefinesByEntrasNumber(t *testing.T) {
 					t.Errorf("with status 503 it is %v, want the status to come first", got)
 				}
 				refusal.Status, refusal.RetryAfter = 400, true
-				if got := policy.Classify(refusal); got != policy.Throttled {
-					t.Errorf("with Retry-After it is %v, want throttled", got)
+				if got := policy.Classify(refusal); got != test.class {
+					t.Errorf("with Retry-After it is %v, want %v still", got, test.class)
 				}
 			})
 		}
@@ -131,7 +140,13 @@ func TestWhomARefusalConcerns(t *testing.T) {
 		{"a wrong request", policy.Refusal{Status: 400, Error: "invalid_request"}, false, false},
 		{"a client without the right", policy.Refusal{Status: 400, Error: "unauthorized_client"}, false, true},
 		{"the same during an outage", policy.Refusal{Status: 503, Error: "unauthorized_client"}, true, false},
-		{"the same while throttled", policy.Refusal{Status: 400, Error: "unauthorized_client", RetryAfter: true}, true, false},
+		{"the same while throttled", policy.Refusal{Status: 400, Error: "unauthorized_client", RetryAfter: true}, false, true},
+		{"the same with 429", policy.Refusal{Status: 429, Error: "unauthorized_client"}, true, false},
+		{"a wrong secret, Keycloak's word", policy.Refusal{Status: 401, Error: "unauthorized_client"}, true, true},
+		{"no token endpoint", policy.Refusal{Status: 404}, true, false},
+		{"forbidden, and nothing more", policy.Refusal{Status: 403}, true, false},
+		{"forbidden for a while", policy.Refusal{Status: 403, RetryAfter: true}, true, false},
+		{"a wrong scope with 403", policy.Refusal{Status: 403, Error: "invalid_scope"}, false, false},
 		{"an unknown client", policy.Refusal{Status: 400, Error: "unauthorized_client", Codes: []int{700016}}, true, true},
 		{"an unknown tenant", policy.Refusal{Status: 400, Error: "invalid_request", Codes: []int{90002}}, true, true},
 		{"an unknown tenant during an outage", policy.Refusal{Status: 500, Codes: []int{90002}}, true, false},
@@ -177,6 +192,6 @@ func ExampleClassify() {
 	fmt.Println(policy.Classify(policy.Refusal{Status: 400, Error: "invalid_grant", Codes: []int{53003}}))
 	// Output:
 	// credential
-	// throttled
+	// credential
 	// policy
 }

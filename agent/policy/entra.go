@@ -34,8 +34,12 @@ func entra(code int) (Advice, bool) {
 		return Advice{Credential, true, "the assertion is outside its time: check this host's clock against the server's"}, true
 	case 7000214, 700030, 70002, 50012, 700025, 7000218:
 		return Advice{Credential, true, "check the client's credential against the app registration"}, true
-	case 70021, 700211, 700212, 700213:
-		return Advice{Credential, true, "no federated credential matches: compare issuer, subject and audience of the assertion with the app registration"}, true
+	case 70021, 700211, 700212, 700213, 7002138, 7002139:
+		return Advice{Credential, true, "no federated credential matches: compare issuer, subject and audience of the assertion with the app registration, letter case included; a new federated credential can take minutes to be known everywhere"}, true
+	case 7000229:
+		return Advice{Configuration, true, "the application has no service principal in this tenant: create one (az ad sp create --id CLIENT_ID) or grant admin consent; a new one can take minutes to be known everywhere"}, true
+	case 65001, 65005, 650052, 650056:
+		return Advice{Configuration, false, "grant admin consent for the application's permissions on this resource"}, true
 	case 90002:
 		return Advice{Configuration, true, "the tenant does not exist in this cloud: check entra.tenant and entra.cloud"}, true
 	case 700016, 700011:

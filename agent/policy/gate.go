@@ -44,19 +44,17 @@ func (g Gate) Sent(now time.Time) Gate {
 	return g
 }
 
-// Answered records how a request ended. A Retry-After only ever lengthens the wait.
+// Answered records how a request ended. A Retry-After only ever lengthens the wait: our own backoff
+// goes on beside it, so that a server that asks for a second is not asked every second.
 func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
-	switch {
-	case o.HasRetryAfter:
+	if o.HasRetryAfter {
 		g.BlockedUntil = latest(g.BlockedUntil, now.Add(blocked(o.RetryAfter, r)))
-		g = g.failed(now, o)
-		g.RetryAt = time.Time{}
-	case o.Class == Success || !o.ClientWide:
-		g = g.cleared()
-	default:
-		g = g.failed(now, o)
-		g.RetryAt = now.Add(o.wait(g.Failures, r))
 	}
+	if o.Class == Success || !o.ClientWide {
+		return g.cleared()
+	}
+	g = g.failed(now, o)
+	g.RetryAt = now.Add(o.wait(g.Failures, r))
 	return g
 }
 

@@ -17,6 +17,10 @@ func throttled(wait time.Duration) policy.Outcome {
 	return policy.Outcome{Class: policy.Throttled, ClientWide: true, HasRetryAfter: true, RetryAfter: wait}
 }
 
+func refusedFor(wait time.Duration) policy.Outcome {
+	return policy.Outcome{Class: policy.Credential, ClientWide: true, HasRetryAfter: true, RetryAfter: wait}
+}
+
 func failed(class policy.Class) policy.Outcome {
 	return policy.Outcome{Class: class, ClientWide: true}
 }
@@ -56,7 +60,10 @@ func TestGateWaits(t *testing.T) {
 		{"Retry-After of a second", []policy.Outcome{throttled(time.Second)}, 0, 5 * time.Second, 1},
 		{"Retry-After of a day", []policy.Outcome{throttled(policy.MaxRetryAfter)}, 0, policy.MaxRetryAfter, 1},
 		{"Retry-After of centuries", []policy.Outcome{throttled(math.MaxInt64)}, 0, policy.MaxRetryAfter, 1},
-		{"Retry-After takes the place of the backoff", []policy.Outcome{failed(policy.Transient), failed(policy.Transient), failed(policy.Transient), throttled(6 * time.Second)}, 0, 6 * time.Second, 4},
+		{"a short Retry-After does not end the ladder", []policy.Outcome{failed(policy.Transient), failed(policy.Transient), failed(policy.Transient), throttled(6 * time.Second)}, 0, 40 * time.Second, 4},
+		{"nor does one of nothing", []policy.Outcome{throttled(0), throttled(0), throttled(0), throttled(0)}, 0, 40 * time.Second, 4},
+		{"a refusal with Retry-After is a refusal", []policy.Outcome{refusedFor(time.Second)}, 0, time.Minute, 1},
+		{"which waits for longer if the server says so", []policy.Outcome{refusedFor(10 * time.Minute)}, 0, 10 * time.Minute, 1},
 		{"and the ladder goes on behind it", []policy.Outcome{throttled(time.Minute), failed(policy.Transient)}, 0, 10 * time.Second, 2},
 	}
 	for _, test := range tests {
@@ -70,9 +77,6 @@ func TestGateWaits(t *testing.T) {
 				gate = gate.Sent(now).Answered(now, outcome, test.r)
 			}
 			checkOpening(t, gate, now, test.want)
-			if n := len(test.outcomes); n > 0 && test.outcomes[n-1].HasRetryAfter && !gate.RetryAt.IsZero() {
-				t.Errorf("beside the Retry-After it has a wait of its own until %v", gate.RetryAt)
-			}
 			if gate.Failures != test.failures {
 				t.Errorf("%d failures, want %d", gate.Failures, test.failures)
 			}
@@ -275,4 +279,36 @@ func ExampleGate() {
 	gate = gate.Forgiven() // the credential was rotated: no reason to undercut the server
 	fmt.Println(gate.Open(now.Add(59*time.Second)), gate.OpensAt().Format(time.TimeOnly))
 	// Output: false 12:01:00
+}
+
+// A server that is down is asked no more often because it says when to come back.
+func TestARetryAfterEndsNoLadder(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, class := range []policy.Class{policy.Throttled, policy.Transient, policy.Credential, policy.Configuration, policy.Refused} {
+		for _, r := range []float64{0, 0.5, almostOne} {
+			without := requestsIn(day, failed(class), r)
+			for _, wait := range []time.Duration{0, time.Second, 5 * time.Second} { // a date that is past is 0
+				with := failed(class)
+				with.HasRetryAfter, with.RetryAfter = true, wait
+				if got := requestsIn(day, with, r); got > without {
+					t.Errorf("%v, r %v: %d requests a day with a Retry-After of %v, %d without", class, r, got, wait, without)
+				}
+			}
+		}
+	}
+}
+
+// requestsIn plays an outage in which every request ends alike.
+func requestsIn(span time.Duration, o policy.Outcome, r float64) int {
+	var gate policy.Gate
+	var token policy.Attempts
+	requests := 0
+	for now := epoch(); now.Before(epoch().Add(span)); requests++ {
+		gate, token = gate.Sent(now).Answered(now, o, r), token.Sent(now).Answered(now, o, r)
+		now = gate.OpensAt()
+		if ready := token.ReadyAt(); ready.After(now) {
+			now = ready
+		}
+	}
+	return requests
 }

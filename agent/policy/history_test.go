@@ -157,7 +157,6 @@ func (h *history) note(i int, o policy.Outcome) {
 	if o.HasRetryAfter {
 		wait := min(max(o.RetryAfter, 5*time.Second), 24*time.Hour)
 		h.asked, h.askedMost = later(h.asked, h.now.Add(wait)), later(h.askedMost, h.now.Add(wait+wait/10))
-		return
 	}
 	if o.Class == policy.Success {
 		return
@@ -322,5 +321,8 @@ func (h *history) outcome() policy.Outcome {
 	}
 	o := failed(lasting[h.rng.IntN(len(lasting))])
 	o.ClientWide = h.rng.IntN(2) == 0
+	if h.rng.IntN(3) == 0 {
+		o.HasRetryAfter, o.RetryAfter = true, waits[h.rng.IntN(len(waits))]
+	}
 	return o
 }

@@ -48,6 +48,18 @@ func RefreshAt(sent, expiry time.Time, refreshIn time.Duration, share, r float64
 	return sent.Add(max(at, MinRetry))
 }
 
+// SameLife is by how much a server that hands out one token until its end may seem to change that
+// end, because it counts in whole seconds.
+const SameLife = 2 * time.Second
+
+// AgainAt returns when to ask a server again that hands out one token until its end: a second after
+// it, because it counts in whole seconds. Each time that it still hands it out then (again counts
+// them) the wait doubles.
+func AgainAt(sent, expiry time.Time, again int, r float64) time.Time {
+	wait := Backoff(again, time.Second, MaxRetry, 0)
+	return latest(sent, expiry).Add(wait + time.Duration(float64(wait)*jitter*r))
+}
+
 // Backoff returns the wait before the next request after so many failures in a row: exponential
 // from shortest, doubling up to longest, spread by r over half of itself. No wait is below
 // shortest, not even where that is more than longest.

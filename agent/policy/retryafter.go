@@ -1,32 +1,181 @@
 package policy
 
 import (
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// RetryAfter reads a Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date, which is read
-// against the answer's own Date so that the host's clock does not matter; received stands in where
-// there is none. The wait is at most [MaxRetryAfter]; capped says that more was asked. ok is false
-// for a header that is absent or cannot be read.
-func RetryAfter(value, date string, received time.Time) (wait time.Duration, capped, ok bool) {
-	value = strings.TrimSpace(value)
-	if value == "" {
-		return 0, false, false
-	}
-	if seconds, digits := parseSeconds(value); digits {
-		return bound(seconds)
-	}
-	until, readable := httpDate(value)
-	if !readable {
-		return 0, false, false
-	}
-	from, readable := httpDate(strings.TrimSpace(date))
+// Asked is how long a server wants to be left alone.
+type Asked struct {
+	For    time.Duration // at most [MaxRetryAfter]
+	Known  bool          // it asked for something that can be read
+	Capped bool          // it asked for more than [MaxRetryAfter]
+	Unread string        // the header whose value cannot be read, so that it counts as absent; "" for none
+}
+
+// RetryAfter reads what an answer asks for: Retry-After (RFC 9110, 10.2.3) in the forms that servers
+// send, and on a 429 without one the headers that some servers send in its place. Of several values
+// the longest counts. Dates are read against the answer's own Date, so that this host's clock does
+// not matter; received stands in where there is none.
+func RetryAfter(header http.Header, status int, received time.Time) Asked {
+	from, readable := httpDate(strings.TrimSpace(header.Get("Date")))
 	if !readable {
 		from = received
 	}
-	return bound(until.Sub(from))
+	asked := longest(header, "Retry-After", from, plainWait)
+	if asked.Known || status != http.StatusTooManyRequests {
+		return asked
+	}
+	for _, other := range []struct {
+		name string
+		read func(item string, from time.Time) (time.Duration, bool)
+	}{
+		{"Retry-After-Ms", milliseconds},
+		{"X-Ms-Retry-After-Ms", milliseconds},
+		{"Ratelimit-Reset", reset},
+		{"X-Ratelimit-Reset", reset},
+		{"X-Rate-Limit-Reset", reset},
+	} {
+		found := longest(header, other.name, from, other.read)
+		if asked.Unread != "" {
+			found.Unread = asked.Unread
+		}
+		if asked = found; asked.Known {
+			break
+		}
+	}
+	return asked
+}
+
+// longest reads all values of a header, each of which may be a list.
+func longest(header http.Header, name string, from time.Time, read func(string, time.Time) (time.Duration, bool)) Asked {
+	var asked Asked
+	for _, value := range header.Values(name) {
+		for _, item := range items(value) {
+			wait, readable := read(item, from)
+			if !readable {
+				asked.Unread = name
+				continue
+			}
+			asked.Known = true
+			asked.Capped = asked.Capped || wait > MaxRetryAfter
+			asked.For = max(asked.For, min(wait, MaxRetryAfter))
+		}
+	}
+	return asked
+}
+
+// items splits a list. The comma of a date separates nothing.
+func items(value string) []string {
+	var all []string
+	parts := strings.Split(value, ",")
+	for i := 0; i < len(parts); i++ {
+		item := strings.TrimSpace(parts[i])
+		if i+1 < len(parts) {
+			if whole := item + ", " + strings.TrimSpace(parts[i+1]); isDate(whole) {
+				item, i = whole, i+1
+			}
+		}
+		if item = strings.TrimSpace(strings.Trim(item, `"`)); item != "" {
+			all = append(all, item)
+		}
+	}
+	return all
+}
+
+func isDate(text string) bool {
+	_, ok := instant(text)
+	return ok
+}
+
+// plainWait reads seconds, with or without a unit, or an instant.
+func plainWait(item string, from time.Time) (time.Duration, bool) {
+	if until, ok := instant(item); ok {
+		return max(until.Sub(from), 0), true
+	}
+	digits := strings.TrimRight(item, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.")
+	if rest := item[len(digits):]; strings.HasPrefix(rest, ".") && rest != "." {
+		return 0, false // such as 1.s
+	}
+	unit, known := unitOf(strings.TrimSuffix(item[len(digits):], "."))
+	if !known {
+		return 0, false
+	}
+	return amount(strings.TrimSpace(digits), unit)
+}
+
+func unitOf(name string) (time.Duration, bool) {
+	switch strings.ToLower(name) {
+	case "", "s", "sec", "secs", "second", "seconds":
+		return time.Second, true
+	case "ms", "msec", "millis", "millisecond", "milliseconds":
+		return time.Millisecond, true
+	case "m", "min", "mins", "minute", "minutes":
+		return time.Minute, true
+	case "h", "hr", "hour", "hours":
+		return time.Hour, true
+	}
+	return 0, false
+}
+
+func milliseconds(item string, _ time.Time) (time.Duration, bool) {
+	return amount(item, time.Millisecond)
+}
+
+// reset reads when a limit is reset: in so many seconds, or at an instant. No window of a limit is
+// 30 years long, so what is that large is an instant, in seconds or in milliseconds.
+func reset(item string, from time.Time) (time.Duration, bool) {
+	const leastSeconds, leastMilliseconds = 1e9, 1e12
+	wait, readable := plainWait(item, from)
+	number, err := strconv.ParseFloat(item, 64)
+	switch {
+	case err != nil || !readable || number < leastSeconds:
+		return wait, readable
+	case number >= leastMilliseconds:
+		number /= 1000
+	}
+	left := number - float64(from.UnixMilli())/1000
+	return max(ceil(left, time.Second), 0), true
+}
+
+// amount reads a decimal number of a unit, rounded up to whole seconds; one too large to hold is as
+// large as can be.
+func amount(digits string, unit time.Duration) (time.Duration, bool) {
+	whole, fraction, _ := strings.Cut(digits, ".")
+	if whole+fraction == "" || strings.Trim(whole+fraction, "0123456789") != "" {
+		return 0, false
+	}
+	number, err := strconv.ParseFloat(digits, 64)
+	if err != nil && !math.IsInf(number, 0) {
+		return 0, false
+	}
+	return ceil(number, unit), true
+}
+
+// ceil is a number of a unit in whole seconds, rounded up, bounded to a little more than is honoured.
+func ceil(number float64, unit time.Duration) time.Duration {
+	const bound = float64(MaxRetryAfter/time.Second) + 1
+	seconds := math.Ceil(number * float64(unit) / float64(time.Second))
+	return time.Duration(min(seconds, bound)) * time.Second
+}
+
+// instant reads the three formats of RFC 9110, 5.6.7, and what else names an instant beyond doubt.
+func instant(text string) (time.Time, bool) {
+	if at, ok := httpDate(text); ok {
+		return at, true
+	}
+	for _, format := range []string{time.RFC3339, time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 GMT", "Mon, 2 Jan 2006 15:04:05 -0700"} {
+		if at, err := time.Parse(format, text); err == nil {
+			return at, true
+		}
+	}
+	if utc, ok := strings.CutSuffix(text, " UTC"); ok {
+		return httpDate(utc + " GMT")
+	}
+	return time.Time{}, false
 }
 
 // httpDate reads the three formats of RFC 9110, 5.6.7. Only the second could name a zone other than
@@ -35,25 +184,4 @@ func httpDate(value string) (time.Time, bool) {
 	at, err := http.ParseTime(value)
 	named := strings.Contains(value, ",") && !strings.HasSuffix(value, " GMT")
 	return at, err == nil && !named
-}
-
-// parseSeconds reads digits only; a number too large to hold is as large as can be.
-func parseSeconds(value string) (time.Duration, bool) {
-	var seconds int64
-	for _, c := range []byte(value) {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		if seconds < int64(2*MaxRetryAfter/time.Second) {
-			seconds = seconds*10 + int64(c-'0')
-		}
-	}
-	return time.Duration(seconds) * time.Second, true
-}
-
-func bound(wait time.Duration) (time.Duration, bool, bool) {
-	if wait > MaxRetryAfter {
-		return MaxRetryAfter, true, true
-	}
-	return max(wait, 0), false, true
 }

@@ -1,0 +1,272 @@
+package oauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxMarkup bounds how much of a web page is read.
+const maxMarkup = 64 << 10
+
+// maxNesting bounds how deep an answer is searched for the server's words.
+const maxNesting = 4
+
+// Names under which servers put a code, their words, and objects with more of both; in lower case,
+// without what separates words. The first that is there counts.
+var (
+	codeNames = [...]string{"errorcode", "code", "errcode", "status", "reason", "errortype", "type"}
+	wordNames = [...]string{"errordescription", "errormessage", "message", "msg", "errmsg", "errormsg", "errorsummary",
+		"description", "detail", "details", "faultstring", "moreinformation", "developermessage", "usermessage",
+		"value", "text", "title", "httpmessage", "reason"}
+	innerNames = [...]string{"error", "fault", "errors", "detail", "details", "message", "exception", "response", "data", "body", "result"}
+)
+
+// refusal is what an answer in no form of a standard says.
+type refusal struct {
+	codes []string // innermost last
+	words []string
+}
+
+// read searches a JSON value.
+func (r *refusal) read(value any, depth int) {
+	if list, ok := value.([]any); ok && len(list) > 0 {
+		value = list[0]
+	}
+	object, ok := value.(map[string]any)
+	if !ok || depth > maxNesting {
+		if text, ok := value.(string); ok && depth > 0 {
+			r.words = append(r.words, text)
+		}
+		return
+	}
+	for _, name := range codeNames {
+		if text := scalar(member(object, name)); text != "" {
+			r.codes = append(r.codes, text)
+		}
+	}
+	for _, name := range wordNames {
+		if text, ok := member(object, name).(string); ok && strings.TrimSpace(text) != "" {
+			r.words = append(r.words, text)
+		}
+	}
+	for _, name := range innerNames {
+		switch inner := member(object, name).(type) {
+		case map[string]any, []any:
+			r.read(inner, depth+1)
+		}
+	}
+}
+
+// member finds a member however its name is spelled; the exact spelling wins.
+func member(object map[string]any, name string) any {
+	if value, ok := object[name]; ok {
+		return value
+	}
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "", " ", "").Replace(key)) == name {
+			return object[key]
+		}
+	}
+	return nil
+}
+
+func scalar(value any) string {
+	switch value := value.(type) {
+	case string:
+		return value
+	case json.Number:
+		return value.String()
+	}
+	return ""
+}
+
+// code is the first code that RFC 6749 or an extension of it knows; "" for none.
+func (r *refusal) code() string {
+	for _, code := range r.codes {
+		if known := knownCode(code); known != "" {
+			return known
+		}
+	}
+	return ""
+}
+
+// text is what the server says, with its own code before it where that is not told otherwise.
+func (r *refusal) text(code string) string {
+	const longestCode = 80
+	words := ""
+	if len(r.words) > 0 {
+		words = r.words[0]
+	}
+	if len(r.codes) > 0 && code == "" && len(r.codes[0]) <= longestCode && r.codes[0] != words {
+		return Printable(strings.TrimSuffix(r.codes[0]+": "+words, ": "))
+	}
+	return Printable(words)
+}
+
+// knownCode returns the code that a server means by its own spelling of it, such as INVALID_CLIENT,
+// invalidClient or oauth.v2.InvalidClient; "" where that is none.
+func knownCode(word string) string {
+	if dot := strings.LastIndexByte(word, '.'); dot >= 0 && dot < len(word)-1 {
+		word = word[dot+1:]
+	}
+	var name strings.Builder
+	before := ' '
+	for _, r := range strings.TrimSpace(word) {
+		switch {
+		case r == '-' || r == ' ':
+			r = '_'
+		case unicode.IsUpper(r) && unicode.IsLower(before):
+			name.WriteByte('_')
+		}
+		name.WriteRune(unicode.ToLower(r))
+		before = r
+	}
+	switch known := strings.TrimSuffix(strings.TrimSuffix(name.String(), "_exception"), "_error"); known {
+	case "invalid_client", "invalid_grant", "invalid_scope", "invalid_request", "invalid_target", "unauthorized_client",
+		"unsupported_grant_type", "invalid_client_assertion", "invalid_client_id", "invalid_client_secret",
+		"invalid_client_credentials", "invalid_credentials", "access_denied", "interaction_required", "consent_required",
+		"login_required", "temporarily_unavailable", "server_error", "slow_down", "too_many_requests", "rate_limit_exceeded":
+		return known
+	case "invalid_client_identifier", "client_authentication_failed":
+		return "invalid_client"
+	case "server":
+		return "server_error"
+	}
+	return ""
+}
+
+// errorCode reads the error of RFC 6749. Frameworks put a status there ("Not Found"), which says no
+// more than the status itself.
+func errorCode(word string) string {
+	if known := knownCode(word); known != "" {
+		return known
+	}
+	switch strings.ToLower(strings.TrimSpace(word)) {
+	case "bad request", "unauthorized", "forbidden", "not found", "method not allowed", "not acceptable", "conflict", "gone",
+		"unsupported media type", "unprocessable entity", "unprocessable content", "too many requests",
+		"internal server error", "bad gateway", "service unavailable", "gateway timeout":
+		return ""
+	}
+	return Printable(word)
+}
+
+// decodeObject reads JSON, with numbers as they were written.
+func decodeObject(body []byte) (any, bool) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var value any
+	if decoder.Decode(&value) != nil {
+		return nil, false
+	}
+	_, err := decoder.Token()
+	return value, err == io.EOF
+}
+
+// formObject reads a form that holds an error or a token.
+func formObject(body []byte) (map[string]any, bool) {
+	form, err := url.ParseQuery(string(bytes.TrimSpace(body)))
+	if err != nil || !form.Has("error") && !form.Has("access_token") {
+		return nil, false
+	}
+	object := map[string]any{}
+	for name := range form {
+		object[name] = form.Get(name)
+	}
+	return object, true
+}
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// Words returns what an error answer says that is neither JSON nor a form: the title of a web page,
+// the text of XML, or the text that it is; cleaned and bounded, "" for nothing.
+func Words(body []byte) string {
+	body = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark))
+	var text string
+	switch {
+	case len(body) == 0 || !utf8.Valid(body) || bytes.ContainsRune(body, 0):
+		return ""
+	case body[0] == '<':
+		text = markup(body[:min(len(body), maxMarkup)])
+	case json.Unmarshal(body, &text) == nil: // a JSON string
+	default:
+		text = string(body[:min(len(body), 4*maxPrintable)])
+	}
+	return Printable(strings.Join(strings.Fields(oneLine(text)), " "))
+}
+
+// markup returns the title of a web page, or the text of other markup.
+func markup(body []byte) string {
+	decoder := xml.NewDecoder(strings.NewReader(without(without(string(body), "script"), "style")))
+	decoder.Strict, decoder.AutoClose, decoder.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	decoder.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+	var text, title strings.Builder
+	element := ""
+	for text.Len() < 4*maxPrintable {
+		token, err := decoder.Token()
+		if err != nil {
+			break
+		}
+		switch token := token.(type) {
+		case xml.StartElement:
+			element = strings.ToLower(token.Name.Local)
+		case xml.EndElement:
+			element = ""
+		case xml.CharData:
+			switch element {
+			case "title":
+				title.Write(token)
+			default:
+				text.Write(token)
+				text.WriteByte(' ')
+			}
+		}
+	}
+	if strings.TrimSpace(title.String()) != "" {
+		return title.String()
+	}
+	return text.String()
+}
+
+// without cuts an element's texts out of a web page: they are programs and no markup.
+func without(page, element string) string {
+	var kept strings.Builder
+	for {
+		lower := strings.ToLower(page)
+		start := strings.Index(lower, "<"+element)
+		if start < 0 || len(lower) != len(page) {
+			return kept.String() + page
+		}
+		kept.WriteString(page[:start])
+		end := strings.Index(lower[start:], "</"+element+">")
+		if end < 0 {
+			return kept.String()
+		}
+		page = page[start+end+len("</"+element+">"):]
+	}
+}
+
+// ChallengeWords returns the error and the words of WWW-Authenticate values (RFC 6750, 3), by which
+// some servers say why they refuse a client.
+func ChallengeWords(values []string) (code, description string) {
+	for _, value := range values {
+		all, err := challengesIn(value)
+		if err != nil || len(value) > maxChallenge {
+			continue
+		}
+		for _, c := range all {
+			code, description = errorCode(c.parameters["error"]), Printable(c.parameters["error_description"])
+			if code != "" || description != "" {
+				return code, description
+			}
+		}
+	}
+	return "", ""
+}
