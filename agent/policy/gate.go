@@ -9,6 +9,7 @@ type Outcome struct {
 	HasRetryAfter bool          // the server said how long to stay away
 	RetryAfter    time.Duration // for how long
 	TimedOut      time.Duration // the time limit that ran out; 0 where none did
+	Sent          time.Time     // when the request was sent; zero where no other was under way meanwhile
 }
 
 // Gate is what one client owes one token endpoint: all its tokens wait together. It is a value;
@@ -20,7 +21,17 @@ type Gate struct {
 	Lasting      bool        // those failures need a person
 	FailingSince time.Time   // when the first of them failed
 	FailedAt     time.Time   // when a request last failed; a success clears it
+	Answers      bool        // the server is known to answer: the last request that teaches it went well
 	Recent       []time.Time // when the last MaxInPace requests were sent, oldest first
+}
+
+// MaxUnderWay returns how many requests may be under way at once. One alone finds out whether a server
+// answers; one that does, if slowly, must not let tokens expire that wait for each other.
+func (g Gate) MaxUnderWay() int {
+	if g.Answers {
+		return MaxUnderWay
+	}
+	return 1
 }
 
 // Open reports whether a request may be sent now.
@@ -50,26 +61,49 @@ func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
 	if o.HasRetryAfter {
 		g.BlockedUntil = latest(g.BlockedUntil, now.Add(blocked(o.RetryAfter, r)))
 	}
-	if o.Class == Success || !o.ClientWide {
-		return g.cleared()
+	overtaken := !o.Sent.IsZero() && o.Sent.Before(g.FailedAt)
+	switch {
+	case o.Class != Success && o.ClientWide:
+		g = g.failed(now, o, overtaken)
+		g.RetryAt = now.Add(o.wait(g.Failures, r))
+	case !overtaken: // else the later request knows better
+		g = g.cleared()
+		g.Answers = true
 	}
-	g = g.failed(now, o)
-	g.RetryAt = now.Add(o.wait(g.Failures, r))
 	return g
 }
 
-// failed counts a failure. Waiting for a passing fault and waiting for a person are two ladders.
-func (g Gate) failed(now time.Time, o Outcome) Gate {
+// failed counts a failure. Waiting for a passing fault and waiting for a person are two ladders. Of
+// requests that were under way together, the failures are one.
+func (g Gate) failed(now time.Time, o Outcome, overtaken bool) Gate {
 	if g.Failures == 0 || g.Lasting != o.Class.Lasting() {
 		g.Failures, g.FailingSince, g.Lasting = 0, now, o.Class.Lasting()
+		overtaken = false
 	}
-	g.Failures++
-	g.FailedAt = now
+	if !overtaken {
+		g.Failures++
+	}
+	g.FailedAt, g.Answers = now, false
 	return g
 }
 
 func (g Gate) cleared() Gate {
 	return Gate{BlockedUntil: g.BlockedUntil, Recent: g.Recent}
+}
+
+// Blocked records that the server asked for a wait in another way than by an answer to this process.
+func (g Gate) Blocked(until time.Time) Gate {
+	g.BlockedUntil = latest(g.BlockedUntil, until)
+	return g
+}
+
+// Suspended takes from the wait the time for which the host was suspended, which the monotonic
+// reading of its instants does not know of.
+func (g Gate) Suspended(d time.Duration) Gate {
+	if !g.BlockedUntil.IsZero() {
+		g.BlockedUntil = g.BlockedUntil.Add(-d)
+	}
+	return g
 }
 
 // Forgiven ends the gate's own backoff, because the credential or the configuration changed, down

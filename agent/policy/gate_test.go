@@ -312,3 +312,74 @@ func requestsIn(span time.Duration, o policy.Outcome, r float64) int {
 	}
 	return requests
 }
+
+func TestOneRequestFindsOutWhetherTheServerAnswers(t *testing.T) {
+	now := epoch()
+	answering := policy.Gate{}.Answered(now, succeeded(), 0)
+	for _, test := range []struct {
+		name string
+		gate policy.Gate
+		want int
+	}{
+		{"nothing is known", policy.Gate{}, 1},
+		{"it answered", answering, policy.MaxUnderWay},
+		{"it refused one token only", policy.Gate{}.Answered(now, tokenOnly(policy.Configuration), 0), policy.MaxUnderWay},
+		{"it failed", answering.Answered(now, failed(policy.Transient), 0), 1},
+		{"it asked for a wait", answering.Answered(now, throttled(time.Minute), 0), 1},
+		{"it refused the client", answering.Answered(now, failed(policy.Credential), 0), 1},
+		{"the credential was replaced", answering.Forgiven(), 1},
+		{"the process was restarted", answering.Restored(now, now), 1},
+	} {
+		if got := test.gate.MaxUnderWay(); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestFailuresOfRequestsUnderWayTogetherAreOne(t *testing.T) {
+	sent := epoch()
+	gate := policy.Gate{}.Answered(sent, succeeded(), 0)
+	var last time.Time
+	for i := range policy.MaxUnderWay {
+		o := failed(policy.Transient)
+		o.Sent, last = sent, sent.Add(time.Duration(i+1)*time.Second)
+		gate = gate.Answered(last, o, 0)
+	}
+	if gate.Failures != 1 {
+		t.Errorf("they count as %d failures", gate.Failures)
+	}
+	if early := last.Add(policy.MinRetry - 1); gate.Open(early) {
+		t.Error("the next request may be sent sooner than the shortest retry after the last failure")
+	}
+	next := failed(policy.Transient)
+	next.Sent = gate.OpensAt()
+	if gate = gate.Answered(next.Sent.Add(time.Second), next, 0); gate.Failures != 2 {
+		t.Errorf("with the request sent after them, %d failures", gate.Failures)
+	}
+}
+
+func TestSuccessOfAnEarlierRequestEndsNothing(t *testing.T) {
+	sent := epoch()
+	refused := failed(policy.Transient)
+	refused.Sent = sent.Add(time.Second)
+	gate := policy.Gate{}.Answered(sent, succeeded(), 0).Answered(sent.Add(2*time.Second), refused, 0)
+	late := succeeded()
+	late.Sent = sent
+	if after := gate.Answered(sent.Add(3*time.Second), late, 0); !after.OpensAt().Equal(gate.OpensAt()) || after.MaxUnderWay() != 1 {
+		t.Errorf("a request sent before the failure opens the gate at %v, it was %v", after.OpensAt(), gate.OpensAt())
+	}
+}
+
+func TestSuspendCountsAsWaiting(t *testing.T) {
+	now := time.Now()
+	gate := policy.Gate{}.Answered(now, throttled(time.Hour), 0).Suspended(50 * time.Minute)
+	if gate.Open(now.Add(9*time.Minute + 59*time.Second)) {
+		t.Error("the wait was undercut")
+	}
+	if !gate.Open(now.Add(10 * time.Minute)) {
+		t.Error("the wait is not over after an hour by the clock since boot")
+	}
+	if (policy.Gate{}).Suspended(time.Hour).BlockedUntil != (time.Time{}) {
+		t.Error("a gate without a wait got one")
+	}
+}

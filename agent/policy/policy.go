@@ -26,6 +26,8 @@ const (
 	// PaceWindow and MaxInPace spread the requests of many tokens through one gate.
 	PaceWindow = time.Second
 	MaxInPace  = 4
+	// MaxUnderWay bounds the requests of one gate that are under way together.
+	MaxUnderWay = 8
 	// AssumedLife is the life of a token whose answer has no expires_in.
 	AssumedLife = 5 * time.Minute
 	// MaxLife bounds what an answer may claim.
