@@ -187,7 +187,7 @@ func TestParseGrantRefusesUnusableAnswers(t *testing.T) {
 		missing    = "the answer holds no access_token"
 		characters = "the access_token holds characters that no header can carry"
 	)
-	const ended = "the token has no life left: expires_in is less than -1"
+	const ended = "the token has no life left: expires_in is less than a second"
 	tests := []struct{ name, body, want string }{
 		{"empty", "", "the answer is not a token answer: it is empty"},
 		{"only space", " \r\n\t", "the answer is not a token answer: it is empty"},
@@ -281,7 +281,7 @@ func knownErrors() map[string]bool {
 		"the answer holds no access_token":                                                         true,
 		"the access_token is longer than 128 KiB":                                                  true,
 		"the access_token holds characters that no header can carry":                               true,
-		"the token has no life left: expires_in is less than -1":                                   true,
+		"the token has no life left: expires_in is less than a second":                             true,
 		"the answer is not a token answer: its form is broken":                                     true,
 		"the token's type is not Bearer":                                                           true,
 	}

@@ -73,7 +73,7 @@ func ParseGrant(body []byte, at time.Time) (Grant, error) {
 	}
 	grant := Grant{AccessToken: secret.New(wire.AccessToken), TokenType: "Bearer", Scope: scope(wire.Scope)}
 	if life, known := seconds(wire.ExpiresIn); known && life < -time.Second { // -1 stands for no end, like 0
-		return Grant{}, errors.New("the token has no life left: expires_in is less than -1")
+		return Grant{}, errors.New("the token has no life left: expires_in is less than a second")
 	}
 	grant.live(wire.ExpiresIn, at)
 	grant.RefreshIn, _ = seconds(wire.RefreshIn)
