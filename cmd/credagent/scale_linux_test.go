@@ -34,7 +34,7 @@ const (
 // much memory and how many goroutines the agent has for one.
 func BenchmarkScale(b *testing.B) {
 	dir := b.TempDir()
-	w := &scaleWorld{dir: dir, credagent: build(b, dir, "../..", "./cmd/credagent"), loop: build(b, dir, "../../bench", "./baseline/loop")}
+	w := &scaleWorld{dir: dir, credagent: build(b, dir, ".", "./cmd/credagent"), loop: build(b, dir, "bench", "./baseline/loop")}
 	w.prepare(b)
 	for _, credential := range []string{"certcred", "secretcred"} {
 		for _, tokens := range []int{1, 100, 1_000, 10_000} {

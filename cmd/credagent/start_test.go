@@ -13,6 +13,7 @@ import (
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 // BenchmarkStart measures whole processes: from their start to their end, with the token on disk, with
@@ -63,8 +64,8 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 	b.Helper()
 	dir := b.TempDir()
 	p := &pair{
-		credagent: build(b, dir, "../..", "./cmd/credagent"),
-		baseline:  build(b, dir, "../../bench", "./baseline"),
+		credagent: build(b, dir, ".", "./cmd/credagent"),
+		baseline:  build(b, dir, "bench", "./baseline"),
 		config:    filepath.Join(dir, "credagent.yaml"), secret: filepath.Join(dir, "secret"), sink: filepath.Join(dir, "token"),
 		listen: freeAddress(b), server: benchServer(b, delay),
 	}
@@ -84,10 +85,8 @@ func newPair(b *testing.B, delay time.Duration) *pair {
 func build(b *testing.B, dir, module, pkg string) string {
 	b.Helper()
 	path := filepath.Join(dir, filepath.Base(pkg))
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-C", module, "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w -funcalign=16", "-o", path, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("building %s: %v\n%s", pkg, err, out)
+	if err := agentprocess.Build(module, pkg, path); err != nil {
+		b.Fatal(err)
 	}
 	return path
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/testkit/agentprocess"
 	"github.com/credagent/credagent/testkit/oidctest"
 )
 
@@ -49,14 +50,12 @@ func testIn(m *testing.M) int {
 var installed = sync.OnceValues(func() (programs, error) {
 	p := programs{credagent: filepath.Join(directory, "credagent"), dir: directory}
 	provider := filepath.Join(directory, "credagent-provider-pkcs11cred")
-	for _, program := range []struct{ in, pkg, to string }{
-		{"../..", "./cmd/credagent", p.credagent}, {".", "./credagent-provider-pkcs11cred", provider},
-	} {
-		cmd := exec.Command("go", "build", "-o", program.to, program.pkg)
-		cmd.Dir = program.in
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return p, fmt.Errorf("building %s: %w\n%s", program.pkg, err, out)
-		}
+	if err := agentprocess.Build(".", "./cmd/credagent", p.credagent); err != nil {
+		return p, err
+	}
+	cmd := exec.Command("go", "build", "-o", provider, "./credagent-provider-pkcs11cred") // with cgo
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return p, fmt.Errorf("building the provider: %w\n%s", err, out)
 	}
 	content, err := os.ReadFile(provider)
 	p.digest = fmt.Sprintf("%x", sha256.Sum256(content))

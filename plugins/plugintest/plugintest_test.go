@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/plugins"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 const (

@@ -2,6 +2,9 @@ package archtest
 
 import (
 	"go/ast"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -160,6 +163,39 @@ func TestTestsDoNotSleep(t *testing.T) {
 		for _, line := range f.uses("time", "Sleep") {
 			t.Errorf("%s:%d sleeps: wait for what is expected, or use testing/synctest", f.name, line)
 		}
+	}
+}
+
+// TestMakefileKnowsEveryModule: its targets loop over one list.
+func TestMakefileKnowsEveryModule(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(makefile), "\nMODULES := ")
+	list, _, _ = strings.Cut(list, "\n")
+	listed := strings.Fields(strings.ReplaceAll(list, "$(PKCS11)", "plugins/pkcs11cred"))
+	var found []string
+	err = filepath.WalkDir(root, func(at string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && at != root && isForeign(entry.Name()):
+			return filepath.SkipDir
+		case entry.Name() != "go.mod":
+			return nil
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(at))
+		found = append(found, filepath.ToSlash(dir))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	slices.Sort(listed)
+	if !slices.Equal(found, listed) {
+		t.Errorf("the modules are %v, but the Makefile lists %v", found, listed)
 	}
 }
 

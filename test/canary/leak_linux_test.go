@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,8 +38,8 @@ func TestLeaksOfFaults(t *testing.T) {
 			a := w.run()
 			w.await("every token has an outcome", func() bool { return allOf(a.hasOutcome) })
 			shown := a.shows()
-			a.stop()
-			shown["the log"] = a.log.String()
+			a.Stop()
+			shown["the log"] = a.Log.String()
 			w.mustNotShow(shown)
 		})
 	}
@@ -60,17 +59,12 @@ func faultsOf(t *testing.T, name string) []devserver.Fault {
 
 // hasOutcome reports whether the log says what became of a token's first request.
 func (a *agent) hasOutcome(token string) bool {
-	for line := range strings.Lines(a.log.String()) {
+	for line := range strings.Lines(a.Log.String()) {
 		if strings.Contains(line, " token="+token+" ") && (strings.Contains(line, "token acquired") || strings.Contains(line, "token request failed")) {
 			return true
 		}
 	}
 	return false
-}
-
-func (a *agent) stop() {
-	_ = a.Process.Signal(syscall.SIGTERM)
-	_ = a.Wait()
 }
 
 // mustNotShow checks that nothing secret is in what is shown, by where it is.
@@ -91,7 +85,7 @@ func (a *agent) shows() map[string]string {
 	for _, path := range []string{"/", "/livez", "/readyz", "/metrics", "/v1/status"} {
 		shown[path] = a.get(path)
 	}
-	for _, pid := range append(a.children(), a.Process.Pid) {
+	for _, pid := range append(a.children(), a.PID()) {
 		for _, name := range []string{"cmdline", "environ", "comm", "status"} {
 			path := fmt.Sprintf("/proc/%d/%s", pid, name)
 			content, err := os.ReadFile(path) // of a provider, only root may read it
@@ -130,7 +124,7 @@ func (a *agent) children() []int {
 	for _, path := range all {
 		data, _ := os.ReadFile(path)
 		_, after, _ := strings.Cut(string(data), ") ")
-		if fields := strings.Fields(after); len(fields) > 1 && fields[1] == strconv.Itoa(a.Process.Pid) {
+		if fields := strings.Fields(after); len(fields) > 1 && fields[1] == strconv.Itoa(a.PID()) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			pids = append(pids, pid)
 		}

@@ -42,7 +42,7 @@ func TestMemory(t *testing.T) {
 
 	w.front.repeating(true)
 	w.await("the server has repeated every request", func() bool { return allOf(func(name string) bool { return w.front.answers(name) >= 2 }) })
-	w.await("the agent has read that", func() bool { return strings.Count(a.log.String(), "class=credential") >= len(clients) })
+	w.await("the agent has read that", func() bool { return strings.Count(a.Log.String(), "class=credential") >= len(clients) })
 	a.mustNotHold("after the server repeated the requests")
 
 	w.front.repeating(false)
@@ -50,7 +50,7 @@ func TestMemory(t *testing.T) {
 	w.await("the new credentials are used", func() bool { return allOf(func(name string) bool { return w.front.answers(name) >= 3 }) })
 	w.await("every token is there again", w.ready)
 	a.mustNotHold("after a rotation")
-	if found := Find([]byte(a.log.String()), w.all()...); len(found) != 0 {
+	if found := Find([]byte(a.Log.String()), w.all()...); len(found) != 0 {
 		t.Errorf("in the log: %q", found)
 	}
 }
@@ -63,7 +63,7 @@ func allOf(so func(client string) bool) bool {
 func (a *agent) mustNotHold(when string) {
 	a.w.t.Helper()
 	all, tokens := a.w.all(), a.w.front.secrets("token")
-	m := memoryOf(a.w.t, a.Process.Pid, true)
+	m := memoryOf(a.w.t, a.PID(), true)
 	if found := m.find(all); len(found) != 0 {
 		a.w.t.Errorf("%s, in the agent's memory: %q", when, found)
 	}
@@ -117,7 +117,7 @@ func (a *agent) providersMustHaveWiped() {
 func (a *agent) provider(client string) int {
 	a.w.t.Helper()
 	started := regexp.MustCompile(`msg="provider started" client=` + client + ` .*pid=(\d+)`)
-	all := started.FindAllStringSubmatch(a.log.String(), -1)
+	all := started.FindAllStringSubmatch(a.Log.String(), -1)
 	if len(all) == 0 {
 		a.w.t.Fatalf("no provider of %s was started", client)
 	}

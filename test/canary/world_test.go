@@ -1,20 +1,16 @@
 package canary
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +19,7 @@ import (
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 // patience bounds every wait.
@@ -41,9 +38,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "credagent")
-	if out, err := exec.Command("go", "build", "-C", "../..", "-o", program, "./cmd/credagent").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building credagent: %v\n%s", err, out)
+	if program, err = agentprocess.Credagent(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
@@ -86,7 +82,7 @@ type world struct {
 // newWorld makes a world whose tokens live for so long.
 func newWorld(t *testing.T, ttl time.Duration, faults ...devserver.Fault) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), sinks: t.TempDir(), scratch: t.TempDir(), front: newFront(t), listen: freeAddress(t), timeout: 30 * time.Second, secrets: map[string][]Secret{}}
+	w := &world{t: t, dir: t.TempDir(), sinks: t.TempDir(), scratch: t.TempDir(), front: newFront(t), listen: agentprocess.FreeAddress(t), timeout: 30 * time.Second, secrets: map[string][]Secret{}}
 	var err error
 	if w.issuer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)
@@ -251,27 +247,14 @@ func (w *world) command(args ...string) *exec.Cmd {
 
 // agent is a running `credagent run`.
 type agent struct {
-	*exec.Cmd
-	w   *world
-	log *recorder
+	*agentprocess.Process
+	w *world
 }
 
 func (w *world) run() *agent {
 	w.t.Helper()
 	w.write(w.config, []byte(w.configuration()))
-	a := &agent{Cmd: w.command("run", "-c", w.config), w: w, log: &recorder{}}
-	a.Stdout, a.Stderr = a.log, a.log
-	if err := a.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		_ = a.Process.Signal(syscall.SIGTERM)
-		_ = a.Wait()
-		if w.t.Failed() {
-			w.t.Logf("the log:\n%s", a.log)
-		}
-	})
-	return a
+	return &agent{agentprocess.Start(w.t, w.command("run", "-c", w.config)), w}
 }
 
 // await waits until something is so.
@@ -289,39 +272,4 @@ func (w *world) await(what string, so func() bool) {
 }
 
 // ready reports whether every token is there.
-func (w *world) ready() bool {
-	response, err := http.Get("http://" + w.listen + "/readyz")
-	if err != nil {
-		return false
-	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-// recorder keeps what a program prints.
-type recorder struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (r *recorder) Write(data []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(data)
-}
-
-func (r *recorder) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
+func (w *world) ready() bool { return agentprocess.Ready(w.listen) }

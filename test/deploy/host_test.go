@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/test/nspawn"
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 const (
@@ -55,20 +55,7 @@ func inScratch(m *testing.M) int {
 }
 
 // program builds credagent when it is first needed.
-var program = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(scratch, "credagent")
-	return binary, build(root, "./cmd/credagent", binary)
-})
-
-// build compiles a command as a static binary.
-func build(dir, pkg, to string) error {
-	cmd := exec.Command("go", "build", "-C", dir, "-trimpath", "-tags=nethttpomithttp2,grpcnotrace", "-ldflags=-s -w -funcalign=16", "-o", to, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
-	}
-	return nil
-}
+var program = sync.OnceValues(func() (string, error) { return agentprocess.Credagent(scratch) })
 
 // host is a booted machine with an authorization server in its network.
 type host struct {

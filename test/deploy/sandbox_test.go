@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 // TestSystemdSandbox looks from outside at what the agent and its provider are left with.
@@ -106,7 +108,7 @@ func TestSystemdExternalProviders(t *testing.T) {
 	h := fromCheckout(t, calm)
 	h.setUp("Start")
 	binary := filepath.Join(t.TempDir(), "provider")
-	if err := build(".", "./testdata/ownsecret", binary); err != nil {
+	if err := agentprocess.Build("test", "./deploy/testdata/ownsecret", binary); err != nil {
 		t.Fatal(err)
 	}
 	h.Copy(binary, "/usr/lib/credagent/plugins/credagent-provider-ownsecret", 0o755)

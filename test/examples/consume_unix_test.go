@@ -4,7 +4,6 @@ package examples_test
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 // shortLife is that of tokens which are to be replaced during a test: after half of it.
@@ -32,15 +33,12 @@ func (p place) startAgent(t *testing.T, example string) {
 // startConfigured is startAgent with a configuration that is in no file.
 func (p place) startConfigured(t *testing.T, text string) {
 	t.Helper()
-	address := freeAddress(t)
+	address := agentprocess.FreeAddress(t)
 	config := filepath.Join(t.TempDir(), "credagent.yaml")
 	write(t, config, "listen: "+address+"\n"+p.adapt(t, text))
-	agent := start(t, exec.Command(program, "run", "-c", config))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if !becomesReady(ctx, "http://"+address+"/readyz") {
-		t.Fatalf("the agent %v does not become ready", agent.Args)
-	}
+	cmd := exec.Command(program, "run", "-c", config)
+	cmd.Env = environment()
+	agentprocess.Start(t, cmd).AwaitReady(address)
 }
 
 // start runs a program until the test ends. Programs that it started itself end with it.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 	"github.com/credagent/credagent/testkit/leaktest"
 )
 
@@ -41,9 +42,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "credagent")
-	if out, err := exec.Command("go", "build", "-C", root, "-o", program, "./cmd/credagent").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building credagent: %v\n%s", err, out)
+	if program, err = agentprocess.Credagent(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	if err := buildProvider(); err != nil {

@@ -1,20 +1,18 @@
 package examples_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 // TestMetricsAreDocumented compares what a running agent shows at /metrics with the document: the
@@ -37,52 +35,18 @@ func TestMetricsAreDocumented(t *testing.T) {
 func scrape(t *testing.T) map[string]string {
 	t.Helper()
 	p := newPlace(t)
-	address := freeAddress(t)
+	address := agentprocess.FreeAddress(t)
 	config := filepath.Join(t.TempDir(), "credagent.yaml")
 	example := strings.Replace(read(t, "examples/entra-certificate/credagent.yaml"), "    scopes:", "    cae: true\n    scopes:", 1)
 	write(t, config, "listen: "+address+"\n"+p.adapt(t, example))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var log bytes.Buffer
-	agent := exec.CommandContext(ctx, program, "run", "-c", config)
-	agent.Env, agent.Stderr = environment(), &log
-	agent.Cancel = func() error { return agent.Process.Signal(syscall.SIGTERM) }
-	if err := agent.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := becomesReady(ctx, "http://"+address+"/readyz")
-	text, err := get(ctx, "http://"+address+"/metrics")
-	cancel()
-	_ = agent.Wait() // ended by the signal
-	if !ready || err != nil {
-		t.Fatalf("the agent does not become ready, or shows no metrics: %v\n%s", err, &log)
-	}
-	return labelsIn(text)
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	cmd := exec.Command(program, "run", "-c", config)
+	cmd.Env = environment()
+	agentprocess.Start(t, cmd).AwaitReady(address)
+	text, err := get(t.Context(), "http://"+address+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-func becomesReady(ctx context.Context, probe string) bool {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if text, err := get(ctx, probe); err == nil && strings.TrimSpace(text) == "ready" {
-			return true
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-tick.C:
-		}
-	}
+	return labelsIn(text)
 }
 
 func get(ctx context.Context, url string) (string, error) {

@@ -24,6 +24,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 const (
@@ -300,8 +302,8 @@ func (c *cluster) ctrOutput(t *testing.T, args ...string) (string, error) {
 
 func (c *cluster) importImages(t *testing.T) {
 	t.Helper()
-	app, err := goBuild("app", ".", "./testdata/app")
-	must(t, err)
+	app := filepath.Join(binaries, "app")
+	must(t, agentprocess.Build("test", "./kubetest/testdata/app", app))
 	for reference, program := range map[string]string{appImage: app, ourImage: credagent(t)} {
 		archive := filepath.Join(t.TempDir(), "image.tar")
 		writeImage(t, archive, reference, program)

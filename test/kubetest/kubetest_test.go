@@ -6,9 +6,7 @@
 package kubetest_test
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -24,6 +22,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 const (
@@ -199,9 +199,7 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-var buildCredagent = sync.OnceValues(func() (string, error) {
-	return goBuild("credagent", root, "./cmd/credagent")
-})
+var buildCredagent = sync.OnceValues(func() (string, error) { return agentprocess.Credagent(binaries) })
 
 // credagent is the program, static as in its image.
 func credagent(t *testing.T) string {
@@ -209,27 +207,4 @@ func credagent(t *testing.T) string {
 	path, err := buildCredagent()
 	must(t, err)
 	return path
-}
-
-func goBuild(name, dir, pkg string) (string, error) {
-	path := filepath.Join(binaries, name)
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2,grpcnotrace", "-ldflags", "-s -w -funcalign=16", "-o", path, pkg)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
-	var problems bytes.Buffer
-	cmd.Stderr = &problems
-	if err := cmd.Run(); err != nil {
-		return "", &buildError{name, err, problems.String()}
-	}
-	return path, nil
-}
-
-type buildError struct {
-	name   string
-	err    error
-	output string
-}
-
-// Error implements error.
-func (e *buildError) Error() string {
-	return "building " + e.name + ": " + e.err.Error() + "\n" + e.output
 }

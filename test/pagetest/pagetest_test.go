@@ -12,18 +12,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 	"github.com/credagent/credagent/testkit/nodetest"
 )
 
@@ -40,7 +38,7 @@ func TestPageInABrowser(t *testing.T) {
 		t.Skip("it starts a browser: not with -short")
 	}
 	chromium := findChromium(t)
-	listen := freeAddress(t)
+	listen := agentprocess.FreeAddress(t)
 	stopAgent := startAgent(t, listen)
 	b := startBrowser(t, chromium, "http://"+listen+"/")
 
@@ -70,9 +68,9 @@ func findChromium(t *testing.T) string {
 func startAgent(t *testing.T, listen string) (stop func()) {
 	t.Helper()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "credagent")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-C", "../..", "-o", program, "./cmd/credagent").CombinedOutput(); err != nil {
-		t.Fatalf("building credagent: %v\n%s", err, out)
+	program, err := agentprocess.Credagent(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
 	server, err := devserver.New(devserver.Options{
 		TTL: 2 * time.Minute, RefreshIn: 5 * time.Second,
@@ -98,36 +96,11 @@ sinks: [{ type: file, token: graph, path: %[3]s/token }]
 			t.Fatal(err)
 		}
 	}
-	return runAgent(t, "http://"+listen+"/readyz", exec.Command(program, "run", "-c", config))
-}
-
-func runAgent(t *testing.T, probe string, cmd *exec.Cmd) (stop func()) {
-	t.Helper()
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("the agent ends with %v\n%s", err, &log)
-			}
-		}
-	}
-	t.Cleanup(stop)
-	deadline, tick := time.After(patience), time.NewTicker(20*time.Millisecond)
-	defer tick.Stop()
-	for {
-		response, err := http.Get(probe)
-		if err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK {
-			return stop
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("the agent does not become ready: %v", err)
+	agent := agentprocess.Start(t, exec.Command(program, "run", "-c", config))
+	agent.AwaitReady(listen)
+	return func() {
+		if status := agent.Stop(); status != 0 {
+			t.Errorf("the agent ends with %d", status)
 		}
 	}
 }
@@ -281,14 +254,4 @@ func (b *browser) noticesTheEnd(t *testing.T) {
 	if !strings.HasPrefix(saw.Line, "No word from the agent for ") || saw.Title != "credagent: no answer" {
 		t.Errorf("it says %q, in the title %q", saw.Line, saw.Title)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

@@ -55,8 +55,8 @@ func TestKilledAgent(t *testing.T) {
 		agent = s.restart(t, agent)
 	}
 	s.ready(t, agent)
-	agent.terminate(t)
-	<-agent.ended
+	agent.Terminate()
+	<-agent.Ended()
 	r.end()
 	s.examine(t, agent)
 	s.checkEnd(t, sinks)
@@ -130,7 +130,7 @@ func (s *crashSuite) provoke(t *testing.T, agent *process) {
 func (s *crashSuite) awaitWrite(agent *process) {
 	deadline, tick := time.After(time.Second), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for before := agent.log.count(`"sink written"`); agent.log.count(`"sink written"`) == before; {
+	for before := agent.Log.Count(`"sink written"`); agent.Log.Count(`"sink written"`) == before; {
 		select {
 		case <-tick.C:
 		case <-deadline:
@@ -159,7 +159,7 @@ func (s *crashSuite) throttle(t *testing.T) {
 func (s *crashSuite) restart(t *testing.T, agent *process) *process {
 	t.Helper()
 	at := time.Now()
-	agent.kill()
+	agent.Kill()
 	s.kills = append(s.kills, at)
 	s.leftOvers += len(temporaries(t, s.path("sinks"))) + len(temporaries(t, s.path("state")))
 	s.examine(t, agent)
@@ -169,10 +169,10 @@ func (s *crashSuite) restart(t *testing.T, agent *process) *process {
 // examine reads what an agent that has ended had logged.
 func (s *crashSuite) examine(t *testing.T, agent *process) {
 	t.Helper()
-	s.written += agent.log.count(`"sink written"`)
+	s.written += agent.Log.Count(`"sink written"`)
 	for _, message := range []string{"state cannot be used", "state is of something else", "saving state failed", "writing sink failed", "panic", "bug"} {
-		if n := agent.log.count(message); n > 0 {
-			t.Errorf("%d lines of the log say %q:\n%s", n, message, agent.log.last(10))
+		if n := agent.Log.Count(message); n > 0 {
+			t.Errorf("%d lines of the log say %q:\n%s", n, message, agent.Log.Last(10))
 		}
 	}
 }

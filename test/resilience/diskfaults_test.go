@@ -124,8 +124,8 @@ func TestDiskFaults(t *testing.T) {
 		t.Run(name+" mended", func(t *testing.T) { h.afterMending(t, name) })
 	}
 	h.ready(t, agent)
-	agent.terminate(t)
-	<-agent.ended
+	agent.Terminate()
+	<-agent.Ended()
 	if left := temporaries(t, h.dir); len(left) > 0 {
 		t.Errorf("temporary files are left: %v", left)
 	}
@@ -154,7 +154,7 @@ func (h *host) whileBroken(t *testing.T, agent *process, name, before string) {
 		message = "saving state failed, a restart would not know the newest token"
 	}
 	until(t, "the log tells", func() bool {
-		return agent.log.count(message, dir, fault.log, `"retry_in"`) > 0
+		return agent.Log.Count(message, dir, fault.log, `"retry_in"`) > 0
 	})
 	if dir == h.path("state") {
 		return

@@ -235,7 +235,7 @@ func TestNetworkFaults(t *testing.T) {
 	for name, fault := range n.faults {
 		t.Run(name, func(t *testing.T) {
 			until(t, "the log tells", func() bool {
-				return agent.log.count(`"token request failed"`, `"level":"WARN"`, `"client":"`+name+`"`, `"class":"transient"`, fault.log, `"retry_in"`) > 0
+				return agent.Log.Count(`"token request failed"`, `"level":"WARN"`, `"client":"`+name+`"`, `"class":"transient"`, fault.log, `"retry_in"`) > 0
 			})
 			before[name] = n.read(t, "sinks/"+name)
 		})
@@ -249,7 +249,7 @@ func TestNetworkFaults(t *testing.T) {
 	for name := range n.faults {
 		t.Run(name+" mended", func(t *testing.T) {
 			until(t, "a new token is in the file", func() bool { return n.read(t, "sinks/"+name) != before[name] })
-			until(t, "the log tells", func() bool { return agent.log.count(`"token requests succeed again"`, `"client":"`+name+`"`) > 0 })
+			until(t, "the log tells", func() bool { return agent.Log.Count(`"token requests succeed again"`, `"client":"`+name+`"`) > 0 })
 		})
 	}
 	r.end()

@@ -3,27 +3,23 @@
 package resilience_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 // host is a machine as far as the agent can tell: a directory with its configuration, credential,
@@ -91,11 +87,7 @@ func (h *host) clientLine(name, tokenURL, more string) string {
 }
 
 // process is one start of the program.
-type process struct {
-	cmd   *exec.Cmd
-	log   *transcript
-	ended chan struct{} // closed when it has ended and all it logged was read
-}
+type process struct{ *agentprocess.Process }
 
 // start runs the daemon with the configuration in credagent.yaml.
 func (h *host) start(t *testing.T, environment ...string) *process {
@@ -106,101 +98,22 @@ func (h *host) start(t *testing.T, environment ...string) *process {
 func (h *host) launch(t *testing.T, cmd *exec.Cmd, environment ...string) *process {
 	t.Helper()
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + h.path("tmp")}, environment...)
-	read, write, err := os.Pipe()
-	must(t, err)
-	cmd.Stderr = write
-	must(t, cmd.Start())
-	must(t, write.Close())
-	p := &process{cmd: cmd, log: &transcript{}, ended: make(chan struct{})}
+	p := &process{agentprocess.Start(t, cmd)}
 	h.newest = p
-	go func() {
-		defer close(p.ended)
-		p.log.read(read)
-		_ = cmd.Wait() // how it ended is in ProcessState
-	}()
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() && p == h.newest {
-			t.Logf("the log ends with\n%s", p.log.last(30))
-		}
-	})
+	t.Cleanup(p.Kill) // before it is asked to stop: the worst has to do
 	return p
 }
-
-// kill kills the process and waits for its end. It may have ended.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
-}
-
-func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // ready waits for the agent to say that every token is in every sink.
 func (h *host) ready(t *testing.T, p *process) {
 	t.Helper()
-	until(t, "the agent is ready", func() bool {
-		if p.hasEnded() {
-			t.Fatalf("the agent has ended: %s\n%s", p.cmd.ProcessState, p.log.last(30))
-		}
-		return h.isReady()
-	})
+	p.AwaitReady(h.listen)
 }
 
-func (h *host) isReady() bool {
-	response, err := http.Get("http://" + h.listen + "/readyz")
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK
-}
-
-func (p *process) hasEnded() bool {
-	select {
-	case <-p.ended:
-		return true
-	default:
-		return false
-	}
-}
-
-// transcript is what a process has logged.
-type transcript struct {
-	mu    sync.Mutex
-	lines []string // guarded by mu
-}
-
-// read reads to the end of the stream.
-func (l *transcript) read(from io.ReadCloser) {
-	defer from.Close()
-	for lines := bufio.NewScanner(from); lines.Scan(); {
-		l.mu.Lock()
-		l.lines = append(l.lines, lines.Text())
-		l.mu.Unlock()
-	}
-}
-
-// count returns how many lines have all the parts.
-func (l *transcript) count(parts ...string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for _, line := range l.lines {
-		if containsAll(line, parts) {
-			n++
-		}
-	}
-	return n
-}
+func (h *host) isReady() bool { return agentprocess.Ready(h.listen) }
 
 func containsAll(line string, parts []string) bool {
 	return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
-}
-
-func (l *transcript) last(n int) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Join(l.lines[max(0, len(l.lines)-n):], "\n")
 }
 
 // processes returns the host's processes of the program, providers too.
@@ -224,7 +137,7 @@ func (h *host) processes(t *testing.T) []int {
 // providers returns the providers' processes of an agent.
 func (h *host) providers(t *testing.T, p *process) []int {
 	t.Helper()
-	return slices.DeleteFunc(h.processes(t), func(pid int) bool { return parent(pid) != p.pid() })
+	return slices.DeleteFunc(h.processes(t), func(pid int) bool { return parent(pid) != p.PID() })
 }
 
 // parent reads the parent's number, which follows the name in parentheses and the state.
@@ -252,10 +165,4 @@ func temporaries(t *testing.T, dir string) []string {
 		return err
 	}))
 	return found
-}
-
-// terminate asks the process to stop.
-func (p *process) terminate(t *testing.T) {
-	t.Helper()
-	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
 }

@@ -52,12 +52,12 @@ func TestDescriptorsRunOut(t *testing.T) {
 				until(t, "the provider has ended", func() bool { return len(h.providers(t, agent)) == 0 })
 			}
 			r := startReaders(t, 1, []watched{{h.path("sinks/token"), rawTokens}}, h.server.Valid)
-			limit := limitDescriptors(t, agent.pid(), 3)
-			until(t, "the log tells", func() bool { return agent.log.count(tc.log...) > 0 })
+			limit := limitDescriptors(t, agent.PID(), 3)
+			until(t, "the log tells", func() bool { return agent.Log.Count(tc.log...) > 0 })
 			if h.read(t, "sinks/token") != before {
 				t.Error("the old token did not stay")
 			}
-			limitDescriptors(t, agent.pid(), limit)
+			limitDescriptors(t, agent.PID(), limit)
 			until(t, "a new token is in the file", func() bool { return h.read(t, "sinks/token") != before })
 			h.ready(t, agent)
 			r.end()
@@ -107,20 +107,20 @@ func TestLittleMemory(t *testing.T) {
 	r := startReaders(t, 1, []watched{{h.path("sinks/token"), rawTokens}}, h.server.Valid)
 	must(t, h.server.Inject(devserver.Fault{Kind: devserver.Huge, Count: 1}))
 	until(t, "the log tells", func() bool {
-		return agent.log.count(`"token request failed"`, `"class":"transient"`, "1 MiB") > 0
+		return agent.Log.Count(`"token request failed"`, `"class":"transient"`, "1 MiB") > 0
 	})
 	until(t, "a new token is in the file", func() bool { return h.read(t, "sinks/token") != before })
 	r.end()
-	for _, pid := range append(h.providers(t, agent), agent.pid()) {
+	for _, pid := range append(h.providers(t, agent), agent.PID()) {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		must(t, err)
 		_, peak, _ := strings.Cut(string(status), "VmHWM:")
 		peak, _, _ = strings.Cut(peak, "\n")
 		t.Logf("process %d: at most %s resident", pid, strings.TrimSpace(peak))
 	}
-	agent.terminate(t)
-	<-agent.ended
-	if !agent.cmd.ProcessState.Success() {
-		t.Errorf("the agent ends with %s", agent.cmd.ProcessState)
+	agent.Terminate()
+	<-agent.Ended()
+	if !agent.ProcessState.Success() {
+		t.Errorf("the agent ends with %s", agent.ProcessState)
 	}
 }

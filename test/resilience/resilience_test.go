@@ -13,11 +13,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/credagent/credagent/testkit/agentprocess"
 	"github.com/credagent/credagent/testkit/leaktest"
 )
 
@@ -50,11 +49,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "credagent")
-	build := exec.Command("go", "build", "-C", root, "-trimpath", "-o", program, "./cmd/credagent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building credagent: %v\n%s", err, out)
+	if program, err = agentprocess.Credagent(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return leaktest.Main(m)

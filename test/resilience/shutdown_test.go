@@ -89,14 +89,14 @@ var stopStates = map[string]struct {
 		during: func(t *testing.T, h *host, p *process) {
 			readyOne(t, h, p)
 			h.hang(t, "sinks")
-			until(t, "there is something to write", func() bool { return p.log.count(`"token refreshed"`) > 0 })
+			until(t, "there is something to write", func() bool { return p.Log.Count(`"token refreshed"`) > 0 })
 		},
 	},
 	"the state hangs": {
 		during: func(t *testing.T, h *host, p *process) {
 			readyOne(t, h, p)
 			h.hang(t, "state")
-			until(t, "there is something to save", func() bool { return p.log.count("although the state directory does not answer") > 0 })
+			until(t, "there is something to save", func() bool { return p.Log.Count("although the state directory does not answer") > 0 })
 		},
 	},
 	"the credential hangs": {
@@ -104,7 +104,7 @@ var stopStates = map[string]struct {
 			readyOne(t, h, p)
 			h.hang(t, "credential")
 			requests := len(h.server.Requests())
-			until(t, "a request fails", func() bool { return p.log.count(`"token request failed"`) > 0 })
+			until(t, "a request fails", func() bool { return p.Log.Count(`"token request failed"`) > 0 })
 			if len(h.server.Requests()) > requests+1 {
 				t.Error("there are requests without a credential")
 			}
@@ -114,7 +114,7 @@ var stopStates = map[string]struct {
 		during: func(t *testing.T, h *host, p *process) {
 			readyOne(t, h, p)
 			must(t, h.server.Inject(devserver.Fault{Kind: devserver.Throttle, RetryAfter: "300"}))
-			until(t, "the gate is closed", func() bool { return p.log.count(`"token request failed"`, `"retry_after"`) > 0 })
+			until(t, "the gate is closed", func() bool { return p.Log.Count(`"token request failed"`, `"retry_after"`) > 0 })
 		},
 	},
 }
@@ -175,21 +175,21 @@ sinks:
 func (h *host) stopsInTime(t *testing.T, p *process) {
 	t.Helper()
 	asked := time.Now()
-	p.terminate(t)
+	p.Terminate()
 	select {
-	case <-p.ended:
+	case <-p.Ended():
 	case <-time.After(stopLimit):
 		t.Errorf("it runs on after %v", stopLimit)
-		_ = p.cmd.Process.Signal(syscall.SIGABRT) // the log tells what it waits for
-		<-p.ended
+		_ = p.Cmd.Process.Signal(syscall.SIGABRT) // the log tells what it waits for
+		<-p.Ended()
 		return
 	}
 	took := time.Since(asked)
-	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	early := p.log.count("") == 0 && status.Signaled() && status.Signal() == syscall.SIGTERM
-	forced := p.log.count("something does not answer") == 1 && status.ExitStatus() == 75
-	if !p.cmd.ProcessState.Success() && !early && !forced {
-		t.Errorf("it ends with %s", p.cmd.ProcessState)
+	status := p.ProcessState.Sys().(syscall.WaitStatus)
+	early := p.Log.Count("") == 0 && status.Signaled() && status.Signal() == syscall.SIGTERM
+	forced := p.Log.Count("something does not answer") == 1 && status.ExitStatus() == 75
+	if !p.ProcessState.Success() && !early && !forced {
+		t.Errorf("it ends with %s", p.ProcessState)
 	}
 	until(t, "no process is left", func() bool { return len(h.processes(t)) == 0 })
 	t.Logf("ended after %v, its last process %v later", took.Round(time.Millisecond), (time.Since(asked) - took).Round(time.Millisecond))
@@ -206,9 +206,9 @@ func TestFirstThreadDoesNoWork(t *testing.T) {
 	h.configureOne(t, "", "")
 	p := h.start(t)
 	h.ready(t, p)
-	must(t, p.cmd.Process.Signal(syscall.SIGABRT))
-	<-p.ended
-	if p.log.count("goroutine 1 ", "chan receive", "locked to thread") != 1 {
-		t.Errorf("the first goroutine does not hold the first thread:\n%s", p.log.last(100))
+	must(t, p.Cmd.Process.Signal(syscall.SIGABRT))
+	<-p.Ended()
+	if p.Log.Count("goroutine 1 ", "chan receive", "locked to thread") != 1 {
+		t.Errorf("the first goroutine does not hold the first thread:\n%s", p.Log.Last(100))
 	}
 }

@@ -196,7 +196,7 @@ func (h *host) watch(ctx context.Context, t *testing.T, agent *process) []sample
 
 func (h *host) sample(t *testing.T, agent *process) sample {
 	t.Helper()
-	used, err := usage.Of(agent.pid())
+	used, err := usage.Of(agent.PID())
 	must(t, err)
 	response, err := http.Get("http://" + h.listen + "/metrics")
 	must(t, err)

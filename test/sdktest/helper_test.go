@@ -5,24 +5,22 @@ package sdktest
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 	"github.com/credagent/credagent/testkit/nodetest"
 )
 
@@ -37,16 +35,16 @@ type agent struct {
 	listen string
 	sdkEnv []string // what tells an SDK of the endpoint
 	server *devserver.Server
-	log    bytes.Buffer // complete when the process has ended
 }
 
 // startAgent runs the program in front of a server that takes its time with the first request.
 func startAgent(t *testing.T) *agent {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "credagent")
-	goBuild(t, "../..", "./cmd/credagent", program)
-	a := &agent{dir: t.TempDir(), listen: freeAddress(t)}
-	var err error
+	program, err := agentprocess.Credagent(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{dir: t.TempDir(), listen: agentprocess.FreeAddress(t)}
 	a.server, err = devserver.New(devserver.Options{
 		TTL: tokenLife, RefreshIn: refreshIn,
 		Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}},
@@ -59,7 +57,7 @@ func startAgent(t *testing.T) *agent {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = a.server.Close() })
-	endpoint := freeAddress(t)
+	endpoint := agentprocess.FreeAddress(t)
 	config, header := filepath.Join(a.dir, "credagent.yaml"), filepath.Join(a.dir, "identity", "header")
 	write(t, filepath.Join(a.dir, "secret"), canary)
 	write(t, config, fmt.Sprintf(`listen: %s
@@ -69,7 +67,7 @@ tokens: { graph: { client: app, scopes: [%[4]s/.default] } }
 sinks: [{ type: file, token: graph, path: %[6]s/token }]
 `, a.listen, endpoint, header, resource, a.server.TokenURL(), a.dir))
 	a.run(t, program, config)
-	await(t, "the header file", func() bool {
+	agentprocess.Until(t, "the header file", func() bool {
 		content, err := os.ReadFile(header)
 		a.sdkEnv = []string{"IDENTITY_ENDPOINT=http://" + endpoint + "/msi/token", "IDENTITY_HEADER=" + string(content)}
 		return err == nil
@@ -79,20 +77,11 @@ sinks: [{ type: file, token: graph, path: %[6]s/token }]
 
 func (a *agent) run(t *testing.T, program, config string) {
 	t.Helper()
-	cmd := exec.Command(program, "run", "-c", config)
-	cmd.Stderr = &a.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := agentprocess.Start(t, exec.Command(program, "run", "-c", config))
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		err := cmd.Wait()
-		leak := strings.Contains(a.log.String(), canary)
-		if err != nil || leak {
-			t.Errorf("the agent ends with %v; its log shows a secret: %t", err, leak)
-		}
-		if t.Failed() {
-			t.Logf("the agent said:\n%s", &a.log)
+		status, leak := p.Stop(), strings.Contains(p.Log.String(), canary)
+		if status != 0 || leak {
+			t.Errorf("the agent ends with %d; its log shows a secret: %t", status, leak)
 		}
 	})
 }
@@ -120,7 +109,7 @@ func (a *agent) held(t *testing.T) string {
 // seen waits until the server has seen so many requests and the agent has learned from them.
 func (a *agent) seen(t *testing.T, requests int) {
 	t.Helper()
-	await(t, fmt.Sprintf("request %d", requests), func() bool {
+	agentprocess.Until(t, fmt.Sprintf("request %d", requests), func() bool {
 		s, err := a.status()
 		return err == nil && s.Tokens[0].Requests >= requests
 	})
@@ -179,7 +168,9 @@ type answer struct {
 func prepareWorkloads(t *testing.T) []*workload {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "azidentity")
-	goBuild(t, "azidentity", ".", program)
+	if err := agentprocess.Build("test", "./sdktest/azidentity", program); err != nil {
+		t.Fatal(err)
+	}
 	files, err := fs.Sub(nodeFiles, "azure-identity")
 	if err != nil {
 		t.Fatal(err)
@@ -228,16 +219,6 @@ func (w *workload) ask(o order) (answer, error) {
 	return got, w.answers.Decode(&got)
 }
 
-// goBuild builds a program of the module in dir.
-func goBuild(t *testing.T, dir, pkg, to string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), buildPatience)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, "go", "build", "-C", dir, "-o", to, pkg).CombinedOutput(); err != nil {
-		t.Fatalf("building %s in %s: %v\n%s", pkg, dir, err, out)
-	}
-}
-
 func fault(t *testing.T, text string) devserver.Fault {
 	t.Helper()
 	parsed, err := devserver.ParseFault(text)
@@ -245,29 +226,6 @@ func fault(t *testing.T, text string) devserver.Fault {
 		t.Fatal(err)
 	}
 	return parsed
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-func await(t *testing.T, what string, there func() bool) {
-	t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for !there() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
 }
 
 func write(t *testing.T, path, content string) {

@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	resource      = "https://graph.microsoft.com"
-	patience      = time.Minute
-	buildPatience = 5 * time.Minute
+	resource = "https://graph.microsoft.com"
+	patience = time.Minute
 
 	// tokenLife is so short that the SDKs, which do not keep a token in its last five minutes, ask the
 	// endpoint every time; it outlasts a refresh that fails. Refreshes can be waited for.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/credagent/credagent/internal/devserver"
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
 const (
@@ -52,9 +53,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "credagent")
-	if out, err := exec.Command("go", "build", "-C", root, "-o", program, "./cmd/credagent").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building credagent: %v\n%s", err, out)
+	if program, err = agentprocess.Credagent(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
@@ -95,29 +95,16 @@ func newStage(t *testing.T, example string, lifeOfTokens time.Duration) *stage {
 // start starts the agent and waits until it has written the sinks of these names.
 func (s *stage) start(sinks ...string) {
 	s.Helper()
-	var log bytes.Buffer
 	cmd := exec.Command(program, "run", "-c", s.config)
-	cmd.Env, cmd.Stderr = environment(), &log
-	s.must(cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	cmd.Env = environment()
+	agent := agentprocess.Start(s, cmd)
 	s.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if strings.Contains(log.String(), canary) {
+		agent.Stop()
+		if strings.Contains(agent.Log.String(), canary) {
 			s.Error("the agent's log holds the client secret")
 		}
-		if s.Failed() {
-			s.Logf("the agent's log:\n%s", &log)
-		}
 	})
-	s.until("the sinks are there", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			s.Fatalf("the agent ended: %v", err)
-		default:
-		}
+	agent.Await("the sinks are there", func() bool {
 		for _, name := range sinks {
 			if _, err := os.Stat(s.path(name)); err != nil {
 				return false
