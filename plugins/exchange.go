@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +68,9 @@ func (e *exchanger) exchange(ctx context.Context, in *providerpb.ExchangeRequest
 		return failed(classify(err))
 	}
 	defer response.Body.Close()
+	if via, _ := connections.Proxy(request); via != nil && response.StatusCode == http.StatusProxyAuthRequired {
+		return failed(classify(transport.ProxyRefusal(via, response))) // the proxy's answer, not the server's
+	}
 	return &providerpb.ExchangeReply{Result: &providerpb.ExchangeReply_Answer{Answer: readAnswer(response)}}
 }
 
@@ -183,9 +185,9 @@ func classify(err error) (providerpb.Failure_Kind, string) {
 	if alert, refused := refusedCertificate(err); refused {
 		return providerpb.Failure_KIND_REFUSED, fmt.Sprintf("the server ended the TLS handshake because of the client's certificate: %s", alert)
 	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return providerpb.Failure_KIND_NETWORK, fmt.Sprintf("%v; if the server uses a private CA, name its certificate in ca_file", err)
+	var proxy *transport.ProxyError
+	if errors.As(err, &proxy) && proxy.Setting {
+		return providerpb.Failure_KIND_CONFIG, proxy.Message
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return providerpb.Failure_KIND_NETWORK, "the connection ended before the answer was whole"
@@ -194,7 +196,7 @@ func classify(err error) (providerpb.Failure_Kind, string) {
 		// net/http quotes pieces of such an answer, which may be pieces of the request.
 		return providerpb.Failure_KIND_NETWORK, "the server's answer is malformed: it is not HTTP/1.1"
 	}
-	return providerpb.Failure_KIND_NETWORK, err.Error()
+	return providerpb.Failure_KIND_NETWORK, transport.Explain(err)
 }
 
 func failed(kind providerpb.Failure_Kind, message string) *providerpb.ExchangeReply {

@@ -160,7 +160,7 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 		return nil, err
 	}
 	c := &child{keys: keys, stderr: output(log), over: make(chan struct{})}
-	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: process.OwnGroup(), WaitDelay: time.Second}
+	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: process.Bound(), WaitDelay: time.Second}
 	if slices.Contains(h.finder.builtin, spec.Provider) {
 		c.cmd.Args = []string{"credagent", "provider", spec.Provider}
 	} else if digest, pinned := h.finder.sha256[spec.Provider]; pinned {

@@ -243,11 +243,11 @@ func TestAdviceHelps(t *testing.T) {
 		kind     string
 		more     string // what OpenSSL would ask for
 	}{
-		"old PKCS#8":       {"pkcs8 -topk8 -v1 PBE-SHA1-3DES -in rsa.key -out old -passout file:password", "rsa.pem", "old", "rsa", "-passin file:password -passout file:same"},
-		"explicit curve":   {"pkey -in ec.key -ec_param_enc explicit -out old", "ec.pem", "old", "ec", ""},
-		"PKCS#7":           {"crl2pkcs7 -nocrl -certfile ec.pem -out old", "old", "ec.key", "ec", ""},
-		"PKCS#7, DER":      {"crl2pkcs7 -nocrl -certfile ec.pem -outform DER -out old", "old", "ec.key", "ec", ""},
-		"PKCS#12, PSS":     {"pkcs12 -export -inkey pss.key -in pss.pem -out old -passout file:password", "old", "", "pss", "-passin file:password -passout file:same"},
+		"old PKCS#8":     {"pkcs8 -topk8 -v1 PBE-SHA1-3DES -in rsa.key -out old -passout file:password", "rsa.pem", "old", "rsa", "-passin file:password -passout file:same"},
+		"explicit curve": {"pkey -in ec.key -ec_param_enc explicit -out old", "ec.pem", "old", "ec", ""},
+		"PKCS#7":         {"crl2pkcs7 -nocrl -certfile ec.pem -out old", "old", "ec.key", "ec", ""},
+		"PKCS#7, DER":    {"crl2pkcs7 -nocrl -certfile ec.pem -outform DER -out old", "old", "ec.key", "ec", ""},
+		"PKCS#12, PSS":   {"pkcs12 -export -inkey pss.key -in pss.pem -out old -passout file:password", "old", "", "pss", "-passin file:password -passout file:same"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.openssl(t, tc.write)
