@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/transport"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -38,6 +39,7 @@ var answerHeaders = [...]string{
 
 // exchanger makes token requests and keeps their connections for the next one.
 type exchanger struct {
+	binding    *binding // nil where the agent does not bind its providers
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport // guarded by mu
 }
@@ -53,6 +55,9 @@ type transportKey struct {
 func (e *exchanger) exchange(ctx context.Context, in *providerpb.ExchangeRequest, r *Request) *providerpb.ExchangeReply {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.GetTimeoutMilliseconds())*time.Millisecond)
 	defer cancel()
+	if err := e.binding.check(ctx, r.TokenEndpoint, handshake.Connection(in.GetTrustRoots(), in.GetProxy())); err != nil {
+		return failed(providerpb.Failure_KIND_CONFIG, err.Error())
+	}
 	connections, err := e.kept(in, r.TLSCertificate)
 	if err != nil {
 		return failed(providerpb.Failure_KIND_CONFIG, err.Error())

@@ -31,6 +31,29 @@ type running struct {
 	plugin *plugin.Client
 	child  *child
 	client providerpb.ProviderClient
+	bound  []handshake.Destination // what the process was told of where requests go; the caller's
+}
+
+// maxConnections bounds how many ways to connect a process is told of; it is started afresh then.
+const maxConnections = 64
+
+// takes reports whether the process can be bound to a destination, or is.
+func (r *running) takes(to handshake.Destination) bool {
+	return len(r.bound) == 0 || len(r.bound) < maxConnections && slices.Equal(r.bound[0].Origins, to.Origins)
+}
+
+// bind tells the process of a destination, unless it knows it.
+func (r *running) bind(to handshake.Destination) error {
+	if slices.ContainsFunc(r.bound, func(known handshake.Destination) bool { return known.Connection == to.Connection }) {
+		return nil
+	}
+	// A process that does not read may not hold up its caller.
+	_ = r.child.lifeline.SetWriteDeadline(time.Now().Add(endTime))
+	if err := to.Send(r.child.lifeline); err != nil {
+		return &Failure{Kind: KindProvider, Message: "the provider's process does not take what it is told: its pipe is closed or full"}
+	}
+	r.bound = append(r.bound, to)
+	return nil
 }
 
 // endTime is how long the end of a process is waited for.

@@ -35,6 +35,9 @@ func builtin() map[string]plugins.Provider {
 // others, and one that waits for a file system that hangs would keep the signal from them.
 func main() {
 	runtime.LockOSThread()
+	if len(os.Args) == 3 && os.Args[1] == "provider" {
+		os.Exit(mainCode(os.Args[1:], os.Stdout, os.Stderr)) // where [plugins.Serve] wants to be called
+	}
 	status := make(chan int)
 	go func() { status <- mainCode(os.Args[1:], os.Stdout, os.Stderr) }()
 	os.Exit(<-status)
