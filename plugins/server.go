@@ -70,7 +70,9 @@ func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (
 	} else {
 		reply = s.exchanger.exchange(ctx, in, request)
 	}
-	newRedactor(newRequest(in), request).reply(reply)
+	hidden := newRedactor(newRequest(in), request)
+	hideProxy(&hidden, request.TokenEndpoint, in.GetProxy())
+	redactReply(hidden, reply)
 	reply.Credential = about
 	return reply, nil
 }

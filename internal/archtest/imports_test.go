@@ -36,7 +36,7 @@ var rooms = map[string]room{
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
-	"plugins":                   {[]string{"internal/handshake", "internal/secret", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
+	"plugins":                   {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
 	"plugins/certcred":          {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
 	"plugins/jwtcred":           {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
@@ -62,6 +62,7 @@ var rooms = map[string]room{
 	"internal/secret":     {nil, "everything that carries a token stands on it"},
 	"internal/token":      {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":  {nil, "the agent and the kit both stand on it"},
+	"internal/redact":     {[]string{"internal/secret"}, "it hides what it is told, on both sides"},
 	"internal/keyfile":    {nil, "it reads bytes, whoever has them, and opens no file"},
 	"internal/transport":  {[]string{"internal/keyfile"}, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":  {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
