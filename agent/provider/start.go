@@ -203,8 +203,10 @@ func output(log *slog.Logger) *process.LineLog {
 	}
 }
 
-// inherited are the variables that every provider gets: how to reach the server and whom to trust.
+// inherited are the variables that every provider gets: how to reach the server, whom to trust, and
+// Go's settings, of which fips140 holds for the whole of credagent.
 var inherited = [...]string{
+	"GODEBUG",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
 }
