@@ -9,6 +9,7 @@ import (
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/redact"
 )
 
 // answer is how one token request ended: a grant, or a failure.
@@ -59,6 +60,28 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) answer {
 	}
 	a.refused(reply)
 	return a
+}
+
+// withoutToken hides in a refusal the token that it is about: a server may repeat what it issued, and
+// what it says is shown. The provider, which hides the credential, does not know the token.
+func (a ask) withoutToken(reply provider.Reply) provider.Reply {
+	if a.held == nil {
+		return reply
+	}
+	if _, err := oauth.ParseGrant(reply.Body); err == nil {
+		return reply
+	}
+	hidden := redact.New(a.held().Reveal())
+	if hidden.Empty() {
+		return reply
+	}
+	reply.Body, reply.BodyError, reply.Header = hidden.Bytes(reply.Body), hidden.Text(reply.BodyError), reply.Header.Clone()
+	for _, values := range reply.Header {
+		for i, value := range values {
+			values[i] = hidden.Text(value)
+		}
+	}
+	return reply
 }
 
 // refused reads an answer that is not a grant.

@@ -1,11 +1,16 @@
 package agent
 
 import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/secret"
 )
 
 // An exchange without an answer says all the same whose failure it is.
@@ -30,5 +35,33 @@ func TestUnansweredExchangesHaveTheirClasses(t *testing.T) {
 				t.Errorf("failure %+v, outcome %+v", f, got.outcome)
 			}
 		})
+	}
+}
+
+// The token that is held is not shown, however a server repeats it, and a grant stays as it is.
+func TestRefusalsDoNotShowTheToken(t *testing.T) {
+	token := "eyJ0eXAi.canary/+=" + strings.Repeat("y", 900)
+	a := ask{held: func() secret.Value { return secret.New(token) }}
+	for name, said := range map[string]string{
+		"as it is":   token,
+		"in a URL":   url.QueryEscape(token),
+		"in base64":  base64.StdEncoding.EncodeToString([]byte("token=" + token)),
+		"in a hurry": token + token,
+	} {
+		t.Run(name, func(t *testing.T) {
+			header := http.Header{"X-Request-Id": {said}}
+			got := readReply(a.withoutToken(provider.Reply{Status: 400, Header: header, Body: []byte(`{"error":"invalid_request","error_description":"still good: ` + said + `"}`)}), time.Minute, time.Now())
+			text := got.failure.Error() + got.failure.CorrelationID
+			if strings.Contains(text, "yyyy") || strings.Contains(text, "eXl5") || !strings.Contains(text, "[redacted]") {
+				t.Errorf("failure %q", text)
+			}
+			if header.Get("X-Request-Id") != said {
+				t.Error("the reply itself was changed")
+			}
+		})
+	}
+	again := provider.Reply{Status: 200, Body: []byte(`{"access_token":"` + token + `","token_type":"Bearer","expires_in":60}`)}
+	if got := readReply(a.withoutToken(again), time.Minute, time.Now()); got.failure != nil || got.grant.AccessToken.Reveal() != token {
+		t.Errorf("a grant became %+v", got.failure)
 	}
 }

@@ -95,7 +95,7 @@ func (c *client) tokenRequest(ctx context.Context, a ask) answer {
 		got.cut = ctx.Err() != nil
 	} else {
 		in.learn(reply.Credential)
-		got = readReply(reply, request.Timeout, got.at)
+		got = readReply(a.withoutToken(reply), request.Timeout, got.at)
 		c.compareClocks(got.ahead)
 		if reply.Status == http.StatusNotFound || reply.Status == http.StatusGone {
 			if c.endpoint.moved(ctx, request.TrustRoots) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,8 @@ type endpoint struct {
 	cfg       config.Client
 	metadata  oauth.Metadata
 	fetchedAt time.Time // of the metadata; zero while there is none
+
+	soundRoots [sha256.Size]byte // of the content of ca_file that was found to hold certificates
 }
 
 func newEndpoint(cfg config.Client) *endpoint {
@@ -81,6 +84,12 @@ func (e *endpoint) roots() ([]byte, error) {
 	roots, err := os.ReadFile(e.cfg.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading ca_file: %w", err)
+	}
+	if sum := sha256.Sum256(roots); sum != e.soundRoots {
+		if _, err := transport.Roots(roots); err != nil {
+			return nil, fmt.Errorf("reading ca_file %q: %w", e.cfg.CAFile, err)
+		}
+		e.soundRoots = sum
 	}
 	return roots, nil
 }
@@ -227,7 +236,7 @@ func (e *endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *answe
 	var a answer
 	switch {
 	case err != nil:
-		a = unanswered(&provider.Failure{Kind: kindOf(err), Message: err.Error()}, e.cfg.RequestTimeout, now)
+		a = unanswered(&provider.Failure{Kind: kindOf(err), Message: transport.Explain(err)}, e.cfg.RequestTimeout, now)
 	case reply.Status != http.StatusOK || reply.BodyError != "":
 		a = answer{at: now}
 		a.refused(reply)
@@ -299,6 +308,10 @@ func kindOf(err error) provider.Kind {
 	var network net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
 		return provider.KindTimeout
+	}
+	var proxy *transport.ProxyError
+	if errors.As(err, &proxy) && proxy.Setting {
+		return provider.KindConfig
 	}
 	return provider.KindNetwork
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/secret"
 )
 
 // gateKey is what a gate is to the server: a client_id at one token endpoint. Configured clients
@@ -49,8 +50,9 @@ type ask struct {
 	ctx    context.Context // ends when nobody waits for the answer any more
 	client *client
 	token  string
-	due    time.Time         // since when the token wants it
-	form   func() url.Values // called when the request is sent
+	due    time.Time           // since when the token wants it
+	form   func() url.Values   // called when the request is sent
+	held   func() secret.Value // the token that there is until the request brings another one; may be nil
 	// sending has the request noted before it is sent; the channel closes when that was tried.
 	sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
 	urgent  *atomic.Bool // somebody asks for it now; nil for never

@@ -13,6 +13,7 @@ import (
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -131,7 +132,7 @@ func (k *keeper) turn() {
 	if !k.asking && k.due(now) {
 		k.asking = true
 		k.client.gate.request(ask{
-			ctx: k.ctx, client: k.client, token: k.cfg.Name, due: k.nextAt(), form: k.nextForm,
+			ctx: k.ctx, client: k.client, token: k.cfg.Name, due: k.nextAt(), form: k.nextForm, held: k.held,
 			sending: k.noteSent, urgent: &k.orders.urgent, reply: k.answered,
 		})
 	}
@@ -261,6 +262,9 @@ func (k *keeper) look() {
 		k.publish()
 	}
 }
+
+// held is the token that there is.
+func (k *keeper) held() secret.Value { return k.published.Load().token.AccessToken }
 
 // settle learns from an answer.
 func (k *keeper) settle(a answer) {

@@ -145,7 +145,7 @@ func (a *Agent) Probe(ctx context.Context) error {
 			}})
 			continue
 		}
-		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.nextForm, sending: k.noteSent})
+		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.nextForm, held: k.held, sending: k.noteSent})
 		k.settle(got)
 		<-k.note()
 		if got.failure != nil {

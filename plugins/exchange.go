@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/transport"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -43,6 +43,7 @@ var answerHeaders = [...]string{
 
 // exchanger makes token requests and keeps their connections for the next one.
 type exchanger struct {
+	binding    *binding // nil where the agent does not bind its providers
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport // guarded by mu
 }
@@ -58,6 +59,9 @@ type transportKey struct {
 func (e *exchanger) exchange(ctx context.Context, in *providerpb.ExchangeRequest, r *Request) *providerpb.ExchangeReply {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.GetTimeoutMilliseconds())*time.Millisecond)
 	defer cancel()
+	if err := e.binding.check(ctx, r.TokenEndpoint, handshake.Connection(in.GetTrustRoots(), in.GetProxy())); err != nil {
+		return failed(providerpb.Failure_KIND_CONFIG, err.Error())
+	}
 	connections, err := e.kept(in, r.TLSCertificate)
 	if err != nil {
 		return failed(providerpb.Failure_KIND_CONFIG, err.Error())
@@ -73,6 +77,9 @@ func (e *exchanger) exchange(ctx context.Context, in *providerpb.ExchangeRequest
 		return failed(classify(err))
 	}
 	defer response.Body.Close()
+	if via, _ := connections.Proxy(request); via != nil && response.StatusCode == http.StatusProxyAuthRequired {
+		return failed(classify(transport.ProxyRefusal(via, response))) // the proxy's answer, not the server's
+	}
 	return &providerpb.ExchangeReply{Result: &providerpb.ExchangeReply_Answer{Answer: readAnswer(response)}}
 }
 
@@ -190,9 +197,9 @@ func classify(err error) (providerpb.Failure_Kind, string) {
 	if alert, refused := refusedCertificate(err); refused {
 		return providerpb.Failure_KIND_REFUSED, fmt.Sprintf("the server ended the TLS handshake because of the client's certificate: %s", alert)
 	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return providerpb.Failure_KIND_NETWORK, fmt.Sprintf("%v; if the server uses a private CA, name its certificate in ca_file", err)
+	var proxy *transport.ProxyError
+	if errors.As(err, &proxy) && proxy.Setting {
+		return providerpb.Failure_KIND_CONFIG, proxy.Message
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return providerpb.Failure_KIND_NETWORK, "the connection ended before the answer was whole"
@@ -201,7 +208,7 @@ func classify(err error) (providerpb.Failure_Kind, string) {
 		// net/http quotes pieces of such an answer, which may be pieces of the request.
 		return providerpb.Failure_KIND_NETWORK, "the server's answer is malformed: it is not HTTP/1.1"
 	}
-	return providerpb.Failure_KIND_NETWORK, err.Error()
+	return providerpb.Failure_KIND_NETWORK, transport.Explain(err)
 }
 
 func failed(kind providerpb.Failure_Kind, message string) *providerpb.ExchangeReply {

@@ -331,7 +331,7 @@ func TestExchangeThroughAProxy(t *testing.T) {
 	}
 
 	in.Proxy = "http://user:p%zz@"
-	if message := mustFail(t, exchange(t, server, in), providerpb.Failure_KIND_CONFIG); message != "the proxy is not a URL" {
+	if message := mustFail(t, exchange(t, server, in), providerpb.Failure_KIND_CONFIG); !strings.HasPrefix(message, "the client's proxy cannot be used: a % in its user or password begins no escape") {
 		t.Errorf("message %q", message)
 	}
 	in.Proxy = "http://user:proxy-password@127.0.0.1:1"

@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,10 +15,11 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/plugins/providerpb"
 )
 
 // Serve runs a provider until the agent that started it ends the process or dies. It is the whole
-// of a provider's main function. Standard output belongs to the protocol; what the provider prints
+// of a provider's main function, in which it is called directly and not by another goroutine. Standard output belongs to the protocol; what the provider prints
 // to standard error appears in the agent's log at level debug. The agent asks one thing at a time, so
 // the process runs on one processor at a time, which spares it a quarter of its own processor time; a
 // provider with more to do at once says so with [runtime.GOMAXPROCS] when it is opened.
@@ -32,16 +34,22 @@ func Serve(p Provider) {
 		fmt.Fprintf(os.Stderr, "hardening the process: %v\n", err)
 	}
 	lifeline := os.NewFile(handshake.LifelineFD, "lifeline")
-	side, err := handshake.Receive(lifeline)
+	pipe := bufio.NewReaderSize(lifeline, handshake.PipeBuffer)
+	side, err := handshake.Receive(pipe)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		removeSocket()
 		os.Exit(70)
 	}
-	go exitWithAgent(lifeline)
+	served := &server{provider: p}
+	if side.Bound {
+		served.exchanger.binding = newBinding()
+	}
+	go exitWithAgent(pipe, served.exchanger.binding)
+	endByOneself()
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig:  cookie,
-		VersionedPlugins: map[int]plugin.PluginSet{handshake.ProtocolVersion: {handshake.PluginName: &service{provider: p}}},
+		VersionedPlugins: map[int]plugin.PluginSet{handshake.ProtocolVersion: {handshake.PluginName: &service{server: served}}},
 		GRPCServer:       newServer,
 		TLSProvider:      func() (*tls.Config, error) { return side.TLSConfig() },
 		Logger:           hclog.NewNullLogger(),
@@ -58,8 +66,11 @@ func newServer(options []grpc.ServerOption) *grpc.Server {
 
 // exitWithAgent ends the process when the agent's end of the pipe closes, which the kernel does
 // even after kill -9. It takes along the socket's directory and what the provider has started.
-func exitWithAgent(lifeline io.Reader) {
-	_, _ = io.Copy(io.Discard, lifeline)
+func exitWithAgent(pipe *bufio.Reader, tells *binding) {
+	if tells != nil {
+		tells.follow(pipe)
+	}
+	_, _ = io.Copy(io.Discard, pipe)
 	removeSocket()
 	endGroup()
 	os.Exit(0)
@@ -75,12 +86,12 @@ func removeSocket() {
 // service joins a provider to go-plugin.
 type service struct {
 	plugin.NetRPCUnsupportedPlugin
-	provider Provider
+	server *server
 }
 
 // GRPCServer implements [plugin.GRPCPlugin].
 func (s *service) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) error {
-	Register(registrar, s.provider)
+	providerpb.RegisterProviderServer(registrar, s.server)
 	return nil
 }
 

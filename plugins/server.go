@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -70,7 +71,9 @@ func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (
 	} else {
 		reply = s.exchanger.exchange(ctx, in, request)
 	}
-	newRedactor(newRequest(in), request).reply(reply)
+	hidden := newRedactor(newRequest(in), request)
+	hideProxy(&hidden, request.TokenEndpoint, in.GetProxy())
+	redactReply(hidden, reply)
 	reply.Credential = about
 	return reply, nil
 }
@@ -117,9 +120,25 @@ func authenticate(credential Credential, r *Request) (err error) {
 }
 
 func recovered(err *error) {
-	if recover() != nil {
-		*err = errors.New("the provider panicked; its text is withheld, as it may hold a secret")
+	switch why := recover().(type) {
+	case nil:
+	case string:
+		*err = panicked(why)
+	case error:
+		*err = panicked(why.Error())
+	default:
+		*err = panicked("")
 	}
+}
+
+// panicked is the error of a panic. Go's cryptography panics where GODEBUG=fips140=only forbids what is
+// asked for; these texts are its own and hold no secret.
+func panicked(why string) error {
+	algorithm, forbidden := strings.CutSuffix(why, " is not allowed in FIPS 140-only mode")
+	if _, use, ok := strings.Cut(algorithm, ": use of "); ok && forbidden && strings.HasPrefix(algorithm, "crypto/") && len(use) < 60 {
+		return errors.New("GODEBUG=fips140=only forbids what this credential needs: " + use)
+	}
+	return errors.New("the provider panicked; its text is withheld, as it may hold a secret")
 }
 
 func describe(about *providerpb.Credential, credential Credential) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,12 +53,25 @@ func (c *child) Start(context.Context) error {
 		_ = ours.Close()
 		return fmt.Errorf("making a pipe: %w", err)
 	}
-	if err := c.launch(); err != nil {
+	launched := make(chan error, 1)
+	go c.live(launched)
+	if err := <-launched; err != nil {
 		_ = ours.Close()
 		return err
 	}
-	go c.oversee()
 	return c.keys.Send(ours)
+}
+
+// live starts the process and stays with it to its end, on one thread: when that thread ends, the
+// kernel kills the process, and a thread that nobody is locked to could end before the agent does.
+func (c *child) live(launched chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := c.launch()
+	launched <- err
+	if err == nil {
+		c.oversee()
+	}
 }
 
 // oversee waits for the process to end and ends what it has left running, which would keep its

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -28,7 +29,7 @@ const (
 func (p *Process) Exchange(ctx context.Context, r Request) (Reply, error) {
 	var reply Reply
 	var failure *Failure
-	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
+	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, r.destination(), func(ctx context.Context, client providerpb.ProviderClient) (err error) {
 		reply, failure, err = exchange(ctx, client, p.spec.Config, r)
 		return err
 	})
@@ -46,7 +47,7 @@ func (p *Process) Check(ctx context.Context, load bool) (Credential, []Problem, 
 }
 
 func (p *Process) check(ctx context.Context, load bool) (reply checkReply, err error) {
-	err = p.call(ctx, p.host.options.limits.check, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
+	err = p.call(ctx, p.host.options.limits.check, nil, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
 		reply, err = check(ctx, client, p.spec.Config, load)
 		return err
 	})
@@ -67,6 +68,22 @@ func Exchange(ctx context.Context, client providerpb.ProviderClient, config json
 func Check(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, load bool) (Credential, []Problem, error) {
 	reply, err := check(ctx, client, config, load)
 	return reply.result(err)
+}
+
+// destination is what the process is bound to before the request is handed to it; nil for a request
+// that goes nowhere, of which the provider says what is wrong.
+func (r Request) destination() *handshake.Destination {
+	d := &handshake.Destination{Connection: handshake.Connection(r.TrustRoots, r.Proxy)}
+	for _, at := range []string{r.TokenEndpoint, r.MTLSTokenEndpoint} {
+		origin, err := handshake.Origin(at)
+		switch {
+		case err != nil && at == r.TokenEndpoint:
+			return nil
+		case err == nil && !slices.Contains(d.Origins, origin):
+			d.Origins = append(d.Origins, origin)
+		}
+	}
+	return d
 }
 
 // exchange asks once. Its error means that there is no reply, or one that makes no sense.

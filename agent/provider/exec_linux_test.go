@@ -252,6 +252,29 @@ func TestProvidersDieWithTheAgent(t *testing.T) {
 	})
 }
 
+// A provider that does not mind its pipe and ignores what asks it to end dies with the agent, too.
+func TestDeafProvidersDieWithTheAgent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pidFile := filepath.Join(dir, "pid")
+	executable(t, dir, "deaf", script("trap '' TERM HUP INT; echo $$ >"+pidFile+"; while :; do read line; done </dev/zero"))
+	agent := exec.CommandContext(t.Context(), ownPath(t), "agent of the deaf", dir)
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := ""
+	waitUntil(t, "the provider runs", func() bool {
+		text, _ := os.ReadFile(pidFile)
+		pid = strings.TrimSpace(string(text))
+		return pid != "" && strings.HasSuffix(string(text), "\n")
+	})
+	if err := agent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = agent.Wait()
+	waitUntil(t, "process "+pid+" is gone", func() bool { return strings.Trim(processState(pid), "ZX") == "" })
+}
+
 // childrenOf are the processes whose parent is one of the processes.
 func childrenOf(pids []string) []string {
 	var children []string

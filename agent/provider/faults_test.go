@@ -195,7 +195,7 @@ type afflicted struct {
 
 func (a afflicted) ask(t *testing.T, hangs bool, request Request) error {
 	if a.started {
-		err := a.process.call(t.Context(), 20*time.Second, func(context.Context, providerpb.ProviderClient) error { return nil })
+		err := a.process.call(t.Context(), 20*time.Second, nil, func(context.Context, providerpb.ProviderClient) error { return nil })
 		if err != nil {
 			return fmt.Errorf("starting it: %w", err)
 		}

@@ -3,6 +3,7 @@
 package provider
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -41,7 +42,7 @@ const (
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == "provider" && offers(os.Args[2]) != nil:
-		side, err := handshake.Receive(os.NewFile(handshake.LifelineFD, "lifeline"))
+		side, err := handshake.Receive(bufio.NewReaderSize(os.NewFile(handshake.LifelineFD, "lifeline"), handshake.PipeBuffer))
 		if err != nil {
 			os.Exit(70)
 		}
@@ -50,6 +51,9 @@ func TestMain(m *testing.M) {
 		plugins.Serve(puppet{})
 	case len(os.Args) == 4 && os.Args[1] == "agent":
 		beAgent(os.Args[2], os.Args[3])
+	case len(os.Args) == 3 && os.Args[1] == "agent of the deaf":
+		host := New(Options{Dirs: []string{os.Args[2]}, Log: slog.New(slog.DiscardHandler), sockets: os.Args[2]})
+		_, _, _ = host.Process(Spec{Provider: "deaf", Config: []byte("{}")}).Check(context.Background(), true)
 	case len(os.Args) == 3 && os.Args[1] == "snoop":
 		beSnoop(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "plugin":

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -46,10 +47,10 @@ func (p *Process) Close() {
 	p.end()
 }
 
-// call runs one question against the process, starting it if need be; both together take no longer
-// than the limit. A process that does not answer properly is ended, so that the next call begins
+// call runs one question against the process, starting it if need be and binding it to where its
+// request goes; all together take no longer than the limit. A process that does not answer properly is ended, so that the next call begins
 // afresh.
-func (p *Process) call(ctx context.Context, limit time.Duration, ask func(context.Context, providerpb.ProviderClient) error) error {
+func (p *Process) call(ctx context.Context, limit time.Duration, to *handshake.Destination, ask func(context.Context, providerpb.ProviderClient) error) error {
 	select {
 	case p.calling <- struct{}{}:
 		defer func() { <-p.calling }()
@@ -60,6 +61,10 @@ func (p *Process) call(ctx context.Context, limit time.Duration, ask func(contex
 	defer cancel()
 	r, err := p.ensure(limited)
 	if err != nil {
+		return broken(ctx, err)
+	}
+	if r, err = p.bind(limited, r, to); err != nil {
+		p.end()
 		return broken(ctx, err)
 	}
 	if err := ask(limited, r.client); err != nil {
@@ -91,6 +96,22 @@ func (p *Process) ensure(ctx context.Context) (*running, error) {
 	defer p.mu.Unlock()
 	p.running = r
 	return r, nil
+}
+
+// bind tells the process where its requests may go. One that is bound to another server is ended and
+// another one started: a process never gets another one.
+func (p *Process) bind(ctx context.Context, r *running, to *handshake.Destination) (*running, error) {
+	if to == nil {
+		return r, nil
+	}
+	if !r.takes(*to) {
+		p.end()
+		var err error
+		if r, err = p.ensure(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.bind(*to)
 }
 
 // wake stops the idle timer; p.mu is held.

@@ -416,3 +416,37 @@ func TestServeWithoutAnAgent(t *testing.T) {
 		})
 	}
 }
+
+// A process serves one server: for another one there is a new process, and another proxy or other
+// roots for the same server are told to the one that is there.
+func TestAProcessIsBoundToItsServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	p := r.process(behaving, puppet{})
+	first, requests := tokenServer(t)
+	second, others := tokenServer(t)
+	mustExchange(t, p, first)
+	other := first
+	other.MTLSTokenEndpoint = first.TokenEndpoint + "/mtls"
+	mustExchange(t, p, other)
+	if requests.Load() != 2 || r.starts.Load() != 1 {
+		t.Errorf("%d requests, %d starts", requests.Load(), r.starts.Load())
+	}
+	mustExchange(t, p, second)
+	mustExchange(t, p, second)
+	if others.Load() != 2 || r.starts.Load() != 2 {
+		t.Errorf("%d requests to the second server, %d starts", others.Load(), r.starts.Load())
+	}
+	asked := second
+	asked.Proxy = "http://127.0.0.1:1"
+	_, err := p.Exchange(t.Context(), asked)
+	mustFail(t, err, KindNetwork) // the proxy is not there
+	if r.starts.Load() != 2 {
+		t.Errorf("%d starts", r.starts.Load())
+	}
+	// Who has the connection's key asks without telling the pipe.
+	_, failure, err := exchange(t.Context(), p.running.client, p.spec.Config, first)
+	if err != nil || failure == nil || failure.Kind != KindConfig || requests.Load() != 2 {
+		t.Errorf("%v, %v, and %d requests", failure, err, requests.Load())
+	}
+}

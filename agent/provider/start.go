@@ -31,6 +31,29 @@ type running struct {
 	plugin *plugin.Client
 	child  *child
 	client providerpb.ProviderClient
+	bound  []handshake.Destination // what the process was told of where requests go; the caller's
+}
+
+// maxConnections bounds how many ways to connect a process is told of; it is started afresh then.
+const maxConnections = 64
+
+// takes reports whether the process can be bound to a destination, or is.
+func (r *running) takes(to handshake.Destination) bool {
+	return len(r.bound) == 0 || len(r.bound) < maxConnections && slices.Equal(r.bound[0].Origins, to.Origins)
+}
+
+// bind tells the process of a destination, unless it knows it.
+func (r *running) bind(to handshake.Destination) error {
+	if slices.ContainsFunc(r.bound, func(known handshake.Destination) bool { return known.Connection == to.Connection }) {
+		return nil
+	}
+	// A process that does not read may not hold up its caller.
+	_ = r.child.lifeline.SetWriteDeadline(time.Now().Add(endTime))
+	if err := to.Send(r.child.lifeline); err != nil {
+		return &Failure{Kind: KindProvider, Message: "the provider's process does not take what it is told: its pipe is closed or full"}
+	}
+	r.bound = append(r.bound, to)
+	return nil
 }
 
 // endTime is how long the end of a process is waited for.
@@ -160,7 +183,7 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 		return nil, err
 	}
 	c := &child{keys: keys, stderr: output(log), over: make(chan struct{})}
-	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: process.OwnGroup(), WaitDelay: time.Second}
+	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: process.Bound(), WaitDelay: time.Second}
 	if slices.Contains(h.finder.builtin, spec.Provider) {
 		c.cmd.Args = []string{"credagent", "provider", spec.Provider}
 	} else if digest, pinned := h.finder.sha256[spec.Provider]; pinned {
@@ -180,8 +203,10 @@ func output(log *slog.Logger) *process.LineLog {
 	}
 }
 
-// inherited are the variables that every provider gets: how to reach the server and whom to trust.
+// inherited are the variables that every provider gets: how to reach the server, whom to trust, and
+// Go's settings, of which fips140 holds for the whole of credagent.
 var inherited = [...]string{
+	"GODEBUG",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
 }

@@ -33,6 +33,9 @@ func checkKeyFile(file string, info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
 		return fmt.Errorf("its mode %04o is too wide for a key; run: chmod g-w,o-rwx %q", mode, file)
 	}
+	if owner, known := ownerOf(info); known && owner != 0 && owner != os.Geteuid() {
+		return fmt.Errorf("it belongs to uid %d, neither root nor the agent's user (uid %d); make a new one, as its owner knows this one: (umask 077; credagent keygen > NEW)", owner, os.Geteuid())
+	}
 	return nil
 }
 

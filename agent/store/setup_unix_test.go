@@ -106,6 +106,10 @@ func TestOwnersThatAreRefused(t *testing.T) {
 	wantSetup(t, err, "dir", "it belongs to uid 4001, but the agent runs as uid 0; run: chown 0")
 
 	must(t, os.Chown(dir, 0, 0))
+	must(t, os.Chown(keyFile, 4001, 4001))
+	_, err = Open(dir, keyFile)
+	wantSetup(t, err, "key_file", "it belongs to uid 4001, neither root nor the agent's user (uid 0); make a new one")
+	must(t, os.Chown(keyFile, 0, 0))
 	link := dir + "-link"
 	must(t, os.Symlink(dir, link))
 	must(t, os.Lchown(link, 4001, 4001))

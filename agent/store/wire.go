@@ -198,18 +198,27 @@ func (f form) record() (Record, error) {
 	return r, nil
 }
 
-// sound reports whether a server may have issued it (RFC 6749, appendix A): a sink must not be made
-// to show a line break.
+// maxToken bounds an access token, in bytes, as it does in a server's answer.
+const maxToken = 128 << 10
+
+// sound reports whether a server's answer with it would have been taken (RFC 6749, appendix A): who
+// knows the public key can make a record, which must not bring into a sink what no server could.
 func (g grantForm) sound() bool {
-	return g.AccessToken != "" && visible(g.AccessToken) && visible(g.TokenType) && visible(g.Scope)
+	return g.AccessToken != "" && len(g.AccessToken) <= maxToken && visible(g.AccessToken) && !strings.Contains(g.AccessToken, " ") &&
+		g.TokenType == "Bearer" && visible(g.Scope)
 }
 
 func visible(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
+// maxClaims bounds a claims request, in bytes; several challenges may be merged in it.
+const maxClaims = 64 << 10
+
 // sound reports whether the claims are JSON objects, which is what can be asked for.
-func (c challengeForm) sound() bool { return isObject(c.Claims) && isObject(c.Answered) }
+func (c challengeForm) sound() bool {
+	return len(c.Claims) <= maxClaims && len(c.Answered) <= maxClaims && isObject(c.Claims) && isObject(c.Answered)
+}
 
 func isObject(claims string) bool {
 	var object map[string]json.RawMessage

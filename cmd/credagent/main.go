@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/internal/supervise"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
@@ -33,6 +35,9 @@ func builtin() map[string]plugins.Provider {
 // others, and one that waits for a file system that hangs would keep the signal from them.
 func main() {
 	runtime.LockOSThread()
+	if len(os.Args) == 3 && os.Args[1] == "provider" {
+		os.Exit(mainCode(os.Args[1:], os.Stdout, os.Stderr)) // where [plugins.Serve] wants to be called
+	}
 	status := make(chan int)
 	go func() { status <- mainCode(os.Args[1:], os.Stdout, os.Stderr) }()
 	os.Exit(<-status)
@@ -47,6 +52,9 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 	}
 	if len(args) > 2 && args[0] == supervise.Launcher {
 		return report(stderr, supervise.Become(args[1:], os.Environ()))
+	}
+	if err := process.HideMemory(); err != nil {
+		fmt.Fprintln(stderr, err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()

@@ -9,6 +9,7 @@
 package handshake
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -56,6 +57,9 @@ type Side struct {
 	Certificate []byte `json:"certificate"`
 	PrivateKey  []byte `json:"private_key"` // PKCS#8
 	Peer        []byte `json:"peer"`
+	// Bound says that the pipe goes on to tell where requests may go, each [Destination] before the
+	// first request to it. An agent that does not say so never tells.
+	Bound bool `json:"bound,omitempty"`
 }
 
 // NewKeys makes the keys for one start.
@@ -69,6 +73,7 @@ func NewKeys() (Keys, error) {
 		return Keys{}, err
 	}
 	agent.Peer, provider.Peer = provider.Certificate, agent.Certificate
+	provider.Bound = true
 	return Keys{Agent: agent, Provider: provider}, nil
 }
 
@@ -131,10 +136,18 @@ func (k Keys) Send(w io.Writer) error {
 	return nil
 }
 
-// Receive reads the provider's side from the pipe.
-func Receive(r io.Reader) (Side, error) {
+// PipeBuffer is the size in bytes of the longest line on the pipe.
+const PipeBuffer = 64 << 10
+
+// Receive reads the provider's side from the pipe. What follows is for [ReceiveDestination].
+func Receive(r *bufio.Reader) (Side, error) {
+	line, err := r.ReadSlice('\n')
 	var side Side
-	if err := json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&side); err != nil {
+	if err == nil {
+		err = json.Unmarshal(line, &side)
+	}
+	clear(line) // the private key would stay in the buffer
+	if err != nil {
 		return Side{}, fmt.Errorf("receiving the connection keys: %w", err)
 	}
 	return side, nil

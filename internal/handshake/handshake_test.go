@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
@@ -38,7 +39,7 @@ func sent(t testing.TB, keys Keys) Side {
 	if encoded, err := json.Marshal(keys.Agent.PrivateKey); err != nil || bytes.Contains(pipe.Bytes(), encoded) {
 		t.Error("the agent's private key went through the pipe")
 	}
-	side, err := Receive(&pipe)
+	side, err := Receive(bufio.NewReader(&pipe))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestReceiveFails(t *testing.T) {
 		"another shape": `{"certificate":{"a":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Receive(strings.NewReader(input)); err == nil || !strings.HasPrefix(err.Error(), "receiving the connection keys: ") {
+			if _, err := Receive(bufio.NewReaderSize(strings.NewReader(input), PipeBuffer)); err == nil || !strings.HasPrefix(err.Error(), "receiving the connection keys: ") {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -165,11 +166,11 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte(`{"certificate":"AA==","private_key":"AA==","peer":"AA=="}`))
 	f.Add([]byte(`{"peer":null}{`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		side, err := Receive(bytes.NewReader(data))
+		side, err := Receive(bufio.NewReaderSize(bytes.NewReader(data), PipeBuffer))
 		if err != nil {
 			return
 		}
-		again, err := Receive(bytes.NewReader(encode(t, side)))
+		again, err := Receive(bufio.NewReaderSize(bytes.NewReader(encode(t, side)), PipeBuffer))
 		if err != nil || !bytes.Equal(encode(t, again), encode(t, side)) {
 			t.Errorf("%q came back as %+v, %v", data, again, err)
 		}

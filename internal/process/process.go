@@ -25,9 +25,12 @@ var children = struct {
 	reaped chan struct{} // receives a value after one was waited for
 }{own: map[int]bool{}, reaped: make(chan struct{}, 1)}
 
-// Start starts a process that inherits nothing but what cmd gives it. It is waited for by [Wait].
+// Start starts a process that inherits nothing but what cmd gives it: no descriptor, and no ambient
+// capability, which is given to this program and not to what it runs. It is waited for by [Wait].
 func Start(cmd *exec.Cmd) error {
-	return start(cmd, func() error { return withoutInherited(cmd.Start) })
+	return start(cmd, func() error {
+		return withoutAmbient(func() error { return withoutInherited(cmd.Start) })
+	})
 }
 
 func start(cmd *exec.Cmd, begin func() error) error {

@@ -2,8 +2,10 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -17,6 +19,22 @@ func Self() (string, error) { return "/proc/self/exe", nil }
 // OwnGroup makes a process lead a group of its own: the terminal's signals do not reach it, and
 // it can be ended with all that it started.
 func OwnGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// Bound is [OwnGroup] for a process that must not outlive this one, whatever becomes of either: the
+// kernel kills it. What counts is the thread that starts it, so [Start] is to be called, and the
+// process waited for, by a goroutine that is locked to its thread.
+func Bound() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
+}
+
+// HideMemory keeps other processes of the same user, and core dumps, from reading this one's memory.
+// What this one starts is not affected: a new program begins with memory of its own.
+func HideMemory() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("hiding the process's memory: %w", err)
+	}
+	return nil
+}
 
 // KillGroup kills a process and what it started.
 func KillGroup(p *os.Process) {
@@ -62,4 +80,38 @@ func withoutInherited(start func() error) error {
 		defer unix.FcntlInt(uintptr(fd), unix.F_SETFD, flags)
 	}
 	return start()
+}
+
+// withoutAmbient runs start while this thread, and so what it starts, has no ambient capabilities
+// (capabilities(7)). They are given back after it, because an heir does get them.
+func withoutAmbient(start func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	held := ambient()
+	if len(held) == 0 {
+		return start()
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("dropping ambient capabilities: %w", err)
+	}
+	defer func() {
+		for _, capability := range held {
+			_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+		}
+	}()
+	return start()
+}
+
+// ambient are this thread's ambient capabilities. The kernel knows no number after its last one.
+func ambient() []uintptr {
+	var held []uintptr
+	for capability := uintptr(0); ; capability++ {
+		set, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, capability, 0, 0)
+		if err != nil {
+			return held
+		}
+		if set == 1 {
+			held = append(held, capability)
+		}
+	}
 }

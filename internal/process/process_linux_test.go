@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 		os.Exit(leaktest.Main(m))
 	case "reaping":
 		adopt(true)
+	case capable:
+		beCapable()
+	case "hiding":
+		hide()
+	case "dumpable":
+		showDumpable()
 	case "idle":
 		adopt(false)
 	}

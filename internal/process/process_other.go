@@ -15,6 +15,12 @@ func Self() (string, error) { return os.Executable() }
 // OwnGroup asks for nothing where process groups are not Linux's.
 func OwnGroup() *syscall.SysProcAttr { return nil }
 
+// Bound asks for nothing where the system does not end a process with its parent.
+func Bound() *syscall.SysProcAttr { return nil }
+
+// HideMemory does nothing where the system has no way to refuse a debugger for one process.
+func HideMemory() error { return nil }
+
 // KillGroup kills a process.
 func KillGroup(p *os.Process) { _ = p.Kill() }
 
@@ -32,6 +38,9 @@ func await(cmd *exec.Cmd) (reap func() error) {
 
 // withoutInherited runs start.
 func withoutInherited(start func() error) error { return start() }
+
+// withoutAmbient runs start.
+func withoutAmbient(start func() error) error { return start() }
 
 // Reap has nothing to do: orphans are left to the system.
 func Reap(context.Context) {}

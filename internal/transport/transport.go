@@ -6,11 +6,12 @@ package transport
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
+	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
+
+	"github.com/credagent/credagent/internal/keyfile"
 )
 
 const (
@@ -25,7 +26,8 @@ const (
 // place of the environment's. Both may be empty.
 func New(roots []byte, proxy string) (*http.Transport, error) {
 	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  fromEnvironment(),
+		OnProxyConnectResponse: refusedConnect,
 		DialContext:            (&net.Dialer{Timeout: setupTimeout}).DialContext,
 		TLSHandshakeTimeout:    setupTimeout,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
@@ -38,21 +40,35 @@ func New(roots []byte, proxy string) (*http.Transport, error) {
 	}
 	t.Protocols.SetHTTP1(true)
 	if len(roots) > 0 {
-		pool, err := x509.SystemCertPool()
+		pool, err := Roots(roots)
 		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(roots) {
-			return nil, errors.New("the extra trust roots (ca_file) hold no PEM certificate")
+			return nil, err
 		}
 		t.TLSClientConfig.RootCAs = pool
 	}
 	if proxy != "" {
-		fixed, err := url.Parse(proxy)
+		fixed, err := ParseProxy(proxy)
 		if err != nil {
-			return nil, errors.New("the proxy is not a URL")
+			return nil, &ProxyError{Message: "the client's proxy cannot be used: " + err.Error(), Setting: true}
 		}
 		t.Proxy = http.ProxyURL(fixed)
 	}
 	return t, nil
+}
+
+// Roots returns the system's trust roots and those in data, which is as forgiving as a certificate's
+// file: PEM or DER, whatever an editor made of it.
+func Roots(data []byte) (*x509.CertPool, error) {
+	extra, err := keyfile.Certificates(data)
+	if err != nil {
+		return nil, fmt.Errorf("the extra trust roots (ca_file): %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for _, root := range extra {
+		pool.AddCert(root)
+	}
+	return pool, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des" //nolint:gosec // what old tools encrypt keys with
+	"crypto/fips140"
 	"crypto/pbkdf2"
 	"crypto/sha1" //nolint:gosec // PBKDF2's default function (RFC 8018, A.2)
 	"crypto/sha256"
@@ -116,8 +117,10 @@ func (k encryptedKey) cipher(password secret.Value) (block cipher.Block, iv []by
 		return nil, nil, err
 	}
 	defer clear(derived)
-	block, err = newBlock(derived)
-	return block, iv, err
+	if block, err = newBlock(derived); err != nil {
+		return nil, nil, errUnknownEncryption()
+	}
+	return block, iv, nil
 }
 
 func derive(kdf pkix.AlgorithmIdentifier, password secret.Value, size int) ([]byte, error) {
@@ -130,8 +133,12 @@ func derive(kdf pkix.AlgorithmIdentifier, password secret.Value, size int) ([]by
 		if newHash == nil || slow.Iterations < 1 || slow.Iterations > mostIterations {
 			return nil, errUnknownEncryption()
 		}
-		return pbkdf2.Key(newHash, password.Reveal(), slow.Salt, slow.Iterations, size)
-	case id == idScrypt && decode(parameters, &large) && large.bounded():
+		derived, err := pbkdf2.Key(newHash, password.Reveal(), slow.Salt, slow.Iterations, size)
+		if err != nil {
+			return nil, errUnknownEncryption()
+		}
+		return derived, nil
+	case id == idScrypt && !fips140.Enforced() && decode(parameters, &large) && large.bounded():
 		derived, err := scrypt.Key([]byte(password.Reveal()), large.Salt, large.N, large.R, large.P, size)
 		if err == nil {
 			return derived, nil
@@ -150,6 +157,9 @@ func (s scryptParameters) bounded() bool {
 func decryptPEM(block *pem.Block, password secret.Value) (crypto.Signer, error) {
 	if password.IsZero() {
 		return nil, errNoPassword()
+	}
+	if fips140.Enforced() { // the key's own key is derived with MD5
+		return nil, errUnknownEncryption()
 	}
 	// The weakness that these functions are deprecated for, an oracle for whoever hands in files
 	// and watches the errors, is none where the file is the reader's own.
@@ -182,6 +192,9 @@ func errWrongPassword() error {
 }
 
 func errUnknownEncryption() error {
+	if fips140.Enforced() {
+		return errors.New("GODEBUG=fips140=only forbids the way in which the private key is encrypted; write it anew, in a file that only the agent's user may read, with: openssl pkey -in OLD -out NEW")
+	}
 	return errors.New("the private key is encrypted in a way that credagent does not know, or damaged; write it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW")
 }
 
@@ -195,6 +208,9 @@ func cipherOf(oid string) (keySize int, newBlock func(key []byte) (cipher.Block,
 	case "2.16.840.1.101.3.4.1.42":
 		return 32, aes.NewCipher
 	case "1.2.840.113549.3.7":
+		if fips140.Enforced() {
+			return 0, nil
+		}
 		return 24, des.NewTripleDESCipher
 	}
 	return 0, nil

@@ -243,12 +243,11 @@ func TestAdviceHelps(t *testing.T) {
 		kind     string
 		more     string // what OpenSSL would ask for
 	}{
-		"old PKCS#8":       {"pkcs8 -topk8 -v1 PBE-SHA1-3DES -in rsa.key -out old -passout file:password", "rsa.pem", "old", "rsa", "-passin file:password -passout file:same"},
-		"key in DER":       {"pkey -in ec.key -outform DER -out old", "ec.pem", "old", "ec", ""},
-		"certificate, DER": {"x509 -in ec.pem -outform DER -out old", "old", "ec.key", "ec", ""},
-		"trusted":          {"x509 -in ec.pem -trustout -out old", "old", "ec.key", "ec", ""},
-		"PKCS#7":           {"crl2pkcs7 -nocrl -certfile ec.pem -out old", "old", "ec.key", "ec", ""},
-		"PKCS#12, PSS":     {"pkcs12 -export -inkey pss.key -in pss.pem -out old -passout file:password", "old", "", "pss", "-passin file:password -passout file:same"},
+		"old PKCS#8":     {"pkcs8 -topk8 -v1 PBE-SHA1-3DES -in rsa.key -out old -passout file:password", "rsa.pem", "old", "rsa", "-passin file:password -passout file:same"},
+		"explicit curve": {"pkey -in ec.key -ec_param_enc explicit -out old", "ec.pem", "old", "ec", ""},
+		"PKCS#7":         {"crl2pkcs7 -nocrl -certfile ec.pem -out old", "old", "ec.key", "ec", ""},
+		"PKCS#7, DER":    {"crl2pkcs7 -nocrl -certfile ec.pem -outform DER -out old", "old", "ec.key", "ec", ""},
+		"PKCS#12, PSS":   {"pkcs12 -export -inkey pss.key -in pss.pem -out old -passout file:password", "old", "", "pss", "-passin file:password -passout file:same"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.openssl(t, tc.write)
@@ -270,6 +269,54 @@ func TestAdviceHelps(t *testing.T) {
 			}
 			w.check(t, mended, tc.kind)
 		})
+	}
+}
+
+// What OpenSSL reads without being told what it is, is read here too.
+func TestOpenSSLsOtherForms(t *testing.T) {
+	w := newWorkshop(t, "ec")
+	for name, tc := range map[string]struct{ write, certificate, key string }{
+		"key in DER":            {"pkey -in ec.key -outform DER -out old", "ec.pem", "old"},
+		"key of the old kind":   {"pkey -in ec.key -traditional -outform DER -out old", "ec.pem", "old"},
+		"certificate in DER":    {"x509 -in ec.pem -outform DER -out old", "old", "ec.key"},
+		"trusted":               {"x509 -in ec.pem -trustout -out old", "old", "ec.key"},
+		"trusted for a purpose": {"x509 -in ec.pem -addtrust clientAuth -setalias mine -trustout -out old", "old", "ec.key"},
+		"with its text":         {"x509 -in ec.pem -text -out old", "old", "ec.key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.openssl(t, tc.write)
+			w.check(t, w.config(tc.certificate, tc.key, ""), "ec")
+		})
+	}
+}
+
+// The command that is given for a Java keystore makes of it what is read.
+func TestJavaKeystoreAdviceHelps(t *testing.T) {
+	keytool, err := exec.LookPath("keytool")
+	if err != nil {
+		t.Skip("no keytool here")
+	}
+	w := newWorkshop(t, "rsa")
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), keytool, args...).CombinedOutput(); err != nil {
+			t.Fatalf("keytool %v: %v\n%s", args, err, out)
+		}
+	}
+	passwords := []string{"-srcstorepass", fixturePassword, "-deststorepass", fixturePassword, "-noprompt"}
+	run("-genkeypair", "-keystore", w.path("old"), "-storetype", "JKS", "-storepass", fixturePassword, "-keypass", fixturePassword,
+		"-alias", "app", "-keyalg", "RSA", "-keysize", "2048", "-dname", "CN=app")
+	_, err = credtest.Open(t, Provider{}, w.config("old", "", "password")).Load(t.Context())
+	if err == nil {
+		t.Fatal("it is read as it is")
+	}
+	command := regexp.MustCompile(`with: keytool (.*)$`).FindStringSubmatch(err.Error())
+	if command == nil {
+		t.Fatalf("error %q names no command", err)
+	}
+	run(append(strings.Fields(strings.NewReplacer("OLD", w.path("old"), "NEW", w.path("new")).Replace(command[1])), passwords...)...)
+	if _, err := credtest.Open(t, Provider{}, w.config("new", "", "password")).Load(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/credagent/credagent/internal/keyfile"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/plugins/internal/certauth"
 	"github.com/credagent/credagent/plugins/internal/credfile"
@@ -47,50 +48,58 @@ func (s source) password() (secret.Value, error) {
 
 // parse reads what certificate_file holds, and the private key from its own file if there is one.
 func (s source) parse(data []byte, password secret.Value) (key crypto.Signer, chain []*x509.Certificate, err error) {
-	bundle := isDER(data)
+	content := keyfile.Read(data)
+	defer content.Clear()
 	switch {
-	case bundle && s.PrivateKeyFile != "" && !isCertificate(data):
+	case content.DER == nil:
+		chain, err = content.Certificates()
+	case content.Odd() != "":
+		err = errors.New("it holds no PEM certificate" + content.Odd())
+	case s.PrivateKeyFile != "":
 		err = errors.New("it is PKCS#12, which holds the private key too; leave private_key_file out")
-	case bundle:
-		key, chain, err = parsePKCS12(data, password)
 	default:
-		chain, err = certauth.ParseCertificates(data)
+		key, chain, err = parsePKCS12(content.DER, password)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading certificate_file %q: %w", s.CertificateFile, err)
 	}
-	if bundle {
+	if key != nil {
 		return key, chain, nil
 	}
-	key, err = s.loadKey(data, password)
+	key, err = s.loadKey(content, password)
 	return key, chain, err
 }
 
-func (s source) loadKey(certificates []byte, password secret.Value) (crypto.Signer, error) {
-	name, path, data := "certificate_file", s.CertificateFile, certificates
+func (s source) loadKey(beside keyfile.Content, password secret.Value) (crypto.Signer, error) {
+	name, path, content := "certificate_file", s.CertificateFile, beside
 	if s.PrivateKeyFile != "" {
-		var err error
 		name, path = "private_key_file", s.PrivateKeyFile
-		if data, err = credfile.Read(name, path); err != nil {
+		data, err := credfile.Read(name, path)
+		if err != nil {
 			return nil, err
 		}
 		defer clear(data)
+		content = keyfile.Read(data)
+		defer content.Clear()
 	}
-	key, err := parsePrivateKey(data, password)
+	key, err := parsePrivateKey(content, password)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s %q: %w", name, path, err)
 	}
 	return key, nil
 }
 
-func parsePrivateKey(data []byte, password secret.Value) (crypto.Signer, error) {
-	for block, rest := certauth.NextBlock(data); block != nil; block, rest = certauth.NextBlock(rest) {
+func parsePrivateKey(content keyfile.Content, password secret.Value) (crypto.Signer, error) {
+	for _, block := range content.Blocks {
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			return parseKeyBlock(block, password)
 		}
 	}
-	if isDER(data) {
-		return nil, errors.New("it is not PEM but DER; write it anew with: openssl pkey -inform DER -in OLD -out NEW")
+	if content.DER != nil && content.Odd() == "" {
+		return nil, errors.New("it is neither a private key nor a certificate; if it is PKCS#12, which holds both, name it in certificate_file")
+	}
+	if content.Odd() != "" {
+		return nil, errors.New("it holds no PEM private key" + content.Odd())
 	}
 	return nil, errors.New("it holds no PEM private key; name the file that does in private_key_file")
 }
@@ -98,8 +107,6 @@ func parsePrivateKey(data []byte, password secret.Value) (crypto.Signer, error) 
 // parseKeyBlock never passes on the parsers' errors: they may quote what they read.
 func parseKeyBlock(block *pem.Block, password secret.Value) (crypto.Signer, error) {
 	defer clear(block.Bytes)
-	var key crypto.Signer
-	var err error
 	switch {
 	case block.Headers["Proc-Type"] != "":
 		return decryptPEM(block, password)
@@ -107,25 +114,27 @@ func parseKeyBlock(block *pem.Block, password secret.Value) (crypto.Signer, erro
 		return decryptPKCS8(block.Bytes, password)
 	case block.Type == "OPENSSH PRIVATE KEY":
 		return nil, errors.New("the private key is in OpenSSH's own form; write it anew, in place, with: ssh-keygen -p -m PKCS8 -f FILE")
-	case block.Type == "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case block.Type == "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	default:
-		return certauth.ParsePKCS8(block.Bytes)
+	case strings.HasPrefix(block.Type, "PGP "):
+		return nil, errors.New("the private key is PGP's, which no certificate has; name the file with the certificate's key")
 	}
-	if err != nil {
-		return nil, certauth.ErrUnknownKey()
-	}
-	return key, nil
+	return plainKey(block.Bytes)
 }
 
-// isDER tells DER, such as a PKCS#12 file, from PEM, which is text.
-func isDER(data []byte) bool {
-	return len(data) > 0 && data[0] == 0x30 && !bytes.Contains(data, []byte("-----BEGIN"))
+// plainKey reads a key that is not encrypted. What it is called in PEM is no promise: tools put PKCS#1
+// under PKCS#8's name, and the other way round.
+func plainKey(der []byte) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key, nil
+	}
+	key, err := certauth.ParsePKCS8(der)
+	if err != nil && bytes.Contains(der, explicitCurve) {
+		return nil, errors.New("the private key gives its curve by numbers and not by name; write it anew with: openssl pkey -ec_param_enc named_curve -in OLD -out NEW")
+	}
+	return key, err
 }
 
-func isCertificate(der []byte) bool {
-	_, err := x509.ParseCertificate(der)
-	return err == nil
-}
+// explicitCurve is id-prime-field (X9.62), which only a key has that spells its curve out.
+var explicitCurve = []byte{0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01}

@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/credagent/credagent/internal/keyfile"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/plugins/internal/certauth"
 	"github.com/credagent/credagent/plugins/internal/credtest"
@@ -87,6 +90,13 @@ func TestLoadForms(t *testing.T) {
 		"one file, key last":  {one(certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
 		"one file, key amid":  {one([]byte("a remark\n"), certPEM(a.Intermediate), ecKey, certPEM(ec.Chain[0], a.Root)), ec},
 		"PKCS#12":             {map[string]any{"certificate_file": credtest.File(t, "p12", modern), "password_file": password}, rsa},
+		"PKCS#12, base64":     {map[string]any{"certificate_file": credtest.File(t, "p12", []byte(base64.StdEncoding.EncodeToString(modern))), "password_file": password}, rsa},
+		"key's name wrong":    {files(t, certPEM(ec.Chain...), bytes.ReplaceAll(keyPEM(t, ec.Key, "PRIVATE KEY"), []byte("PRIVATE"), []byte("EC PRIVATE"))), ec},
+		"RSA's name wrong":    {files(t, certPEM(rsa.Chain...), bytes.ReplaceAll(keyPEM(t, rsa.Key, "RSA PRIVATE KEY"), []byte("RSA PRIVATE"), []byte("PRIVATE"))), rsa},
+		"DER, PKCS#8":         {files(t, derChain(ec), derOf(keyPEM(t, ec.Key, "PRIVATE KEY"))), ec},
+		"DER, PKCS#1":         {files(t, derChain(rsa), derOf(keyPEM(t, rsa.Key, "RSA PRIVATE KEY"))), rsa},
+		"DER, SEC 1":          {files(t, derChain(ec), derOf(ecKey)), ec},
+		"DER, base64":         {files(t, []byte(base64.StdEncoding.EncodeToString(derChain(ec))), []byte(base64.StdEncoding.EncodeToString(derOf(ecKey)))), ec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := credtest.Open(t, Provider{}, tc.config).(source).loadPair()
@@ -101,6 +111,14 @@ func TestLoadForms(t *testing.T) {
 			}
 		})
 	}
+}
+
+func derChain(leaf credtest.Leaf) []byte {
+	var der []byte
+	for _, c := range leaf.Chain {
+		der = append(der, c.Raw...)
+	}
+	return der
 }
 
 func crlf(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")) }
@@ -135,7 +153,7 @@ func TestLoadEncrypted(t *testing.T) {
 		"PKCS#12, no password":        {bundle: "bundle.p12", want: noPassword},
 		"PKCS#12, wrong password":     {bundle: "bundle.p12", password: "not-the-one-0815", want: "the password in password_file does not open it"},
 		"PKCS#12 and a key":           {bundle: "bundle.p12", key: "key-legacy.pem", password: fixturePassword, want: "it is PKCS#12, which holds the private key too; leave private_key_file out"},
-		"a DER certificate":           {bundle: "certificate.der", want: "it is a certificate in DER, not in PEM; write it anew with: openssl x509 -inform DER -in OLD -out NEW"},
+		"a DER certificate":           {bundle: "certificate.der", want: "it holds no PEM private key; name the file that does in private_key_file"},
 		"a password that is not BMP ": {bundle: "bundle.p12", password: "\U0001f600", want: "it is neither PEM nor a PKCS#12 file that credagent can read"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -202,17 +220,25 @@ func TestLoadFails(t *testing.T) {
 		"certificate no PEM":  {files(t, []byte("certificate"), key), "it holds no PEM certificate"},
 		"a request":           {files(t, pemOf("CERTIFICATE REQUEST"), key), "it holds no PEM certificate but a request for one; have a CA sign it"},
 		"PKCS#7":              {files(t, pemOf("PKCS7"), key), "write it anew with: openssl pkcs7 -print_certs -in OLD -out NEW"},
-		"trusted certificate": {files(t, pemOf("TRUSTED CERTIFICATE"), key), "write it anew with: openssl x509 -in OLD -out NEW"},
+		"PKCS#7 in DER":       {files(t, append([]byte{0x30, 11, 6, 9}, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2), key), "write it anew with: openssl pkcs7 -inform DER -print_certs -in OLD -out NEW"},
+		"trusted certificate": {files(t, pemOf("TRUSTED CERTIFICATE"), key), "certificate 1 is damaged"},
+		"public key":          {files(t, pemOf("PUBLIC KEY"), key), "but a public key; name the file with the certificate that was issued for it"},
+		"SSH public key":      {files(t, []byte("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ me@here\n"), key), "but an SSH public key"},
+		"web page":            {files(t, []byte("\r\n<!DOCTYPE html><title>Sign in</title>"), key), "but HTML or XML"},
+		"JWK":                 {files(t, chain, []byte(`{"kty":"EC","d":"canary-key-canary"}`)), "but JSON, such as a JWK"},
+		"PuTTY key":           {files(t, chain, []byte("PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n")), "puttygen OLD -O private-openssh -o NEW"},
+		"Java keystore":       {files(t, append([]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"), make([]byte, 40)...), key), "keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype pkcs12"},
+		"dashes":              {files(t, bytes.ReplaceAll(chain, []byte("-----"), []byte("——")), key), "with five hyphens on each side"},
+		"PKCS#12 as key":      {files(t, chain, []byte{0x30, 3, 2, 1, 3}), "if it is PKCS#12, which holds both, name it in certificate_file"},
 		"OpenSSH key":         {files(t, chain, pemOf("OPENSSH PRIVATE KEY")), "ssh-keygen -p -m PKCS8 -f FILE"},
-		"key in DER":          {files(t, chain, derOf(key)), "it is not PEM but DER; write it anew with: openssl pkey -inform DER -in OLD -out NEW"},
-		"no real PKCS#12":     {map[string]any{"certificate_file": credtest.File(t, "c", derOf(key))}, "if it is PKCS#12, write it as PEM with: openssl pkcs12 -in OLD -out NEW"},
+		"no real PKCS#12":     {map[string]any{"certificate_file": credtest.File(t, "c", []byte{0x30, 3, 2, 1, 3})}, "if it is PKCS#12, write it as PEM with: openssl pkcs12 -in OLD -out NEW"},
 		"key no PEM":          {files(t, chain, []byte("canary-key-canary")), "it holds no PEM private key; name the file that does in private_key_file"},
 		"key in other file":   {map[string]any{"certificate_file": credtest.File(t, "c", chain)}, "it holds no PEM private key; name the file that does in private_key_file"},
-		"files swapped":       {files(t, key, chain), "it holds no PEM certificate"},
+		"files swapped":       {files(t, key, chain), "it holds no PEM certificate but a private key"},
+		"key alone, DER":      {map[string]any{"certificate_file": credtest.File(t, "c", derOf(key))}, "it holds no PEM certificate but a private key"},
 		"certificate damaged": {files(t, joined(certPEM(a.Root), damage(chain)), key), "certificate 2 is damaged"},
 		"key damaged":         {files(t, chain, damage(key)), "the private key is damaged or of an unknown kind"},
-		"key cut":             {files(t, chain, key[:len(key)/2]), "it holds no PEM private key; name the file that does in private_key_file"},
-		"other kind of key":   {files(t, chain, bytes.ReplaceAll(key, []byte("PRIVATE"), []byte("EC PRIVATE"))), "the private key is damaged or of an unknown kind"},
+		"key cut":             {files(t, chain, key[:len(key)/2]), "it holds no PEM private key, as it is cut off"},
 		"pair of two":         {files(t, certPEM(a.Leaves["P-384"].Chain...), key), "no certificate in it matches the private key; if they are being replaced, the other file is still to come"},
 		"weak key":            {files(t, certPEM(weak.Chain...), keyPEM(t, weak.Key, "PRIVATE KEY")), "the RSA key has 1024 bits"},
 		"odd curve":           {files(t, certPEM(odd.Chain...), keyPEM(t, odd.Key, "PRIVATE KEY")), "the key's curve is P-521"},
@@ -268,25 +294,29 @@ func FuzzParsePair(f *testing.F) {
 
 // parseBoth is [source.parse] without files.
 func parseBoth(certificates, key []byte, password secret.Value) (crypto.Signer, []*x509.Certificate, error) {
-	if isDER(certificates) {
-		return parsePKCS12(certificates, password)
+	content := keyfile.Read(certificates)
+	if content.DER != nil {
+		return parsePKCS12(content.DER, password)
 	}
-	chain, err := certauth.ParseCertificates(certificates)
+	chain, err := content.Certificates()
 	if err != nil {
 		return nil, nil, err
 	}
-	signer, err := parsePrivateKey(key, password)
+	signer, err := parsePrivateKey(keyfile.Read(key), password)
 	return signer, chain, err
 }
 
 // tooCostly spares the fuzzer the work that a number of iterations may ask for: an ASN.1 integer
 // of three bytes or more in an encrypted file.
 func tooCostly(data []byte) bool {
-	if block, _ := pem.Decode(data); block != nil {
-		if block.Type != "ENCRYPTED PRIVATE KEY" {
-			return false
+	content := keyfile.Read(data)
+	encrypted := [][]byte{content.DER}
+	for _, block := range content.Blocks {
+		if block.Type == "ENCRYPTED PRIVATE KEY" {
+			encrypted = append(encrypted, block.Bytes)
 		}
-		data = block.Bytes
 	}
-	return bytes.Contains(data, []byte{0x02, 0x03}) || bytes.Contains(data, []byte{0x02, 0x04})
+	return slices.ContainsFunc(encrypted, func(der []byte) bool {
+		return bytes.Contains(der, []byte{0x02, 0x03}) || bytes.Contains(der, []byte{0x02, 0x04})
+	})
 }

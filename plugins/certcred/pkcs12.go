@@ -2,6 +2,7 @@ package certcred
 
 import (
 	"crypto"
+	"crypto/fips140"
 	"crypto/x509"
 	"errors"
 
@@ -13,8 +14,8 @@ import (
 // parsePKCS12 reads the key and the certificates of a PKCS#12 file (RFC 7292). It never passes on
 // the parser's errors: they may quote what they read.
 func parsePKCS12(data []byte, password secret.Value) (crypto.Signer, []*x509.Certificate, error) {
-	if isCertificate(data) {
-		return nil, nil, errors.New("it is a certificate in DER, not in PEM; write it anew with: openssl x509 -inform DER -in OLD -out NEW")
+	if fips140.Enforced() {
+		return nil, nil, errors.New("it is PKCS#12, whose encryption GODEBUG=fips140=only forbids; write it as PEM that only the agent's user may read, with: openssl pkcs12 -nodes -in OLD -out NEW")
 	}
 	key, leaf, others, err := pkcs12.DecodeChain(data, password.Reveal())
 	switch {

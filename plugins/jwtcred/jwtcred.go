@@ -6,15 +6,15 @@ package jwtcred
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
+	"github.com/credagent/credagent/internal/keyfile"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/internal/credfile"
@@ -60,19 +60,18 @@ func (s source) Load(context.Context) (plugins.Credential, error) {
 		return plugins.Credential{}, err
 	}
 	defer clear(data)
-	assertion := secret.New(string(bytes.TrimSpace(data)))
-	claims, err := readClaims(assertion)
+	assertion := secret.New(string(bytes.Trim(keyfile.Text(data), " \t\r\n\x00")))
+	read, err := readClaims(assertion)
 	if err != nil {
 		return plugins.Credential{}, fmt.Errorf("reading assertion_file %q: %w", s.AssertionFile, err)
 	}
-	notAfter := claims.Expiry.Time()
-	if claims.Expiry != nil && time.Now().After(notAfter.Add(leeway)) {
-		return plugins.Credential{}, fmt.Errorf("reading assertion_file %q: it expired at %s; whatever writes it has stopped", s.AssertionFile, notAfter.UTC().Format(time.RFC3339))
+	if !read.expires.IsZero() && time.Now().After(read.expires.Add(leeway)) {
+		return plugins.Credential{}, fmt.Errorf("reading assertion_file %q: it expired at %s; whatever writes it has stopped", s.AssertionFile, read.expires.UTC().Format(time.RFC3339))
 	}
 	return plugins.Credential{
-		NotBefore: issuedAt(claims),
-		NotAfter:  notAfter,
-		Identity:  claims.Subject,
+		NotBefore: read.begins(),
+		NotAfter:  read.expires,
+		Identity:  read.subject,
 		Authenticate: func(r *plugins.Request) error {
 			r.Form.Set("client_assertion_type", AssertionType)
 			r.Form.Set("client_assertion", assertion.Reveal())
@@ -81,29 +80,87 @@ func (s source) Load(context.Context) (plugins.Credential, error) {
 	}, nil
 }
 
-// issuedAt is when the assertion's life began, as far as it says.
-func issuedAt(claims jwt.Claims) time.Time {
-	if claims.IssuedAt == nil {
-		return claims.NotBefore.Time()
+// begins is when the assertion's life began, as far as it says.
+func (c claims) begins() time.Time {
+	if c.issuedAt.IsZero() {
+		return c.notBefore
 	}
-	return claims.IssuedAt.Time()
+	return c.issuedAt
 }
 
-// readClaims reads the claims without verifying them: that is the server's part. What it reads is
-// only shown to people, and used not to send what is known to be too old.
-func readClaims(assertion secret.Value) (jwt.Claims, error) {
-	parsed, err := jwt.ParseSigned(assertion.Reveal(), []jose.SignatureAlgorithm{
-		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
-		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-	})
-	var claims jwt.Claims
-	if err != nil || parsed.UnsafeClaimsWithoutVerification(&claims) != nil {
-		return jwt.Claims{}, errors.New("it is not a signed JWT")
+// claims are what is shown to people, and used not to send what is known to be too old.
+type claims struct {
+	subject                      string
+	issuedAt, notBefore, expires time.Time // zero where it does not say, or says what is no instant
+}
+
+// readClaims reads the claims without verifying them: whether an assertion is good, and which
+// algorithms are, is the server's to judge. But what is not an assertion at all, such as a key in its
+// place, must not reach the server.
+func readClaims(assertion secret.Value) (claims, error) {
+	parts := strings.Split(assertion.Reveal(), ".")
+	if len(parts) != signedParts && len(parts) != encryptedParts {
+		return claims{}, errNoJWT()
 	}
-	for name, date := range map[string]*jwt.NumericDate{"exp": claims.Expiry, "iat": claims.IssuedAt, "nbf": claims.NotBefore} {
-		if date != nil && (*date < 0 || int64(*date) > math.MaxInt32*100) {
-			return jwt.Claims{}, fmt.Errorf("its %s claim is out of range", name)
+	for i, part := range parts {
+		// Of an encrypted one, the key's part may be empty (RFC 7516, 5.1).
+		if !isBase64(part) || part == "" && (len(parts) != encryptedParts || i != 1) {
+			return claims{}, errNoJWT()
 		}
 	}
-	return claims, nil
+	var header struct {
+		Algorithm string `json:"alg"`
+	}
+	if !decode(parts[0], &header) || header.Algorithm == "" || strings.EqualFold(header.Algorithm, "none") {
+		return claims{}, errNoJWT()
+	}
+	if len(parts) == encryptedParts {
+		return claims{}, nil // its claims are for the server alone
+	}
+	var payload struct {
+		Subject   any `json:"sub"`
+		Expiry    any `json:"exp"`
+		IssuedAt  any `json:"iat"`
+		NotBefore any `json:"nbf"`
+	}
+	if !decode(parts[1], &payload) {
+		return claims{}, errNoJWT()
+	}
+	subject, _ := payload.Subject.(string)
+	return claims{subject, instant(payload.IssuedAt), instant(payload.NotBefore), instant(payload.Expiry)}, nil
 }
+
+// The parts of a JWT that is signed (RFC 7515, 7.1) and of one that is encrypted (RFC 7516, 7.1).
+const (
+	signedParts    = 3
+	encryptedParts = 5
+)
+
+func errNoJWT() error { return errors.New("it is not a signed JWT") }
+
+func isBase64(part string) bool {
+	_, err := base64.RawURLEncoding.DecodeString(part)
+	return err == nil && !strings.ContainsAny(part, "\r\n")
+}
+
+// decode reads a JSON object out of a part.
+func decode(part string, into any) bool {
+	data, err := base64.RawURLEncoding.DecodeString(part)
+	return err == nil && json.Unmarshal(data, into) == nil && len(data) > 0 && bytes.HasPrefix(bytes.TrimSpace(data), []byte("{"))
+}
+
+// instant reads a NumericDate (RFC 7519, 2), also one in a string, as some issuers write it.
+func instant(claim any) time.Time {
+	seconds, ok := claim.(float64)
+	if text, inString := claim.(string); inString {
+		parsed, err := strconv.ParseFloat(text, 64)
+		seconds, ok = parsed, err == nil
+	}
+	if !ok || !(seconds > 0 && seconds < latest) {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0)
+}
+
+// latest is the end of the year 9999, the last that a date can be told of.
+const latest = 253402300800

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/credagent/credagent/internal/keyfile"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/internal/certauth"
 	"github.com/credagent/credagent/plugins/internal/credfile"
@@ -142,7 +143,7 @@ func (s source) certificates(d *device) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificates, err := certauth.ParseCertificates(data)
+	certificates, err := keyfile.Certificates(data)
 	if err != nil {
 		return nil, fmt.Errorf("reading certificate_file %q: %w", s.CertificateFile, err)
 	}

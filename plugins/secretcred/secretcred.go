@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"slices"
@@ -79,9 +80,13 @@ func (s source) read() (secret.Value, error) {
 			// Without its name: people put the secret in place of the name.
 			return secret.Value{}, errors.New("reading secret_env: the environment variable that it names is not set or empty")
 		}
-		return secret.New(value), nil
+		line, err := credfile.Secret([]byte(value))
+		if err != nil {
+			return secret.Value{}, fmt.Errorf("reading secret_env: the environment variable that it names: %w", err)
+		}
+		return line, nil
 	}
-	return credfile.ReadLine("secret_file", s.SecretFile)
+	return credfile.ReadSecret("secret_file", s.SecretFile)
 }
 
 func (s source) authenticate(r *plugins.Request, value secret.Value) {

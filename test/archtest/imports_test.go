@@ -31,22 +31,22 @@ var rooms = map[string]room{
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/pattern", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/secret", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/redact", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
-	"plugins":                   {[]string{"internal/handshake", "internal/secret", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
+	"plugins":                   {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
-	"plugins/certcred":          {[]string{"internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
-	"plugins/jwtcred":           {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
+	"plugins/certcred":          {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
+	"plugins/jwtcred":           {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
 	"plugins/secretcred":        {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
 	"plugins/internal/certauth": {[]string{"plugins", "plugins/jwtcred"}, "it authenticates with a certificate and knows nothing of where its key is"},
 	"plugins/plugintest":        {[]string{"agent/provider", "plugins", "plugins/providerpb"}, "it asks a provider just as the agent would, so it does that with the agent's own bridge"},
 	"plugins/internal/credtest": {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
-	"plugins/internal/credfile": {[]string{"internal/secret"}, "it reads small files for the providers"},
+	"plugins/internal/credfile": {[]string{"internal/keyfile", "internal/secret"}, "it reads small files for the providers"},
 
-	"plugins/pkcs11cred": {[]string{"plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "it talks to tokens and leaves the use of their keys to certauth"},
+	"plugins/pkcs11cred": {[]string{"internal/keyfile", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "it talks to tokens and leaves the use of their keys to certauth"},
 	"plugins/pkcs11cred/credagent-provider-pkcs11cred": {[]string{"plugins", "plugins/pkcs11cred"}, "a provider's program is one call"},
 
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
@@ -75,6 +75,8 @@ var rooms = map[string]room{
 	"cmd/credagent":        {anything, "it wires the rooms together"},
 	"testkit/leaktest":     {nil, "it looks at a whole process after its tests and knows nothing of what ran in it"},
 	"internal/atomicfile":  {nil, "sinks and state are written in the same way, by what knows neither"},
+	"internal/redact":      {[]string{"internal/secret"}, "it hides what it is told, on both sides"},
+	"internal/keyfile":     {nil, "it reads bytes, whoever has them, and opens no file"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},

@@ -66,6 +66,11 @@ func (p Pair) tlsCertificate() *tls.Certificate {
 	return certificate
 }
 
+// clockMargin is how far the server's clock may be behind this host's: one that allows for no skew
+// refuses an assertion out of its future. The life beyond now stays as configured, and assertions
+// remain far younger than any server's limit for them.
+const clockMargin = 10 * time.Second
+
 // assert adds a fresh assertion (RFC 7523, 3) to the request.
 func (c Config) assert(r *plugins.Request, p Pair, alg jose.SignatureAlgorithm) error {
 	audience, err := c.audience(r)
@@ -83,8 +88,8 @@ func (c Config) assert(r *plugins.Request, p Pair, alg jose.SignatureAlgorithm) 
 		Subject:   r.ClientID,
 		Audience:  jwt.Audience{audience},
 		ID:        rand.Text(), // used once: servers refuse a jti that they have seen
-		IssuedAt:  jwt.NewNumericDate(now),
-		NotBefore: jwt.NewNumericDate(now),
+		IssuedAt:  jwt.NewNumericDate(now.Add(-clockMargin)),
+		NotBefore: jwt.NewNumericDate(now.Add(-clockMargin)),
 		Expiry:    jwt.NewNumericDate(now.Add(time.Duration(c.AssertionLifetime))),
 	}).Serialize()
 	if err != nil {

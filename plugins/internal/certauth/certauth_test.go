@@ -191,7 +191,7 @@ func TestAssertionClaims(t *testing.T) {
 				if claims.Issuer != "app" || claims.Subject != "app" || len(claims.Audience) != 1 || claims.Audience[0] != tc.wantAudience {
 					t.Errorf("claims %+v", claims)
 				}
-				if !claims.IssuedAt.Time().Equal(now) || !claims.NotBefore.Time().Equal(now) || !claims.Expiry.Time().Equal(now.Add(tc.lifetime)) {
+				if begin := now.Add(-10 * time.Second); !claims.IssuedAt.Time().Equal(begin) || !claims.NotBefore.Time().Equal(begin) || !claims.Expiry.Time().Equal(now.Add(tc.lifetime)) {
 					t.Errorf("claims %+v at %s", claims, now)
 				}
 				_, second := sign(t, c, p)

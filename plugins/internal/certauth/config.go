@@ -1,6 +1,7 @@
 package certauth
 
 import (
+	"crypto/fips140"
 	"errors"
 	"strings"
 	"time"
@@ -53,6 +54,9 @@ func (c Config) Check() error {
 	errs := []error{
 		oneOf("auth_method", c.AuthMethod, methodPrivateKeyJWT, methodTLS, methodSelfSignedTLS),
 		oneOf("thumbprint", c.Thumbprint, thumbprintSHA256, thumbprintSHA1, thumbprintNone),
+	}
+	if c.Thumbprint == thumbprintSHA1 && fips140.Enforced() {
+		errs = append(errs, &plugins.ConfigError{Key: "thumbprint", Message: "is sha1, which GODEBUG=fips140=only forbids; use sha256, or none with key_id"})
 	}
 	if c.SigningAlg != "" {
 		errs = append(errs, oneOf("signing_alg", string(c.SigningAlg), "PS256", "RS256", "ES256", "ES384", "EdDSA"))

@@ -8,7 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/credagent/credagent/internal/keyfile"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -69,29 +74,100 @@ func fill(file *os.File, size int64) ([]byte, error) {
 	return buffer[:n], err
 }
 
-// ReadLine is [Read] for a secret or a password: editors and echo end such a file with a line break
-// that is not part of it.
+// ReadLine is [Read] for a password or a PIN, which is one line. [Line] says what is stripped and what
+// is refused.
 func ReadLine(key, path string) (secret.Value, error) {
+	return readWith(key, path, Line)
+}
+
+// ReadSecret is [Read] for a client secret, of which [Secret] says more than of a line.
+func ReadSecret(key, path string) (secret.Value, error) {
+	return readWith(key, path, Secret)
+}
+
+func readWith(key, path string, clean func([]byte) (secret.Value, error)) (secret.Value, error) {
 	data, err := Read(key, path)
 	if err != nil {
 		return secret.Value{}, err
 	}
 	defer clear(data)
-	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
-	if len(line) == 0 {
-		return secret.Value{}, fmt.Errorf("reading %s %q: it is empty", key, path)
+	value, err := clean(data)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("reading %s %q: %w", key, path, err)
+	}
+	return value, nil
+}
+
+// Line returns the one line that data holds. What editors, echo and PowerShell put around a secret is
+// stripped: a byte order mark, UTF-16, empty lines, NULs at the end. Blanks at its ends may be its own
+// and stay. What has no plain meaning, such as a second line, is refused, so that it is never sent.
+func Line(data []byte) (secret.Value, error) {
+	text := keyfile.Text(data)
+	line := bytes.Trim(bytes.TrimRight(bytes.Trim(text, "\r\n"), "\x00"), "\r\n")
+	switch {
+	case len(bytes.TrimSpace(line)) == 0:
+		return secret.Value{}, errors.New("it is empty")
+	case bytes.Contains(line, []byte("-----BEGIN")):
+		return secret.Value{}, errors.New("it holds PEM, a certificate or a key, and no secret; name a file with the secret alone")
+	case bytes.ContainsAny(line, "\r\n"):
+		return secret.Value{}, fmt.Errorf("it holds %d lines, where a secret is one; name a file with the secret alone", lines(line))
+	case bytes.ContainsRune(line, 0):
+		return secret.Value{}, errors.New("it holds a NUL in its middle, so it is not text; write the secret anew, as UTF-8")
 	}
 	return secret.New(string(line)), nil
 }
 
+// Secret is [Line] for what goes to a server: a client secret is printable ASCII (RFC 6749, A.2). Other
+// letters are left to the server, but what nobody sees is refused: it came along when the secret was
+// copied, and would cost a failed login.
+func Secret(data []byte) (secret.Value, error) {
+	value, err := Line(data)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	text := value.Reveal()
+	if !utf8.ValidString(text) {
+		return secret.Value{}, errors.New("it is not text in UTF-8; write the secret anew, as UTF-8")
+	}
+	at := 0
+	for _, r := range text {
+		at++
+		if r != ' ' && !unicode.IsGraphic(r) || r != ' ' && unicode.IsSpace(r) {
+			return secret.Value{}, fmt.Errorf("character %d of %d is %U, which nobody sees and no secret holds; write the secret anew without it", at, utf8.RuneCountInString(text), r)
+		}
+	}
+	return value, nil
+}
+
+func lines(text []byte) int {
+	return bytes.Count(bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")), []byte("\n")) + 1
+}
+
+// explain says why a file could not be read. People put a secret where the path to it belongs, and
+// nothing tells one that begins with a slash from a path, but that there is no such file: then no more
+// is shown than what exists of it.
 func explain(key, path string, err error) error {
 	var inPath *fs.PathError
 	if errors.As(err, &inPath) {
 		err = inPath.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.EINVAL) {
+		if dir := existing(path); dir != filepath.Dir(path) || filepath.Dir(dir) == dir {
+			return fmt.Errorf("reading %s: there is no such file: %q exists, and what follows it in the path does not (it is not shown, as it could be a secret in the path's place)", key, dir)
+		}
 	}
 	hint := ""
 	if errors.Is(err, fs.ErrPermission) {
 		hint = fmt.Sprintf("; let the agent's user (uid %d) read it", os.Geteuid())
 	}
 	return fmt.Errorf("reading %s %q: %w%s", key, path, err, hint)
+}
+
+// existing is the longest beginning of a path that is a directory.
+func existing(path string) string {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == filepath.Dir(dir) {
+			return dir
+		}
+	}
 }

@@ -1,0 +1,229 @@
+package keyfile
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// Content is what a file of keys and certificates holds.
+type Content struct {
+	Blocks []*pem.Block // PEM, and certificates and keys in DER, which get the name that PEM has for them
+	DER    []byte       // something else in DER, such as PKCS#12; nil where there are blocks
+	odd    string       // what it is in place of either, and what to do; "" where nobody knows
+}
+
+// Clear overwrites what was read.
+func (c Content) Clear() {
+	clear(c.DER)
+	for _, block := range c.Blocks {
+		clear(block.Bytes)
+	}
+}
+
+// mostWrappings bounds how often base64 is undone: once for a download, once for a variable.
+const mostWrappings = 3
+
+// Read finds the keys and certificates in data, which it leaves as it is.
+func Read(data []byte) Content {
+	inner := unwrap(data)
+	if inner.text == nil {
+		return readDER(inner.der)
+	}
+	text := repaired(inner.text)
+	defer clear(text)
+	var c Content
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		c.Blocks = append(c.Blocks, block)
+	}
+	if len(c.Blocks) == 0 {
+		c.odd = oddity(inner.text)
+	}
+	return c
+}
+
+// wrapped is what is left of a file when nothing is around it any more: text or DER.
+type wrapped struct{ text, der []byte }
+
+// unwrap undoes encodings of the whole file: UTF-16, and base64 as Key Vault hands out PKCS#12.
+func unwrap(data []byte) wrapped {
+	for range mostWrappings {
+		if isDER(data) {
+			return wrapped{der: bytes.Clone(data)}
+		}
+		data = Text(data)
+		if bytes.Contains(data, []byte("-----BEGIN")) {
+			break
+		}
+		inner, ok := fromBase64(data)
+		if !ok {
+			break
+		}
+		data = inner
+	}
+	if isDER(data) {
+		return wrapped{der: data}
+	}
+	return wrapped{text: data}
+}
+
+// isDER tells DER, of which everything here is a SEQUENCE, from text that begins with a zero.
+func isDER(data []byte) bool {
+	var first asn1.RawValue
+	_, err := asn1.Unmarshal(data, &first)
+	return err == nil && first.Class == asn1.ClassUniversal && first.Tag == asn1.TagSequence && first.IsCompound
+}
+
+// fromBase64 decodes base64 that holds DER or text with PEM; other base64, such as a secret, it is not for.
+func fromBase64(text []byte) ([]byte, bool) {
+	packed := base64Only(text)
+	if len(packed) < 64 {
+		return nil, false
+	}
+	packed = bytes.TrimRight(packed, "=")
+	inner := make([]byte, base64.RawStdEncoding.DecodedLen(len(packed)))
+	if _, err := base64.RawStdEncoding.Decode(inner, packed); err != nil {
+		return nil, false
+	}
+	return inner, true
+}
+
+// base64Only drops what variables and configuration files put around and into base64.
+func base64Only(text []byte) []byte {
+	plain := lineBreaks().ReplaceAll(text, nil)
+	return bytes.Map(func(r rune) rune {
+		if strings.ContainsRune(" \t\r\n\v\f\"'\u00a0\u200b\ufeff", r) {
+			return -1
+		}
+		return r
+	}, plain)
+}
+
+// These cost nothing until a file needs them.
+var (
+	lineBreaks = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\+[nrt]`) })
+	blocks     = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?s)-----BEGIN ([A-Z0-9][A-Z0-9 ]*)-----(.*?)-----END ([A-Z0-9][A-Z0-9 ]*)-----`)
+	})
+	encryption = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[\s\x{a0}"']*Proc-Type:\s*4,\s*ENCRYPTED[\s\x{a0}"']+DEK-Info:\s*([A-Za-z0-9-]+,[0-9A-Fa-f]+)[\s\x{a0}"']`)
+	})
+)
+
+// repaired writes every block anew as Go's decoder wants it, whatever became of its lines: breaks
+// written as \n or as blanks, indented, quoted, or none at all.
+func repaired(text []byte) []byte {
+	var out bytes.Buffer
+	out.Grow(2 * len(text))
+	for _, found := range blocks().FindAllSubmatch(text, -1) {
+		label, body, end := found[1], found[2], found[3]
+		body = lineBreaks().ReplaceAll(body, []byte("\n"))
+		fmt.Fprintf(&out, "-----BEGIN %s-----\n", label)
+		if header := encryption().FindSubmatch(body); header != nil {
+			fmt.Fprintf(&out, "Proc-Type: 4,ENCRYPTED\nDEK-Info: %s\n\n", header[1])
+			body = body[len(header[0]):]
+		}
+		packed := base64Only(body)
+		for len(packed) > 0 {
+			line := packed[:min(64, len(packed))]
+			out.Write(line)
+			out.WriteByte('\n')
+			packed = packed[len(line):]
+		}
+		fmt.Fprintf(&out, "-----END %s-----\n", end)
+	}
+	return out.Bytes()
+}
+
+// readDER names what DER holds.
+func readDER(der []byte) Content {
+	if certificates, err := x509.ParseCertificates(der); err == nil && len(certificates) > 0 {
+		var c Content
+		for _, certificate := range certificates {
+			c.Blocks = append(c.Blocks, &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
+		}
+		return c
+	}
+	if label := keyLabel(der); label != "" {
+		return Content{Blocks: []*pem.Block{{Type: label, Bytes: der}}}
+	}
+	return Content{DER: der, odd: oddDER(der)}
+}
+
+// keyLabel is PEM's name of a private key in DER; "" where it is none. Its parts tell: PKCS#8 begins
+// with a version and an algorithm, PKCS#1 with two numbers, SEC 1 with a number and a string of
+// octets, an encrypted key with an algorithm.
+func keyLabel(der []byte) string {
+	var parts []asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &parts); err != nil || len(rest) > 0 || len(parts) < 2 {
+		return ""
+	}
+	switch first, second := parts[0].Tag, parts[1].Tag; {
+	case first == asn1.TagInteger && second == asn1.TagInteger && len(parts) >= 9:
+		return "RSA PRIVATE KEY"
+	case first == asn1.TagInteger && second == asn1.TagOctetString:
+		return "EC PRIVATE KEY"
+	case first == asn1.TagInteger && second == asn1.TagSequence && len(parts) >= 3 && parts[2].Tag == asn1.TagOctetString:
+		return "PRIVATE KEY"
+	case first == asn1.TagSequence && second == asn1.TagOctetString && len(parts) == 2:
+		return "ENCRYPTED PRIVATE KEY"
+	}
+	return ""
+}
+
+// Certificates reads every certificate of a file, whatever else is in it.
+func Certificates(data []byte) ([]*x509.Certificate, error) {
+	c := Read(data)
+	defer c.Clear()
+	return c.Certificates()
+}
+
+// Certificates are the certificates among the blocks.
+func (c Content) Certificates() ([]*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	hint := c.odd
+	for _, block := range c.Blocks {
+		der := bytes.Clone(block.Bytes) // a certificate keeps what it was read from
+		switch block.Type {
+		case "CERTIFICATE", "X509 CERTIFICATE":
+		case "TRUSTED CERTIFICATE":
+			der = firstElement(der) // what follows is OpenSSL's own: what it trusts the certificate for
+		default:
+			if more := instead(block.Type); !strings.Contains(hint, more) {
+				hint += more
+			}
+			continue
+		}
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d is damaged: %w%s", len(chain)+1, err, negativeSerial(err))
+		}
+		chain = append(chain, certificate)
+	}
+	if len(chain) == 0 {
+		return nil, errors.New("it holds no PEM certificate" + hint)
+	}
+	return chain, nil
+}
+
+func negativeSerial(err error) string {
+	if strings.Contains(err.Error(), "negative serial") {
+		return ", which RFC 5280, 4.1.2.2 forbids; have it issued again, or set GODEBUG=x509negativeserial=1 in the agent's environment"
+	}
+	return ""
+}
+
+func firstElement(der []byte) []byte {
+	var first asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &first); err != nil {
+		return der
+	}
+	return first.FullBytes
+}
