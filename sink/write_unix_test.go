@@ -139,8 +139,7 @@ func TestHolds(t *testing.T) {
 	must(t, os.RemoveAll(dir))
 	wantHolds(t, f, "one", false)
 	must(t, os.WriteFile(dir, nil, 0o600))
-	_, err := f.Holds(having(graph("one")))
-	wantError(t, err, "checking", path, "not a directory")
+	wantHolds(t, f, "one", false)
 }
 
 func TestMissingTokenWritesNothing(t *testing.T) {
@@ -208,10 +207,8 @@ func TestRefusedTargets(t *testing.T) {
 }
 
 func TestMissingDirectory(t *testing.T) {
-	volume := filepath.Join(t.TempDir(), "volume")
-	must(t, os.Mkdir(volume, 0o700))
-	must(t, os.Chmod(volume, 0o777)) // as the kubelet makes an emptyDir
-	path := filepath.Join(volume, "run", "token")
+	parent := t.TempDir()
+	path := filepath.Join(parent, "run", "token")
 	f := newSink(t, sink.Options{Path: path})
 	write(t, f, "one", sink.Written)
 
@@ -220,8 +217,24 @@ func TestMissingDirectory(t *testing.T) {
 	_, err := f.Write(having(graph("two")))
 	wantError(t, err, "opening directory", "no such file or directory", "create it")
 
-	_, err = sink.New(sink.Options{Path: filepath.Join(volume, "no", "run", "token"), Renderer: sink.Raw("graph")})
-	wantError(t, err, "making directory", "no such file or directory", "create it")
+	_, err = sink.New(sink.Options{Path: filepath.Join(parent, "no", "run", "token"), Renderer: sink.Raw("graph")})
+	wantError(t, err, "opening directory", "no such file or directory", "create it")
+}
+
+// TestOpenDirectoryAbove: who may write above the directory can put another in its place.
+func TestOpenDirectoryAbove(t *testing.T) {
+	above := filepath.Join(t.TempDir(), "above")
+	must(t, os.Mkdir(above, 0o700))
+	path := filepath.Join(above, "run", "token")
+	f := newSink(t, sink.Options{Path: path})
+	write(t, f, "one", sink.Written)
+	must(t, os.Chmod(above, 0o777))
+	wantHolds(t, f, "one", false)
+	_, err := f.Write(having(graph("two")))
+	wantError(t, err, "writing", "chmod go-w", above)
+	wantContent(t, path, "one")
+	_, err = sink.New(sink.Options{Path: path, Renderer: sink.Raw("graph")})
+	wantError(t, err, "preparing sink", "chmod go-w", above)
 }
 
 func TestDirectoriesThatAreAccepted(t *testing.T) {
@@ -260,7 +273,7 @@ func TestRefusedOptions(t *testing.T) {
 		"long name":        {sink.Options{Path: path + strings.Repeat("x", 240), Renderer: raw}, []string{"at most 227"}},
 		"mode":             {sink.Options{Path: path, Mode: 0o640 | fs.ModeSetuid, Renderer: raw}, []string{"permission bits"}},
 		"raw mode":         {sink.Options{Path: path, Mode: 0o4640, Renderer: raw}, []string{"permission bits"}},
-		"owner":            {sink.Options{Path: path, Owner: "no-such-user", Renderer: raw}, []string{`owner "no-such-user"`, "no such user", "create it"}},
+		"owner":            {sink.Options{Path: path, Owner: "no-such-user", Renderer: raw}, []string{`owner "no-such-user"`, "no such user", "check the name"}},
 		"group":            {sink.Options{Path: path, Group: "no-such-group", Renderer: raw}, []string{`group "no-such-group"`, "no such group"}},
 		"nobody's number":  {sink.Options{Path: path, Owner: "4294967295", Renderer: raw}, []string{"no such user"}},
 	} {
