@@ -31,3 +31,6 @@ func (f File) open() (*os.File, error) {
 	}
 	return os.Open(f.Path)
 }
+
+// OwnerOf knows nobody here.
+func OwnerOf(fs.FileInfo) (uid int, known bool) { return 0, false }

@@ -40,12 +40,16 @@ func (j judge) ownership(s step) error {
 	if j.trusts(s.uid) {
 		return nil
 	}
-	kind := "directory"
-	if s.mode&fs.ModeSymlink != 0 {
-		kind = "the symbolic link"
+	whose := fmt.Sprintf("root or the agent's user (uid %d)", j.agent)
+	if j.owner != NoOwner {
+		whose = fmt.Sprintf("root, the agent's user (uid %d) or the file's owner (uid %d)", j.agent, j.owner)
 	}
-	return fmt.Errorf("%s %q belongs to uid %d, who could lead the path elsewhere; run: chown -h %d %q, or choose a path in which everything belongs to root, the agent's user (uid %d) or the file's owner",
-		kind, s.path, s.uid, j.agent, s.path, j.agent)
+	if s.mode&fs.ModeSymlink != 0 {
+		return fmt.Errorf("the symbolic link %q was made by uid %d, not by %s, and can lead elsewhere at any time; configure the path that it points to, or run: chown -h %d %q",
+			s.path, s.uid, whose, j.agent, s.path)
+	}
+	return fmt.Errorf("directory %q belongs to uid %d, who could replace what is in it, and not to %s; run: chown %d %q",
+		s.path, s.uid, whose, j.agent, s.path)
 }
 
 // chain refuses a directory of the way, given from the root down, in which others can replace what
