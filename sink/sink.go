@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,7 +86,7 @@ type File struct {
 }
 
 // New checks what can be checked before the first token exists, and removes the temporary files
-// that an earlier process left for this path. It makes the directory if only its parent is there:
+// that earlier processes left for this path, and in its directory for others. It makes the directory if only its parent is there:
 // in a Kubernetes volume, where everybody may write, nobody else can make a safe one. It refuses a
 // path that is a symbolic link or not a regular file, a directory that it cannot make, and a path in
 // which others could replace a component: each up to the root has to belong to root, the user of
@@ -131,11 +132,13 @@ func (b *Batch) prepare(o Options) (*File, error) {
 	if _, err := f.standing(root); err != nil {
 		return nil, err
 	}
-	atomicfile.RemoveAll(root, b.leftOversOf(f, root))
+	b.removeLeftOvers(f, root)
 	return f, nil
 }
 
-func (b *Batch) leftOversOf(f *File, root *os.Root) []string {
+// removeLeftOvers removes the temporary files of this path, and those of paths that nobody writes any
+// more: a sink may have been renamed since.
+func (b *Batch) removeLeftOvers(f *File, root *os.Root) {
 	if b.leftOvers == nil {
 		b.leftOvers = map[string]map[string][]string{}
 	}
@@ -144,7 +147,17 @@ func (b *Batch) leftOversOf(f *File, root *os.Root) []string {
 		found = atomicfile.LeftOvers(root)
 		b.leftOvers[f.dir] = found
 	}
-	return found[f.base]
+	atomicfile.RemoveAll(root, found[f.base])
+	delete(found, f.base)
+	for name, temporaries := range found {
+		found[name] = slices.DeleteFunc(temporaries, func(temporary string) bool {
+			abandoned := atomicfile.IsAbandoned(root, temporary, f.want.wanted().uid)
+			if abandoned {
+				atomicfile.RemoveAll(root, []string{temporary})
+			}
+			return abandoned
+		})
+	}
 }
 
 func checkPath(path string) (string, error) {

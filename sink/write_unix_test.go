@@ -305,9 +305,12 @@ func TestLeftOversAreRemovedAtStart(t *testing.T) {
 	dir := t.TempDir()
 	theirs := []string{
 		".credagent-token", ".credagent-token-", ".credagent-token-0123", ".credagent-token-0123456789abcdeg",
-		".credagent-token-b-0123456789abcdef", ".credagent-other-0123456789abcdef", "token-0123456789abcdef",
+		"token-0123456789abcdef", ".credagent-doctor-123456789",
 	}
-	ours := []string{".credagent-token-0123456789abcdef", ".credagent-token-ffffffffffffffff"}
+	ours := []string{
+		".credagent-token-0123456789abcdef", ".credagent-token-ffffffffffffffff",
+		".credagent-token-b-0123456789abcdef", ".credagent-renamed-0123456789abcdef", // of sinks that were renamed since
+	}
 	for _, name := range append(ours, theirs...) {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
 	}
@@ -319,6 +322,41 @@ func TestLeftOversAreRemovedAtStart(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is still there", name)
 		}
+	}
+}
+
+// TestLeftOversOfOthersStay: what only looks like a temporary of ours, and what is being written.
+func TestLeftOversOfOthersStay(t *testing.T) {
+	for name, make := range map[string]func(t *testing.T, path string){
+		"a directory": func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) },
+		"a link":      func(t *testing.T, path string) { must(t, os.Symlink("x", path)) },
+		"a hard link": func(t *testing.T, path string) {
+			must(t, os.WriteFile(path, nil, 0o600))
+			must(t, os.Link(path, filepath.Join(filepath.Dir(path), "theirs")))
+		},
+		"a pipe": func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) },
+		"another user's": func(t *testing.T, path string) {
+			if os.Geteuid() != 0 {
+				t.Skip("SKIPPED: needs root")
+			}
+			must(t, os.WriteFile(path, nil, 0o600))
+			must(t, os.Chown(path, 65533, -1))
+		},
+		"another agent's, that is written now": func(t *testing.T, path string) {
+			file, err := os.Create(path)
+			must(t, err)
+			t.Cleanup(func() { _ = file.Close() })
+			must(t, syscall.Flock(int(file.Fd()), syscall.LOCK_EX))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), ".credagent-other-0123456789abcdef")
+			make(t, path)
+			newSink(t, sink.Options{Path: filepath.Join(filepath.Dir(path), "token")})
+			if _, err := os.Lstat(path); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -29,7 +29,7 @@ func slips() []slip {
 		{re("(:[ \\t]+|[\\[,{][ \\t]*|-[ \\t]+)([@`%][^\\s,}\\]]*)"), `${1}"${2}"`, "put it in quotes: a value does not begin with @, ` or % in YAML"},
 		{re(`(:[ \t]+|-[ \t]+)([*&!][^\s"'][^\n]*)$`), `${1}"x"`, "put it in quotes: a value that begins with *, & or ! means something else in YAML"},
 		{re(`[“”„]([^“”„]*)[“”„]`), `"$1"`, `use plain quotes: "`},
-		{re(`(:[ \t]+)"((?:[^"\\]|\\.)*\\[^"\\0abtnvfre xuUNLP/_\n](?:[^"\\]|\\.)*)"`), `$1'$2'`, "in double quotes a backslash begins an escape; use single quotes, or two backslashes"},
+		{re(`(:[ \t]+)"((?:[^"\\]|\\.)*\\[^"\n](?:[^"\\]|\\.)*)"`), `${1}'x'`, "in double quotes a backslash begins an escape; use single quotes, or two backslashes"},
 		{re(`(:[ \t]+)"([^"\n]*)$`), `$1"$2"`, "the quote is not closed in its line"},
 		{re(`(:[ \t]+)'([^'\n]*)$`), `$1'$2'`, "the quote is not closed in its line"},
 		{re(`(:[ \t]+)("[^"]*"|'[^']*')[ \t]*[^ \t,}\]#\n][^\n]*$`), `$1$2`, "something follows the closing quote; put the whole value in one pair of quotes"},
