@@ -68,7 +68,7 @@ func (a ask) withoutToken(reply provider.Reply) provider.Reply {
 	if a.held == nil {
 		return reply
 	}
-	if _, err := oauth.ParseGrant(reply.Body); err == nil {
+	if _, err := oauth.ParseGrant(reply.Body, time.Now()); err == nil {
 		return reply
 	}
 	hidden := redact.New(a.held().Reveal())

@@ -221,7 +221,7 @@ func (a *Agent) checkCredential(ctx context.Context, cfg *config.Config, c *cred
 	path := c.cfg.Path
 	said, wrong, err := c.provider.Check(ctx, load)
 	c.learn(said)
-	var problems []config.Problem
+	problems := cfg.Overwritten(c.cfg, said.Files)
 	for _, problem := range wrong {
 		at := path + ".config"
 		if problem.Key != "" {

@@ -60,6 +60,21 @@ func appendEntry(acl []byte, tag, perm uint16, id uint32) []byte {
 	return binary.LittleEndian.AppendUint32(acl, id)
 }
 
+// clearACL takes away what a directory with a default ACL gave to a new file, and makes sure of it.
+func clearACL(file *os.File) error {
+	if hasACL(file, nil) {
+		return nil
+	}
+	err := unix.Fsetxattr(int(file.Fd()), aclAttribute, modeACL(defaultMode), 0)
+	if err == nil && !hasACL(file, nil) {
+		err = errors.New("it is still there")
+	}
+	if err != nil {
+		return fmt.Errorf("removing the ACL that its directory gave it: %w; remove the directory's default ACL: setfacl -k", err)
+	}
+	return nil
+}
+
 // setACL gives the file the readers, or takes away an ACL that it should not have: a new file
 // gets one from a directory with a default ACL.
 func (a attributes) setACL(file *os.File) error {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
+	"sync/atomic"
 
 	"github.com/credagent/credagent/internal/host"
 )
@@ -15,13 +17,40 @@ const unset = -1
 type attributes struct {
 	mode  fs.FileMode // as configured
 	shown fs.FileMode // as stat shows it: with an ACL, the group bits are the ACL's mask
-	uid   int         // unset leaves it
-	gid   int         // unset leaves it
+	uid   int         // unset leaves it to natural
+	gid   int         // unset leaves it to natural
 	acl   []byte      // the POSIX ACL beyond the mode, as the kernel shows it; nil for none
+
+	// natural is the owner where none is configured: this process's user and group, or what the file
+	// system makes of them if it has its own idea, as NFS and vfat do.
+	natural *atomic.Pointer[ownership]
+}
+
+type ownership struct{ uid, gid int }
+
+// owner returns the configured user, who is trusted with the directory.
+func (a attributes) owner() int {
+	if a.uid == unset {
+		return host.NoOwner
+	}
+	return a.uid
+}
+
+// wanted is whose the file is to be.
+func (a attributes) wanted() ownership {
+	is := *a.natural.Load()
+	if a.uid != unset {
+		is.uid = a.uid
+	}
+	if a.gid != unset {
+		is.gid = a.gid
+	}
+	return is
 }
 
 func resolve(o Options) (attributes, error) {
-	a := attributes{mode: o.Mode, uid: unset, gid: unset}
+	a := attributes{mode: o.Mode, uid: unset, gid: unset, natural: new(atomic.Pointer[ownership])}
+	a.natural.Store(&ownership{os.Geteuid(), os.Getegid()})
 	if a.mode == 0 {
 		a.mode = defaultMode
 	}

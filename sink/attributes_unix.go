@@ -22,23 +22,40 @@ func (a attributes) match(file *os.File) bool {
 	if err != nil || info.Mode()&(fs.ModePerm|specialBits) != a.shown {
 		return false
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || a.uid != unset && stat.Uid != uint32(a.uid) || a.gid != unset && stat.Gid != uint32(a.gid) {
-		return false
-	}
-	return hasACL(file, a.acl)
+	is, known := ownershipOf(info)
+	return known && is == a.wanted() && hasACL(file, a.acl)
 }
 
-// give sets up a new, still empty file.
+func ownershipOf(info fs.FileInfo) (ownership, bool) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ownership{}, false
+	}
+	return ownership{int(stat.Uid), int(stat.Gid)}, true
+}
+
+// give sets up a new, still empty file, and sees that it is as it should be before a token is written
+// to it.
 func (a attributes) give(file *os.File) error {
-	// The owner comes first: chown clears bits that chmod sets.
+	// An ACL that the directory gives to new files comes first: as long as the mode is 0600 it lets
+	// nobody in, and whoever opened the empty file could read what is written later.
+	if err := clearACL(file); err != nil {
+		return err
+	}
+	// Then the owner: chown clears bits that chmod sets.
 	if err := a.chown(file); err != nil {
 		return err
 	}
 	if err := file.Chmod(a.mode); err != nil {
 		return fmt.Errorf("setting mode %04o: %w", a.mode, atomicfile.Cause(err))
 	}
-	return a.setACL(file)
+	if err := a.setACL(file); err != nil {
+		return err
+	}
+	if !a.match(file) {
+		return errors.New("its mode, owner or readers are not what was set; put it on a file system that keeps them")
+	}
+	return nil
 }
 
 // mend brings a file that workloads read back to these attributes. The ACL comes before the
@@ -55,17 +72,33 @@ func (a attributes) mend(file *os.File) error {
 }
 
 func (a attributes) chown(file *os.File) error {
-	if a.uid == unset && a.gid == unset {
+	if a.uid != unset || a.gid != unset {
+		if err := file.Chown(a.uid, a.gid); err != nil {
+			return a.chownError(err)
+		}
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return atomicfile.Cause(err)
+	}
+	is, known := ownershipOf(info)
+	if want := a.wanted(); !known || is == want {
+		return nil
+	} else if file.Chown(want.uid, want.gid) == nil {
 		return nil
 	}
-	err := file.Chown(a.uid, a.gid)
-	if errors.Is(err, fs.ErrPermission) {
+	// Nothing was configured that it is not: the file system decides whose files are.
+	a.natural.Store(&is)
+	return nil
+}
+
+func (a attributes) chownError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("changing its owner to %s: %w; grant CAP_CHOWN, run as that user, or use readers", a.ownership(), atomicfile.Cause(err))
-	}
-	if err != nil {
+	default:
 		return fmt.Errorf("changing its owner to %s: %w", a.ownership(), atomicfile.Cause(err))
 	}
-	return nil
 }
 
 func (a attributes) ownership() string {

@@ -26,9 +26,9 @@ type env struct {
 // Env renders NAME=value lines, in the order given, that systemd's EnvironmentFile=, docker's
 // --env-file and a shell's "set -a; . file" all read alike. The three have no quoting in common,
 // so a value may have only characters that mean themselves to each of them: letters, digits and
-// -._~+/=:,@% (~ and = not where a shell would expand them). Access tokens are made of these
-// (RFC 6750, 2.1); a list of scopes with its spaces is not. Every fault is reported, not just
-// the first.
+// -._~+/=:,@%!#*?[]{}^ (~ and = not where a shell would expand them). Which they are was found by
+// trying. Access tokens are made of these (RFC 6750, 2.1), those of Salesforce with their ! too; a
+// list of scopes with its spaces is not. Every fault is reported, not just the first.
 func Env(variables []Variable) (Renderer, error) {
 	if len(variables) == 0 {
 		return nil, errors.New("an environment file needs at least one variable")
@@ -140,7 +140,7 @@ func checkValue(name, value string) error {
 	if len(name)+len(value)+len("=\n") > maxEnvLine {
 		return fmt.Errorf("its value has %d bytes, more than docker reads; use a file sink for it", len(value))
 	}
-	var before byte = '='
+	var before byte
 	for i := range len(value) {
 		if !isPlain(value[i], before, i == 0) {
 			return errors.New("its value has a character that systemd, docker and shells do not all read alike; use a file sink for it")
@@ -151,18 +151,17 @@ func checkValue(name, value string) error {
 }
 
 // isPlain reports whether systemd, docker and shells all take the character c of a value
-// literally, given the one before it. Shells expand ~ where a word begins and after : and =,
-// and some expand = where a word begins.
+// literally, given the one before it. Shells expand ~ and zsh expands = where a value begins and
+// after a colon. None of them expands patterns, braces or history in an assignment that it reads
+// from a file.
 func isPlain(c, before byte, first bool) bool {
 	switch {
 	case isLetter(c), isDigit(c):
 		return true
-	case c == '~':
-		return before != '=' && before != ':'
-	case c == '=':
+	case c == '~', c == '=':
 		return !first && before != ':'
 	default:
-		return strings.IndexByte("-._+/:,@%", c) >= 0
+		return strings.IndexByte("-._+/:,@%!#*?[]{}^", c) >= 0
 	}
 }
 

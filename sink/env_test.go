@@ -16,7 +16,7 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-const plainCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=:,@%"
+const plainCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=:,@%!#*?[]{}^"
 
 // The generator reads environment.d files with systemd's own parser of EnvironmentFile=.
 const systemdGenerator = "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator"
@@ -86,7 +86,7 @@ func renderValue(t *testing.T, value string) ([]byte, error) {
 
 func TestEnvRefusesWhatIsReadDifferently(t *testing.T) {
 	values := map[string]string{
-		"tilde first": "~root", "tilde after colon": "a:~root", "tilde after equals sign": "a=~root",
+		"tilde first": "~root", "tilde after colon": "a:~root", "tilde alone": "~",
 		"equals sign first": "=ls", "equals sign after colon": "a:=ls",
 		"more than docker reads": strings.Repeat("x", 64<<10-2),
 	}
@@ -130,7 +130,8 @@ func everyPair(t *testing.T) (file []byte, want map[string]string) {
 		}
 	}
 	longest := strings.Repeat("x", 64<<10-len("V12345=\n"))
-	for _, value := range []string{longest, "QUJD==", "a.b-c_d~e+f/g=", "https://graph.example/.default", "-n", "2031-05-06T05:08:09Z"} {
+	for _, value := range []string{longest, "QUJD==", "a.b-c_d~e+f/g=", "https://graph.example/.default", "-n", "2031-05-06T05:08:09Z",
+		"00D50000000IZ3Z!AQ0AQDpEDKYsn7ioKug2aSmgCjgrPjG_abc.def", "!!", "!1", "{a,b}", "a{1..3}b", "[a-z]*", "#x#", "a^b^c", "a=~b", "*", "app.env*"} {
 		add(value)
 	}
 	if len(want) < 2*70*70 {
@@ -152,6 +153,10 @@ func TestEnvReadAlike(t *testing.T) {
 		"dash":           func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "dash") },
 		"bash":           func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "bash", "--norc") },
 		"bash as sh":     func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "bash", "--posix") },
+		"zsh":            func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "zsh") },
+		"ksh":            func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "ksh") },
+		"mksh":           func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "mksh") },
+		"busybox":        func(t *testing.T) (map[string]string, error) { return sourceWith(t, path, "busybox", "sh") },
 		"systemd":        func(t *testing.T) (map[string]string, error) { return generate(t, file) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,11 +188,10 @@ func sourceWith(t *testing.T, path string, shell ...string) (map[string]string, 
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	// The environment of a process is limited; set prints the same, quoted where it likes.
-	quotes := regexp.MustCompile(`^'(.*)'$`)
 	read := make(map[string]string)
 	for line := range strings.Lines(string(out)) {
 		if name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
-			read[name] = quotes.ReplaceAllString(value, "$1")
+			read[name] = strings.ReplaceAll(value, "'", "") // no value has one
 		}
 	}
 	return read, nil
@@ -234,7 +238,12 @@ func generate(t *testing.T, file []byte) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAsDocker(out) // it prints what it read as it is
+	read, err := readAsDocker(out)
+	quotes := regexp.MustCompile(`^"(.*)"$`) // it prints what it read, quoted where it likes
+	for name, value := range read {
+		read[name] = quotes.ReplaceAllString(value, "$1")
+	}
+	return read, err
 }
 
 // readAsDocker follows docker's documented rule: a line is a comment or is split at its first =.
@@ -272,9 +281,10 @@ func readAsSystemd(file []byte) (map[string]string, error) {
 	return read, nil
 }
 
-// readAsShell follows POSIX (XCU 2.2, 2.6.1 and 2.10) and refuses what it would expand or quote.
+// readAsShell follows POSIX (XCU 2.2, 2.6.1, 2.9.1 and 2.10) and refuses what it would expand or quote.
+// In an assignment that is not the names of files, and a # or ! inside a word is a character.
 func readAsShell(file []byte) (map[string]string, error) {
-	special := regexp.MustCompile("[^\\x21-\\x7e]|[|&;<>()$`\\\\\"'*?\\[\\]#!{}^]|^~|[:=]~")
+	special := regexp.MustCompile("[^\\x21-\\x7e]|[|&;<>()$`\\\\\"']|^~|:~")
 	assignment := regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=(.*)\n$`)
 	read := make(map[string]string)
 	for line := range strings.Lines(string(file)) {

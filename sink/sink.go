@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,8 +36,8 @@ const (
 type Options struct {
 	Path     string      // the file; a relative path is taken from the working directory
 	Mode     fs.FileMode // exact permission bits, whatever the umask; 0 means 0600
-	Owner    string      // user name or number; "" leaves it to the system
-	Group    string      // group name or number; "" leaves it to the system
+	Owner    string      // user name or number; "" is the user of this process
+	Group    string      // group name or number; "" is the group of this process
 	Readers  []Principal // who else may read, as POSIX ACL entries; Linux only
 	Renderer Renderer
 }
@@ -85,11 +86,11 @@ type File struct {
 }
 
 // New checks what can be checked before the first token exists, and removes the temporary files
-// that an earlier process left for this path. It makes the directory if only its parent is there:
+// that earlier processes left for this path, and in its directory for others. It makes the directory if only its parent is there:
 // in a Kubernetes volume, where everybody may write, nobody else can make a safe one. It refuses a
-// path that is a symbolic link or not a regular file, a directory that it cannot make, and a
-// directory in which others could replace the file: one that its group or the world may write to
-// without the sticky bit. The directory's owner is trusted, whoever it is: the directory is theirs.
+// path that is a symbolic link or not a regular file, a directory that it cannot make, and a path in
+// which others could replace a component: each up to the root has to belong to root, the user of
+// this process or Owner, and may be written to by nobody else without the sticky bit.
 func New(o Options) (*File, error) { return new(Batch).New(o) }
 
 // Batch makes several sinks, for each of which it is [New]. It looks only once for the temporary files
@@ -123,10 +124,7 @@ func (b *Batch) prepare(o Options) (*File, error) {
 		path: path, dir: filepath.Dir(path), base: filepath.Base(path),
 		renderer: o.Renderer, want: want, syncDir: atomicfile.SyncDirectory,
 	}
-	if err := f.makeDirectory(); err != nil {
-		return nil, err
-	}
-	root, err := f.open()
+	root, err := f.openOrMake(directoryMode)
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +132,13 @@ func (b *Batch) prepare(o Options) (*File, error) {
 	if _, err := f.standing(root); err != nil {
 		return nil, err
 	}
-	atomicfile.RemoveAll(root, b.leftOversOf(f, root))
+	b.removeLeftOvers(f, root)
 	return f, nil
 }
 
-func (b *Batch) leftOversOf(f *File, root *os.Root) []string {
+// removeLeftOvers removes the temporary files of this path, and those of paths that nobody writes any
+// more: a sink may have been renamed since.
+func (b *Batch) removeLeftOvers(f *File, root *os.Root) {
 	if b.leftOvers == nil {
 		b.leftOvers = map[string]map[string][]string{}
 	}
@@ -147,7 +147,17 @@ func (b *Batch) leftOversOf(f *File, root *os.Root) []string {
 		found = atomicfile.LeftOvers(root)
 		b.leftOvers[f.dir] = found
 	}
-	return found[f.base]
+	atomicfile.RemoveAll(root, found[f.base])
+	delete(found, f.base)
+	for name, temporaries := range found {
+		found[name] = slices.DeleteFunc(temporaries, func(temporary string) bool {
+			abandoned := atomicfile.IsAbandoned(root, temporary, f.want.wanted().uid)
+			if abandoned {
+				atomicfile.RemoveAll(root, []string{temporary})
+			}
+			return abandoned
+		})
+	}
 }
 
 func checkPath(path string) (string, error) {
@@ -193,18 +203,16 @@ func (f *File) Write(lookup Lookup) (Outcome, error) {
 }
 
 // Holds reports whether the file is there with the content, mode, owner and readers that it
-// should have. It changes nothing; an error means that it could not find out.
+// should have, in a directory where nobody else can replace it. It changes nothing; an error means
+// that it could not find out.
 func (f *File) Holds(lookup Lookup) (bool, error) {
 	content, err := f.renderer.Render(lookup)
 	if err != nil {
 		return false, fmt.Errorf("rendering %q: %w", f.path, err)
 	}
-	root, err := os.OpenRoot(f.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+	root, err := f.open()
 	if err != nil {
-		return false, fmt.Errorf("checking %q: %w", f.path, atomicfile.Cause(err))
+		return false, nil // writing it says what is wrong with the directory
 	}
 	defer root.Close()
 	info, err := root.Lstat(f.base)
@@ -266,31 +274,16 @@ func (f *File) put(content []byte) (Outcome, error) {
 	return Written, nil
 }
 
-func (f *File) makeDirectory() error {
-	if _, err := os.Stat(f.dir); !errors.Is(err, fs.ErrNotExist) {
-		return nil // what else is wrong with it, opening it says
-	}
-	if err := os.Mkdir(f.dir, directoryMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("making directory %q: %w; %s", f.dir, atomicfile.Cause(err), createIt)
-	}
-	return nil
-}
+// open opens the directory, on terms that keep others from replacing the file.
+func (f *File) open() (*os.Root, error) { return f.openOrMake(0) }
 
-func (f *File) open() (*os.Root, error) {
-	root, err := os.OpenRoot(f.dir)
+func (f *File) openOrMake(mode fs.FileMode) (*os.Root, error) {
+	root, err := host.Directory{Path: f.dir, Owner: f.want.owner(), Make: mode}.Open()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening directory %q: %w; %s", f.dir, atomicfile.Cause(err), createIt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening directory %q: %w", f.dir, atomicfile.Cause(err))
-	}
-	info, err := root.Stat(".")
-	if err == nil {
-		err = host.CheckDirectory(f.dir, info)
-	}
-	if err != nil {
-		root.Close()
-		return nil, err
 	}
 	return root, nil
 }

@@ -13,6 +13,7 @@ import (
 	"text/template"
 	"text/template/parse"
 
+	"github.com/credagent/credagent/internal/pattern"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -30,25 +31,82 @@ type templated struct {
 // escapes, which YAML and most INI dialects read too.
 func Template(text string) (Renderer, error) {
 	parsed, err := template.New(templateName).Option("missingkey=error").Funcs(template.FuncMap{
-		"token":  func(string) (form, error) { return form{}, errors.New("called outside a rendering") },
+		"token":  func(string) (shown, error) { return shown{}, errors.New("called outside a rendering") },
 		"json":   inJSON,
 		"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
 		"quote":  func(s string) (string, error) { return inJSON(s) },
 	}).Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parsing template: %s", atLine(err.Error()))
+		return nil, templateError(err.Error(), text)
 	}
 	names := make(map[string]bool)
 	for _, t := range parsed.Templates() {
 		f := finder{tree: t.Tree, names: names}
 		if err := f.walk(t.Root); err != nil {
-			return nil, fmt.Errorf("parsing template: %w", err)
+			return nil, f.explain(err, text)
 		}
 	}
-	return templated{parsed, slices.Sorted(maps.Keys(names))}, nil
+	made := templated{parsed, slices.Sorted(maps.Keys(names))}
+	return made, made.tryFields(text)
+}
+
+// shown is a token as a template has it: the fields that are documented, and no others.
+type shown struct {
+	AccessToken string
+	TokenType   string
+	ExpiresOn   int64
+	Expiry      string
+	Scope       string
+	ClientID    string
+
+	all form // what json shows
+}
+
+func newShown(f form) shown {
+	return shown{f.AccessToken, f.TokenType, f.ExpiresOn, f.Expiry, f.Scope, f.ClientID, f}
+}
+
+var (
+	hiddenField  = pattern.New(`([^ ]+) is an unexported field of struct type`)
+	unknownField = pattern.New(`can't evaluate field ([^ ]+) in type ([^ ]+)`)
+)
+
+// tryFields executes the template without any token's content, to find fields that no token has: a
+// variable's fields are only known then. What else goes wrong may be right with a real token.
+func (t templated) tryFields(text string) error {
+	forms := make(map[string]form, len(t.tokens))
+	for _, name := range t.tokens {
+		forms[name] = form{AccessToken: secret.Redacted, TokenType: "Bearer", Token: name}
+	}
+	err := t.execute(io.Discard, forms)
+	if err == nil {
+		return nil
+	}
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		e := templateError(err.Error(), text)
+		e.Message, e.Hint = "a token has no field ."+m[1], fieldHint(m[1])
+		if m[2] != "sink.shown" {
+			e.Message, e.Hint = "what is before ."+m[1]+" has no fields", "a token's fields are text and numbers; write "+example
+		}
+		return e
+	}
+	if m := hiddenField.FindStringSubmatch(err.Error()); m != nil {
+		e := templateError(err.Error(), text)
+		e.Message, e.Hint = "a token has no field ."+m[1], fieldHint(m[1])
+		return e
+	}
+	if strings.Contains(err.Error(), "nil data; no entry for key") || strings.Contains(err.Error(), "nil pointer evaluating") {
+		e := templateError(err.Error(), text)
+		e.Message, e.Hint = "a field of nothing: no token is named before it", "write "+example
+		return e
+	}
+	return nil
 }
 
 func inJSON(v any) (string, error) {
+	if token, ok := v.(shown); ok {
+		v = token.all
+	}
 	out, err := encode(v)
 	return strings.TrimSuffix(string(out), "\n"), err
 }
@@ -78,7 +136,7 @@ func (t templated) execute(w io.Writer, forms map[string]form) error {
 		return err
 	}
 	bound.Funcs(template.FuncMap{
-		"token": func(name string) form { return forms[name] },
+		"token": func(name string) shown { return newShown(forms[name]) },
 	})
 	return bound.Execute(w, nil)
 }
@@ -180,8 +238,8 @@ func (f finder) walkPipe(pipe *parse.PipeNode) error {
 
 func (f finder) walkChain(chain *parse.ChainNode) error {
 	if pipe, ok := chain.Node.(*parse.PipeNode); ok && isTokenPipe(pipe) {
-		if _, known := reflect.TypeFor[form]().FieldByName(chain.Field[0]); !known {
-			return f.fault(chain, "a token has no field ."+chain.Field[0]+"; use .AccessToken, .TokenType, .ExpiresOn, .Expiry, .Scope or .ClientID")
+		if _, known := reflect.TypeFor[shown]().FieldByName(chain.Field[0]); !known || chain.Field[0] == "all" {
+			return f.fault(chain, "a token has no field ."+chain.Field[0]+"; "+fieldHint(chain.Field[0]))
 		}
 	}
 	return f.walk(chain.Node)
@@ -213,5 +271,14 @@ func tokenOf(command *parse.CommandNode) (string, bool) {
 
 func (f finder) fault(node parse.Node, message string) error {
 	location, _ := f.tree.ErrorContext(node)
-	return errors.New(strings.Replace(location, templateName+":", "line ", 1) + ": " + message)
+	return errors.New(location + ": " + message)
+}
+
+// explain puts a fault into the form that is shown. What comes after a semicolon is its hint.
+func (finder) explain(err error, text string) error {
+	e := templateError(err.Error(), text)
+	if message, hint, ok := strings.Cut(e.Message, "; "); ok {
+		e.Message, e.Hint = message, hint
+	}
+	return e
 }

@@ -2,6 +2,7 @@ package sink_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -37,9 +38,6 @@ func TestTemplate(t *testing.T) {
 		"range":          {`{{ range 2 }}{{ (token "mail").ClientID }};{{ end }}`, "app-1;app-1;", []string{"mail"}},
 		"named template": {`{{ define "x" }}{{ .AccessToken }}{{ end }}{{ template "x" (token "mail") }}`, "mail-token", []string{"mail"}},
 		"no token":       {`a = 1`, "a = 1", nil},
-		"a field called token": {
-			`{{ (token "mail").Token }}`, "mail", []string{"mail"},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := sink.Template(tc.text)
@@ -82,6 +80,9 @@ func TestTemplateFaults(t *testing.T) {
 		"in a definition":    {"{{ define \"x\" }}\n{{ print token }}{{ end }}", []string{"line 2:", "token takes one name"}},
 		"without a field":    {"\n{{ token \"graph\" }}", []string{"line 2:", "needs a field"}},
 		"unknown field":      {"\n{{ (token \"graph\").AccesToken }}", []string{"line 2:", "no field .AccesToken", ".AccessToken"}},
+		"field of a string":  {`{{ (token "graph").AccessToken.Length }}`, []string{"line 1:", ".Length has no fields"}},
+		"in a with":          {"\n{{ with token \"graph\" }}\n{{ .Secret }}{{ end }}", []string{"line 3:", "no field .Secret"}},
+		"no token before it": {"\n{{ .Values }}", []string{"line 2:", "no token is named"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := sink.Template(tc.text)
@@ -90,14 +91,70 @@ func TestTemplateFaults(t *testing.T) {
 	}
 }
 
+// TestFieldsThatAreNone: only those that the documents name are fields, however they are reached.
+func TestFieldsThatAreNone(t *testing.T) {
+	for _, field := range []string{"Token", "RefreshOn", "all", "All", "Name", "access_token", "accessToken", "MarshalJSON", "String", "expires_on"} {
+		for _, text := range []string{
+			`{{ (token "graph").FIELD }}`, `{{ $t := token "graph" }}{{ $t.FIELD }}`, `{{ with token "graph" }}{{ .FIELD }}{{ end }}`,
+			`{{ define "x" }}{{ .FIELD }}{{ end }}{{ template "x" (token "graph") }}`, `{{ ((token "graph")).FIELD }}`,
+		} {
+			_, err := sink.Template(strings.ReplaceAll(text, "FIELD", field))
+			wantError(t, err, "line 1:", "a token has no field ."+field, ".")
+		}
+	}
+}
+
+// TestTemplateHints are mistakes that people bring along from other templates.
+func TestTemplateHints(t *testing.T) {
+	for text, want := range map[string]string{
+		`{{ (token "graph").AccessToken | toJSON }}`:       "use json",
+		`{{ (token "graph").AccessToken | toJson }}`:       "use json",
+		`{{ (token "graph").AccessToken | b64enc }}`:       "use base64",
+		`{{ (token "graph").AccessToken | base64Encode }}`: "use base64",
+		`{{ (token "graph").AccessToken | squote }}`:       "use quote",
+		`{{ (token "graph").AccessToken | JSON }}`:         "json, in lower case",
+		`{{ (Token "graph").AccessToken }}`:                "token, in lower case",
+		`{{ (token "graph").AccessToken | trim }}`:         "no such function",
+		`{{ (token "graph").AccessToken | mustToJson }}`:   "use json",
+		`{{ env "HOME" }}`:                                 "use ${NAME}",
+		`{{ with secret "graph" }}{{ end }}`:               `(token "graph").AccessToken`,
+		`{{ frobnicate 1 }}`:                               "there are token, json, base64 and quote",
+		`{{ (token graph).AccessToken }}`:                  `(token "graph").AccessToken`,
+		`{{ (token my_graph).AccessToken }}`:               `(token "my_graph").AccessToken`,
+		`{{ (token 'graph').AccessToken }}`:                "double quotes",
+		`{{ (token “graph”).AccessToken }}`:                "plain quotes",
+		`{{ token "graph".AccessToken }}`:                  "parentheses",
+		`{{ token.graph }}`:                                "in quotes",
+		`{{ $graph.AccessToken }}`:                         "variable of the template's own",
+		`{{ .graph.AccessToken }}`:                         `(token "graph").AccessToken`,
+		`{{ .AccessToken }}`:                               `(token "graph").AccessToken`,
+		`{{ (token "graph").access_token }}`:               "did you mean .AccessToken?",
+		`{{ (token "graph").Expires }}`:                    "did you mean .ExpiresOn?",
+		`{{ (token "graph").AccessToken `:                  "needs its }}",
+		`{{ (token "graph").AccessToken }`:                 "needs its }}",
+		`{{ (token "graph).AccessToken }}`:                 "each quote",
+		`{{ if true }}{{ (token "graph").AccessToken }}`:   "{{ end }}",
+		`{{ range .Tokens }}{{ .AccessToken }}{{ end }}`:   `(token "graph").AccessToken`,
+	} {
+		t.Run(text, func(t *testing.T) {
+			_, err := sink.Template("first = 1\nsecond = " + text)
+			var mistake *sink.TemplateError
+			if !errors.As(err, &mistake) {
+				t.Fatalf("Template() = %v", err)
+			}
+			if mistake.Line != 2 || !strings.Contains(mistake.Hint, want) {
+				t.Errorf("line %d: %q, hint %q; want %q", mistake.Line, mistake.Message, mistake.Hint, want)
+			}
+		})
+	}
+}
+
 func TestTemplateErrorsShowNoToken(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"range over a string":  {`{{ range (token "graph").AccessToken }}{{ end }}`, "line 1:16: executing"},
+		"a field in a branch":  {`{{ if eq (token "graph").Scope "read <write>" }}{{ with token "graph" }}{{ .Secret }}{{ end }}{{ end }}`, "can't evaluate field Secret"},
 		"range over a token":   {`{{ range token "graph" }}{{ end }}`, "range can't iterate over"},
 		"range over a part":    {`{{ range slice (token "graph").AccessToken 0 8 }}{{ end }}`, "range can't iterate over"},
-		"field of a string":    {`{{ (token "graph").AccessToken.Length }}`, "can't evaluate field Length"},
-		"unknown field":        {`{{ with token "graph" }}{{ .Secret }}{{ end }}`, "can't evaluate field Secret"},
-		"missing key":          {`{{ .Values }}`, "nil data; no entry for key"},
 		"index beyond":         {`{{ index (token "graph").AccessToken 999 }}`, "index out of range"},
 		"call":                 {`{{ call (token "graph").AccessToken }}`, "non-function"},
 		"comparison":           {`{{ lt (token "graph").AccessToken 3 }}`, "incompatible types"},

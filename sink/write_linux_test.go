@@ -90,6 +90,7 @@ func TestOwner(t *testing.T) {
 		"numbers":    {"65533", "65532", 65533, 65532},
 		"owner only": {"65533", "", 65533, 0},
 		"group only": {"", "65532", 0, 65532},
+		"neither":    {"", "", 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "token")
@@ -99,14 +100,7 @@ func TestOwner(t *testing.T) {
 			must(t, os.Chown(path, 4242, 4242))
 			wantHolds(t, f, "one", false)
 			write(t, f, "one", sink.Mended)
-			want := [2]uint32{tc.uid, tc.gid}
-			if tc.owner == "" {
-				want[0] = 4242
-			}
-			if tc.group == "" {
-				want[1] = 4242
-			}
-			wantOwner(t, path, want[0], want[1])
+			wantOwner(t, path, tc.uid, tc.gid) // what is not configured is this process's
 			write(t, f, "one", sink.Unchanged)
 			if got := stat(t, path).Mode(); got != 0o640 {
 				t.Errorf("mode is %s", got)

@@ -139,8 +139,7 @@ func TestHolds(t *testing.T) {
 	must(t, os.RemoveAll(dir))
 	wantHolds(t, f, "one", false)
 	must(t, os.WriteFile(dir, nil, 0o600))
-	_, err := f.Holds(having(graph("one")))
-	wantError(t, err, "checking", path, "not a directory")
+	wantHolds(t, f, "one", false)
 }
 
 func TestMissingTokenWritesNothing(t *testing.T) {
@@ -208,10 +207,8 @@ func TestRefusedTargets(t *testing.T) {
 }
 
 func TestMissingDirectory(t *testing.T) {
-	volume := filepath.Join(t.TempDir(), "volume")
-	must(t, os.Mkdir(volume, 0o700))
-	must(t, os.Chmod(volume, 0o777)) // as the kubelet makes an emptyDir
-	path := filepath.Join(volume, "run", "token")
+	parent := t.TempDir()
+	path := filepath.Join(parent, "run", "token")
 	f := newSink(t, sink.Options{Path: path})
 	write(t, f, "one", sink.Written)
 
@@ -220,8 +217,24 @@ func TestMissingDirectory(t *testing.T) {
 	_, err := f.Write(having(graph("two")))
 	wantError(t, err, "opening directory", "no such file or directory", "create it")
 
-	_, err = sink.New(sink.Options{Path: filepath.Join(volume, "no", "run", "token"), Renderer: sink.Raw("graph")})
-	wantError(t, err, "making directory", "no such file or directory", "create it")
+	_, err = sink.New(sink.Options{Path: filepath.Join(parent, "no", "run", "token"), Renderer: sink.Raw("graph")})
+	wantError(t, err, "opening directory", "no such file or directory", "create it")
+}
+
+// TestOpenDirectoryAbove: who may write above the directory can put another in its place.
+func TestOpenDirectoryAbove(t *testing.T) {
+	above := filepath.Join(t.TempDir(), "above")
+	must(t, os.Mkdir(above, 0o700))
+	path := filepath.Join(above, "run", "token")
+	f := newSink(t, sink.Options{Path: path})
+	write(t, f, "one", sink.Written)
+	must(t, os.Chmod(above, 0o777))
+	wantHolds(t, f, "one", false)
+	_, err := f.Write(having(graph("two")))
+	wantError(t, err, "writing", "chmod go-w", above)
+	wantContent(t, path, "one")
+	_, err = sink.New(sink.Options{Path: path, Renderer: sink.Raw("graph")})
+	wantError(t, err, "preparing sink", "chmod go-w", above)
 }
 
 func TestDirectoriesThatAreAccepted(t *testing.T) {
@@ -260,7 +273,7 @@ func TestRefusedOptions(t *testing.T) {
 		"long name":        {sink.Options{Path: path + strings.Repeat("x", 240), Renderer: raw}, []string{"at most 227"}},
 		"mode":             {sink.Options{Path: path, Mode: 0o640 | fs.ModeSetuid, Renderer: raw}, []string{"permission bits"}},
 		"raw mode":         {sink.Options{Path: path, Mode: 0o4640, Renderer: raw}, []string{"permission bits"}},
-		"owner":            {sink.Options{Path: path, Owner: "no-such-user", Renderer: raw}, []string{`owner "no-such-user"`, "no such user", "create it"}},
+		"owner":            {sink.Options{Path: path, Owner: "no-such-user", Renderer: raw}, []string{`owner "no-such-user"`, "no such user", "check the name"}},
 		"group":            {sink.Options{Path: path, Group: "no-such-group", Renderer: raw}, []string{`group "no-such-group"`, "no such group"}},
 		"nobody's number":  {sink.Options{Path: path, Owner: "4294967295", Renderer: raw}, []string{"no such user"}},
 	} {
@@ -292,9 +305,12 @@ func TestLeftOversAreRemovedAtStart(t *testing.T) {
 	dir := t.TempDir()
 	theirs := []string{
 		".credagent-token", ".credagent-token-", ".credagent-token-0123", ".credagent-token-0123456789abcdeg",
-		".credagent-token-b-0123456789abcdef", ".credagent-other-0123456789abcdef", "token-0123456789abcdef",
+		"token-0123456789abcdef", ".credagent-doctor-123456789",
 	}
-	ours := []string{".credagent-token-0123456789abcdef", ".credagent-token-ffffffffffffffff"}
+	ours := []string{
+		".credagent-token-0123456789abcdef", ".credagent-token-ffffffffffffffff",
+		".credagent-token-b-0123456789abcdef", ".credagent-renamed-0123456789abcdef", // of sinks that were renamed since
+	}
 	for _, name := range append(ours, theirs...) {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
 	}
@@ -306,6 +322,41 @@ func TestLeftOversAreRemovedAtStart(t *testing.T) {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is still there", name)
 		}
+	}
+}
+
+// TestLeftOversOfOthersStay: what only looks like a temporary of ours, and what is being written.
+func TestLeftOversOfOthersStay(t *testing.T) {
+	for name, make := range map[string]func(t *testing.T, path string){
+		"a directory": func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) },
+		"a link":      func(t *testing.T, path string) { must(t, os.Symlink("x", path)) },
+		"a hard link": func(t *testing.T, path string) {
+			must(t, os.WriteFile(path, nil, 0o600))
+			must(t, os.Link(path, filepath.Join(filepath.Dir(path), "theirs")))
+		},
+		"a pipe": func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) },
+		"another user's": func(t *testing.T, path string) {
+			if os.Geteuid() != 0 {
+				t.Skip("SKIPPED: needs root")
+			}
+			must(t, os.WriteFile(path, nil, 0o600))
+			must(t, os.Chown(path, 65533, -1))
+		},
+		"another agent's, that is written now": func(t *testing.T, path string) {
+			file, err := os.Create(path)
+			must(t, err)
+			t.Cleanup(func() { _ = file.Close() })
+			must(t, syscall.Flock(int(file.Fd()), syscall.LOCK_EX))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), ".credagent-other-0123456789abcdef")
+			make(t, path)
+			newSink(t, sink.Options{Path: filepath.Join(filepath.Dir(path), "token")})
+			if _, err := os.Lstat(path); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

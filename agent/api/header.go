@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/pattern"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/sink"
@@ -36,15 +37,17 @@ type Header struct {
 // there is kept if nobody but us can have written it, or read it without being meant to: workloads
 // have it in their environment since their start. The directory is made where it is missing.
 func OpenHeader(path string) (Header, error) {
-	if err := makeDirectory(filepath.Dir(path)); err != nil {
-		return Header{}, fmt.Errorf("making the directory of the header file: %w", err)
+	dir, err := host.Directory{Path: filepath.Dir(path), Owner: host.NoOwner, Make: headerDirectoryMode}.Open()
+	if err != nil {
+		return Header{}, fmt.Errorf("opening directory %q: %w", filepath.Dir(path), err)
 	}
+	defer dir.Close()
 	var h Header
 	h.Value, h.Rejected = standingHeader(path)
 	if h.Value.IsZero() {
 		h.Value = secret.New(rand.Text() + rand.Text())
 	}
-	file, err := sink.New(sink.Options{Path: path, Mode: headerMode, Renderer: headerRenderer{h.Value}})
+	file, err := sink.New(sink.Options{Path: path, Mode: headerMode, Group: groupFor(dir), Renderer: headerRenderer{h.Value}})
 	if err != nil {
 		return Header{}, err
 	}
@@ -52,16 +55,13 @@ func OpenHeader(path string) (Header, error) {
 	return h, err
 }
 
-// makeDirectory makes a directory that is missing, for workloads to enter whatever the umask is.
-func makeDirectory(dir string) error {
-	err := os.Mkdir(dir, headerDirectoryMode)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+// groupFor returns the group that a directory gives to what is made in it; "" where it gives none.
+func groupFor(dir *os.Root) string {
+	info, err := dir.Stat(".")
+	if err != nil || info.Mode()&fs.ModeSetgid == 0 {
+		return ""
 	}
-	if err != nil {
-		return err
-	}
-	return os.Chmod(dir, headerDirectoryMode)
+	return groupOf(info)
 }
 
 // standingHeader returns the value in the file at path, and otherwise why it is not sound.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/credagent/credagent/internal/host"
 )
 
@@ -27,8 +29,9 @@ type SocketFile struct {
 }
 
 // Listen listens at the socket. From its first instant it is at most the owner's; then it gets its
-// group, then its mode. A socket that a killed process left is replaced, one at which somebody
-// listens is not. Closing the listener removes the file.
+// group, then its mode, through a descriptor of the socket's file: no link is followed. A socket that
+// a killed process left is replaced, one at which somebody listens is not. Closing the listener
+// removes the file.
 func (f SocketFile) Listen(log *slog.Logger) (net.Listener, error) {
 	gid := -1
 	if f.Group != "" {
@@ -37,23 +40,36 @@ func (f SocketFile) Listen(log *slog.Logger) (net.Listener, error) {
 			return nil, fmt.Errorf("looking up group %q: %w", f.Group, err)
 		}
 	}
-	if err := f.makeRoom(); err != nil {
+	p, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	listener, err := f.listen(p, gid, log)
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return listener, nil
+}
+
+func (f SocketFile) listen(p *place, gid int, log *slog.Logger) (net.Listener, error) {
+	if err := p.makeRoom(); err != nil {
 		return nil, err
 	}
 	config := net.ListenConfig{Control: ownerOnly}
-	listener, err := config.Listen(context.Background(), "unix", f.Path)
+	listener, err := config.Listen(context.Background(), "unix", p.address())
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", systemError(err))
 	}
-	unix := listener.(*net.UnixListener)
-	unix.SetUnlinkOnClose(false) // it would also remove another's file
-	own, err := f.give(gid)
-	s := &socket{peerListener: &peerListener{unix, log}, path: f.Path, own: own}
+	bound := listener.(*net.UnixListener)
+	bound.SetUnlinkOnClose(false) // it would also remove another's file
+	own, err := f.give(p, gid)
 	if err != nil {
-		_ = s.Close()
+		_ = p.root.Remove(p.name)
+		_ = bound.Close()
 		return nil, err
 	}
-	return s, nil
+	return &socket{peerListener: &peerListener{bound, log}, place: p, own: own}, nil
 }
 
 // ownerOnly narrows the mode that a socket's file gets when the socket is bound: the kernel takes
@@ -64,10 +80,65 @@ func ownerOnly(_, _ string, raw syscall.RawConn) error {
 	return errors.Join(failed, err)
 }
 
+// place is a name in a directory that is held open while the socket is there.
+type place struct {
+	path string // as configured
+	name string
+	root *os.Root
+	dir  *os.File // the same directory
+}
+
+func (f SocketFile) open() (*place, error) {
+	dir := filepath.Dir(f.Path)
+	root, err := host.Directory{Path: dir, Owner: host.NoOwner}.Open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening directory %q: %w; create it, for example with RuntimeDirectory= or tmpfiles.d", dir, systemError(err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening directory %q: %w", dir, err)
+	}
+	held, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("opening directory %q: %w", dir, systemError(err))
+	}
+	return &place{f.Path, filepath.Base(f.Path), root, held}, nil
+}
+
+func (p *place) close() {
+	_ = p.dir.Close()
+	_ = p.root.Close()
+}
+
+// address is the path of the socket in the directory that is held open; where there is no /proc, or
+// the name is too long for that, the path as it is configured.
+func (p *place) address() string {
+	held := fmt.Sprintf("/proc/self/fd/%d", p.dir.Fd())
+	if _, err := os.Stat(held); err != nil || len(held)+1+len(p.name) > mostPath {
+		return p.path
+	}
+	return held + "/" + p.name
+}
+
+// mostPath is what sun_path of unix(7) holds, without the final zero.
+const mostPath = 107
+
 // give sets the file's group and mode, and returns what it then is.
-func (f SocketFile) give(gid int) (fs.FileInfo, error) {
+func (f SocketFile) give(p *place, gid int) (fs.FileInfo, error) {
+	file, err := unix.Openat(int(p.dir.Fd()), p.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("finding the socket just made: %w", err)
+	}
+	defer unix.Close(file)
+	var stat unix.Stat_t
+	if err := unix.Fstat(file, &stat); err != nil {
+		return nil, fmt.Errorf("finding the socket just made: %w", err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK || int(stat.Uid) != os.Geteuid() {
+		return nil, errors.New("somebody put something else in its place")
+	}
 	if gid >= 0 {
-		err := os.Lchown(f.Path, -1, gid)
+		err := unix.Fchownat(file, "", -1, gid, unix.AT_EMPTY_PATH)
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("changing its group to %s: %w; run as a member of that group", f.Group, systemError(err))
 		}
@@ -75,26 +146,29 @@ func (f SocketFile) give(gid int) (fs.FileInfo, error) {
 			return nil, fmt.Errorf("changing its group to %s: %w", f.Group, systemError(err))
 		}
 	}
-	if err := os.Chmod(f.Path, f.Mode); err != nil {
+	if err := setMode(file, p, f.Mode); err != nil {
 		return nil, fmt.Errorf("setting mode %04o: %w", f.Mode, systemError(err))
 	}
-	return os.Lstat(f.Path)
+	return p.root.Lstat(p.name)
 }
 
-// makeRoom sees to it that the path is free, and in a directory in which it stays one's own.
-func (f SocketFile) makeRoom() error {
-	dir := filepath.Dir(f.Path)
-	info, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("opening directory %q: %w; create it, for example with RuntimeDirectory= or tmpfiles.d", dir, systemError(err))
-	}
+// setMode changes the mode of the file itself: by fchmodat2 (Linux 6.6), else by /proc, else by its
+// name in the directory, which is nobody else's, and never through a link.
+func setMode(file int, p *place, mode fs.FileMode) error {
+	err := unix.Fchmodat(file, "", uint32(mode), unix.AT_EMPTY_PATH)
 	if err == nil {
-		err = host.CheckDirectory(dir, info)
+		return nil
 	}
-	if err != nil {
+	err = unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", file), uint32(mode))
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	info, err = os.Lstat(f.Path)
+	return p.root.Chmod(p.name, mode)
+}
+
+// makeRoom sees to it that the name is free.
+func (p *place) makeRoom() error {
+	info, err := p.root.Lstat(p.name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -103,18 +177,18 @@ func (f SocketFile) makeRoom() error {
 	case info.Mode()&fs.ModeSocket == 0:
 		return fmt.Errorf("it is not a socket (%s); remove it or configure another path", info.Mode())
 	}
-	return f.removeStale()
+	return p.removeStale()
 }
 
 // removeStale removes a socket that nobody listens at.
-func (f SocketFile) removeStale() error {
-	conn, err := net.DialTimeout("unix", f.Path, probeTime)
+func (p *place) removeStale() error {
+	conn, err := net.DialTimeout("unix", p.address(), probeTime)
 	switch {
 	case err == nil:
 		_ = conn.Close()
 		return errors.New("another process listens there: stop it, or configure another path")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		if err := os.Remove(f.Path); err != nil {
+		if err := p.root.Remove(p.name); err != nil {
 			return fmt.Errorf("removing the socket that an earlier process left: %w", systemError(err))
 		}
 		return nil
@@ -125,18 +199,19 @@ func (f SocketFile) removeStale() error {
 // socket is a listener that takes its file along, if that is still its own.
 type socket struct {
 	*peerListener
-	path   string
-	own    fs.FileInfo // nil until it is known
+	place  *place
+	own    fs.FileInfo
 	remove sync.Once
 }
 
 // Close implements [net.Listener].
 func (s *socket) Close() error {
 	s.remove.Do(func() {
-		is, err := os.Lstat(s.path)
-		if err == nil && (s.own == nil || os.SameFile(is, s.own) && is.ModTime().Equal(s.own.ModTime())) {
-			_ = os.Remove(s.path)
+		is, err := s.place.root.Lstat(s.place.name)
+		if err == nil && os.SameFile(is, s.own) && is.ModTime().Equal(s.own.ModTime()) {
+			_ = s.place.root.Remove(s.place.name)
 		}
+		s.place.close()
 	})
 	return s.peerListener.Close()
 }

@@ -127,6 +127,9 @@ func (d *decoder) entries(n *yaml.Node, path string) []entry {
 		if value.Kind == yaml.ScalarNode && !isNull(value) {
 			d.positions[at] = position(value)
 		}
+		if value.Style&yaml.LiteralStyle != 0 {
+			d.blocks[at] = value.Line + 1
+		}
 		entries = append(entries, entry{key, value, at})
 	}
 	return entries

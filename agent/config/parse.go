@@ -3,12 +3,14 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -30,15 +32,31 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 }
 
 func read(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|nonblocking, 0) // a named pipe must not block
 	if err != nil {
 		return nil, cause(err)
 	}
 	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, cause(err)
+	}
+	if !info.Mode().IsRegular() {
+		_ = file.SetReadDeadline(time.Now().Add(pipeTimeout)) // a terminal or a device has none
+	}
 	// One byte more than allowed, so that Parse sees what is too big.
 	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fmt.Errorf("it is a pipe, and nobody wrote to its end within %v", pipeTimeout)
+	case err == nil && len(data) == 0 && info.Mode()&fs.ModeNamedPipe != 0:
+		return nil, errors.New("it is a pipe that nobody writes to")
+	}
 	return data, cause(err)
 }
+
+// pipeTimeout is how long a program may take to write a configuration into a pipe.
+const pipeTimeout = 10 * time.Second
 
 // cause takes the operation and the path off an error: the caller's message has them.
 func cause(err error) error {
@@ -120,17 +138,25 @@ func badCharacter(data []byte) (Position, bool) {
 
 var yamlError = pattern.New(`^yaml: (?:line (\d+): )?(.*)$`)
 
-// syntaxProblem puts a message of the YAML parser into this package's form. The parser gives a
-// line, and none at all for the first.
-func syntaxProblem(source string, data []byte, err error) Problem {
-	problem := Problem{File: source, Position: Position{Line: 1, Column: 1}, Message: "not valid YAML"}
-	m := yamlError.FindStringSubmatch(err.Error())
-	if m == nil {
-		return problem
+// syntaxLine returns the line in which the parser gave up. It gives none at all for the first.
+func syntaxLine(err error) int {
+	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			return line
+		}
 	}
-	problem.Message += ": " + m[2]
-	if line, err := strconv.Atoi(m[1]); err == nil {
-		problem.Line = line
+	return 1
+}
+
+// syntaxProblem puts a message of the YAML parser into this package's form.
+func syntaxProblem(source string, data []byte, err error) Problem {
+	problem := Problem{File: source, Position: Position{Line: syntaxLine(err), Column: 1}, Message: "not valid YAML"}
+	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+		problem.Message += ": " + m[2]
+	}
+	if at, hint, found := findSlip(data, problem.Line); found {
+		problem.Position, problem.Hint = at, hint
+		return problem
 	}
 	lines := strings.SplitN(string(data), "\n", problem.Line+1)
 	if problem.Line > len(lines) {

@@ -167,11 +167,11 @@ func TestDocumentProblems(t *testing.T) {
 		{"a word", "hello\n", "c.yaml:1:1: found a string, want a mapping"},
 		{"a second document", "a: b\n---\nc: d\n", "c.yaml:2:1: a second YAML document"},
 		{"a broken second document", "a: b\n---\n[\n", "c.yaml:3:1: not valid YAML: did not find expected node content"},
-		{"syntax in the first line", "a: b: c\n", "c.yaml:1:1: not valid YAML: mapping values are not allowed in this context"},
+		{"syntax in the first line", "a: b: c\n", "c.yaml:1:4: not valid YAML: mapping values are not allowed in this context"},
 		{"a tab", "a:\n\tb: c\n", "c.yaml:2:1: not valid YAML: found character that cannot start any token"},
 		{"bad UTF-8", "a: b\nc: \xff\n", "c.yaml:2:4: not a text file in UTF-8, or with a control character in it"},
 		{"a control character", "a: é\x01\n", "c.yaml:1:5: not a text file in UTF-8, or with a control character in it"},
-		{"an unknown anchor", "a: *b\n", "c.yaml:1:1: not valid YAML: unknown anchor 'b' referenced"},
+		{"an unknown anchor", "a: *b\n", "c.yaml:1:4: not valid YAML: unknown anchor 'b' referenced"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("c.yaml", []byte(c.data), nil)

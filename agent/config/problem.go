@@ -64,13 +64,14 @@ type report struct {
 	source    string
 	positions map[string]Position
 	variables map[string]string // path → environment variable, in the environment-only form
+	blocks    map[string]int    // path → the first line of a text that stands in the file line by line
 	silenced  map[string]bool   // paths that a problem already speaks of
 	problems  []Problem
 	warnings  []Problem
 }
 
 func newReport(source string) *report {
-	return &report{source: source, positions: map[string]Position{}, silenced: map[string]bool{}}
+	return &report{source: source, positions: map[string]Position{}, blocks: map[string]int{}, silenced: map[string]bool{}}
 }
 
 // problem reports a mistake at path, and keeps later checks from speaking of the same place.

@@ -74,6 +74,8 @@ func validate(r *report, raw *rawFile) (*Config, error) {
 	}
 	v.separateListeners(c)
 	v.unusedClients()
+	c.variables = r.variables
+	v.separateOutputs(c)
 	if err := r.err(); err != nil {
 		return nil, err
 	}

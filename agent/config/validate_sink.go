@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,7 +91,7 @@ func (v *validator) template(path string, t text) string {
 	case err != nil && t.fromEnv:
 		v.problem(at, "not a valid template") // the cause would show the variable's value
 	case err != nil:
-		v.problem(at, "%v", err)
+		v.templateProblem(at, err)
 	case len(names) == 0:
 		v.hinted(at, `such as {{ (token "NAME").AccessToken }}`, "a template that uses no token")
 	}
@@ -102,6 +103,21 @@ func (v *validator) template(path string, t text) string {
 		v.known(at, "token", text{value: name, source: source, fromEnv: t.fromEnv}, v.tokenNames)
 	}
 	return t.value
+}
+
+// templateProblem points at the template's own line, where the file has it line by line.
+func (v *validator) templateProblem(at string, err error) {
+	var mistake *sink.TemplateError
+	if !errors.As(err, &mistake) {
+		v.problem(at, "%v", err)
+		return
+	}
+	text, position := mistake.Text(), locate(v.positions, at)
+	if first := v.blocks[at]; first != 0 && mistake.Line != 0 {
+		text, position = mistake.Message, Position{Line: first + mistake.Line - 1, Column: 1}
+	}
+	v.silenced[at] = true
+	v.problemAt(position, v.name(at), mistake.Hint, "parsing template: "+text)
 }
 
 func templateTokens(text string) ([]string, error) {

@@ -10,8 +10,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
+	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/process"
 )
 
@@ -72,7 +72,11 @@ type pidFile struct {
 const maxPIDFile = 64
 
 func readPIDFile(path string) (pidFile, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe must not block
+	owner := host.NoOwner
+	if info, err := os.Lstat(path); err == nil {
+		owner, _ = host.OwnerOf(info) // it may lie in its owner's directory: only that user's processes count then
+	}
+	file, err := host.File{Path: path, Owner: owner}.Open()
 	if err != nil {
 		return pidFile{}, cause(err)
 	}
@@ -81,11 +85,11 @@ func readPIDFile(path string) (pidFile, error) {
 	if err != nil {
 		return pidFile{}, cause(err)
 	}
-	if !info.Mode().IsRegular() {
-		return pidFile{}, errors.New("it is not a regular file")
+	if uid, known := host.OwnerOf(info); known && uid != owner {
+		return pidFile{}, errors.New("it was replaced while it was opened")
 	}
-	if info.Mode().Perm()&0o002 != 0 {
-		return pidFile{}, errors.New("everybody may write to it, and so have any process signalled; chmod o-w it")
+	if info.Mode().Perm()&0o022 != 0 {
+		return pidFile{}, fmt.Errorf("others may write to it (mode %04o), and so have any process signalled; run: chmod go-w %q", info.Mode().Perm(), path)
 	}
 	content, err := io.ReadAll(io.LimitReader(file, maxPIDFile))
 	if err != nil {

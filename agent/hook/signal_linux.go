@@ -22,6 +22,9 @@ const (
 
 // check refuses a process that cannot be the one that is meant, as far as /proc tells of it.
 func (f pidFile) check() error {
+	if isZombie(f.pid) {
+		return fmt.Errorf("process %d has ended, and whoever started it has not noticed (a zombie); the program is not running", f.pid)
+	}
 	if started, ok := startOf(f.pid); ok && started.After(f.info.ModTime().Add(slack)) {
 		return fmt.Errorf("process %d began at %s, after the file was written at %s: it has the number of another that ended; refusing",
 			f.pid, started.UTC().Format(time.RFC3339), f.info.ModTime().UTC().Format(time.RFC3339))
@@ -37,14 +40,25 @@ func (f pidFile) check() error {
 	return nil
 }
 
-// startOf is when a process began, by the wall clock as it is now.
-func startOf(pid int) (time.Time, bool) {
+// isZombie reports whether a process has ended, but still has its number.
+func isZombie(pid int) bool {
+	fields := statOf(pid)
+	return len(fields) > 0 && (fields[0] == "Z" || fields[0] == "X")
+}
+
+// statOf returns what /proc/PID/stat says after the process's name; nil where there is none.
+func statOf(pid int) []string {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return time.Time{}, false
+		return nil
 	}
 	text := string(stat)
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // a name may hold anything
+	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // a name may hold anything
+}
+
+// startOf is when a process began, by the wall clock as it is now.
+func startOf(pid int) (time.Time, bool) {
+	fields := statOf(pid)
 	if len(fields) <= startField {
 		return time.Time{}, false
 	}

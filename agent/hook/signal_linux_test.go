@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/internal/process"
 )
 
 // program starts a process that takes its time, and returns it with a file that names it.
@@ -108,10 +110,12 @@ func TestWhatAPIDFileMayBe(t *testing.T) {
 	if err := os.Chtimes(pidFile, old, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(pidFile, 0o602); err != nil {
-		t.Fatal(err)
+	for _, mode := range []os.FileMode{0o602, 0o620, 0o664, 0o666} {
+		if err := os.Chmod(pidFile, mode); err != nil {
+			t.Fatal(err)
+		}
+		wantFailure(t, Signal{pidFile, "HUP"}, pidFile, "others may write to it")
 	}
-	wantFailure(t, Signal{pidFile, "HUP"}, pidFile, "everybody may write to it")
 	if err := os.Chmod(pidFile, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +123,58 @@ func TestWhatAPIDFileMayBe(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("one of these was sent all the same: %v", err)
 	}
+}
+
+// TestWhereAPIDFileMayBe: whoever can put another file in its place chooses who is signalled.
+func TestWhereAPIDFileMayBe(t *testing.T) {
+	cmd, _ := program(t)
+	pid := strconv.Itoa(cmd.Process.Pid)
+	for name, tc := range map[string]struct {
+		arrange func(t *testing.T, path string)
+		want    string
+	}{
+		"a link": {func(t *testing.T, path string) {
+			mustDo(t, os.Rename(path, path+".real"))
+			mustDo(t, os.Symlink(path+".real", path))
+		}, "symbolic link"},
+		"everybody's directory": {func(t *testing.T, path string) { mustDo(t, os.Chmod(filepath.Dir(path), 0o777)) }, "chmod go-w"},
+		"a group's directory":   {func(t *testing.T, path string) { mustDo(t, os.Chmod(filepath.Dir(path), 0o770)) }, "chmod go-w"},
+		"root's file in another's directory": {func(t *testing.T, path string) {
+			if os.Geteuid() != 0 {
+				t.Skip("SKIPPED: needs root")
+			}
+			mustDo(t, os.Chown(filepath.Dir(path), 65534, -1))
+		}, "belongs to uid 65534"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.pid")
+			mustDo(t, os.WriteFile(path, []byte(pid), 0o600))
+			tc.arrange(t, path)
+			wantFailure(t, Signal{path, "KILL"}, path, tc.want)
+		})
+	}
+	if isZombie(cmd.Process.Pid) {
+		t.Error("one of these was sent all the same")
+	}
+}
+
+func mustDo(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestZombieIsReported: it has a number, takes signals and does nothing.
+func TestZombieIsReported(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "true")
+	mustDo(t, cmd.Start())
+	defer func() { _ = cmd.Wait() }()
+	if !process.AwaitExit(cmd.Process) {
+		t.Skip("SKIPPED: the system does not tell when a process ends")
+	}
+	path := written(t, strconv.Itoa(cmd.Process.Pid))
+	wantFailure(t, Signal{path, "HUP"}, path, "a zombie")
 }
 
 // Who owns a file that names a process must be able to signal the process without the agent's help.

@@ -8,6 +8,4 @@ import "io/fs"
 
 func checkDirectory(string, fs.FileInfo) error { return nil }
 
-func checkLink(fs.FileInfo) error { return nil }
-
 func checkKeyFile(string, fs.FileInfo) error { return nil }

@@ -20,16 +20,11 @@ func checkDirectory(dir string, info fs.FileInfo) error {
 	return nil
 }
 
-// checkLink refuses a link that neither root nor the agent's user made.
-func checkLink(info fs.FileInfo) error {
-	if uid, known := ownerOf(info); known && uid != 0 && uid != os.Geteuid() {
-		return fmt.Errorf("it is a symbolic link that uid %d made; configure the directory that it points to", uid)
-	}
-	return nil
-}
-
 // checkKeyFile refuses a key that others can read, or could have chosen.
 func checkKeyFile(file string, info fs.FileInfo) error {
+	if uid, known := ownerOf(info); known && uid != 0 && uid != os.Geteuid() {
+		return fmt.Errorf("it belongs to uid %d, who could read and choose it; run: chown %d %q", uid, os.Geteuid(), file)
+	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
 		return fmt.Errorf("its mode %04o is too wide for a key; run: chmod g-w,o-rwx %q", mode, file)
 	}

@@ -14,6 +14,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -40,23 +41,21 @@ func NewKey(created time.Time) (secret.Value, error) {
 
 // readKey reads the file of a key. Links are followed, as secrets that are mounted are links.
 func readKey(file string) (key, error) {
-	info, err := os.Stat(file)
+	opened, err := host.File{Path: file, Owner: host.NoOwner, Links: true}.Open()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return key{}, fmt.Errorf("%w; make one: (umask 077; credagent keygen > %q)", atomicfile.Cause(err), file)
 	case err != nil:
 		return key{}, explain(err)
-	case !info.Mode().IsRegular(): // a pipe would be waited for
-		return key{}, fmt.Errorf("it is not a regular file (%s)", info.Mode())
+	}
+	defer opened.Close()
+	info, err := opened.Stat()
+	if err != nil {
+		return key{}, explain(err)
 	}
 	if err := checkKeyFile(file, info); err != nil {
 		return key{}, err
 	}
-	opened, err := os.Open(file)
-	if err != nil {
-		return key{}, explain(err)
-	}
-	defer opened.Close()
 	data, err := io.ReadAll(io.LimitReader(opened, maxKeyFile+1))
 	if err != nil {
 		return key{}, explain(err)

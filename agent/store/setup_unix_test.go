@@ -103,7 +103,7 @@ func TestOwnersThatAreRefused(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o700))
 	must(t, os.Chown(dir, 4001, 4001))
 	_, err := Open(dir, keyFile)
-	wantSetup(t, err, "dir", "it belongs to uid 4001, but the agent runs as uid 0; run: chown 0")
+	wantSetup(t, err, "dir", "belongs to uid 4001", "run: chown 0")
 
 	must(t, os.Chown(dir, 0, 0))
 	must(t, os.Chown(keyFile, 4001, 4001))
@@ -114,7 +114,27 @@ func TestOwnersThatAreRefused(t *testing.T) {
 	must(t, os.Symlink(dir, link))
 	must(t, os.Lchown(link, 4001, 4001))
 	_, err = Open(link, keyFile)
-	wantSetup(t, err, "dir", "it is a symbolic link that uid 4001 made; configure the directory that it points to")
+	wantSetup(t, err, "dir", "symbolic link", "was made by uid 4001", "configure the path that it points to")
+
+	must(t, os.Lchown(link, 0, 0))
+	must(t, os.Chown(keyFile, 4001, 4001))
+	_, err = Open(dir, keyFile)
+	wantSetup(t, err, "key_file", "it belongs to uid 4001", "run: chown 0")
+}
+
+// TestKeyThatOthersCouldReplace lies in a directory, or is reached by one, that others may write to.
+func TestKeyThatOthersCouldReplace(t *testing.T) {
+	keyFile, dir := writeKey(t), filepath.Join(t.TempDir(), "state")
+	above := filepath.Join(t.TempDir(), "above")
+	must(t, os.MkdirAll(filepath.Join(above, "keys"), 0o755))
+	moved := filepath.Join(above, "keys", "key")
+	must(t, os.Rename(keyFile, moved))
+	must(t, os.Symlink(moved, keyFile))
+	_, err := Open(dir, keyFile) // as mounted secrets are
+	must(t, err)
+	must(t, os.Chmod(above, 0o777))
+	_, err = Open(dir, keyFile)
+	wantSetup(t, err, "key_file", "can be written to by others", "run: chmod go-w", above)
 }
 
 func TestKeyModes(t *testing.T) {

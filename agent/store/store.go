@@ -20,6 +20,7 @@ import (
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/pattern"
 )
 
@@ -314,13 +315,14 @@ func (s *Store) open() (*os.Root, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return root, err
 	}
-	err = os.Mkdir(s.dir, 0o700)
+	made, err := host.Directory{Path: s.dir, Owner: host.NoOwner, Make: 0o700}.Open()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && !isDirectory(filepath.Dir(s.dir)):
 		return nil, s.noParent()
-	case err != nil && !errors.Is(err, fs.ErrExist):
+	case err != nil:
 		return nil, fmt.Errorf("making state directory %q: %w", s.dir, atomicfile.Cause(err))
 	}
+	_ = made.Close()
 	return s.look()
 }
 
@@ -338,14 +340,7 @@ func (s *Store) look() (*os.Root, error) {
 }
 
 func openDirectory(dir string) (*os.Root, error) {
-	// A link is followed only where nobody else made it: systemd's own for a service with
-	// DynamicUser= is root's.
-	if info, err := os.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		if err := checkLink(info); err != nil {
-			return nil, err
-		}
-	}
-	root, err := os.OpenRoot(dir)
+	root, err := host.Directory{Path: dir, Owner: host.NoOwner}.Open()
 	if err != nil {
 		return nil, atomicfile.Cause(err)
 	}

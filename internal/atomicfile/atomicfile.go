@@ -65,6 +65,7 @@ func (f File) replace(dir *os.Root) (err error) {
 			err = fmt.Errorf("%w; its temporary file %q stays: %w", err, name, Cause(left))
 		}
 	}()
+	hold(file)
 	if f.Prepare != nil {
 		if err := f.Prepare(file); err != nil {
 			return err
@@ -150,6 +151,12 @@ func LeftOvers(root *os.Root) map[string][]string {
 		}
 	}
 	return found
+}
+
+// IsAbandoned reports whether a temporary file was made by this process's user or by owner, and by a
+// process that does not write it any more. Where that is not to be known, the answer is no.
+func IsAbandoned(root *os.Root, temporary string, owner int) bool {
+	return isAbandoned(root, temporary, owner)
 }
 
 // RemoveAll removes what [LeftOvers] has found for a name, as [RemoveLeftOvers] does.

@@ -25,3 +25,23 @@ func SyncDirectory(root *os.Root) error {
 	}
 	return err
 }
+
+// hold marks a temporary file as being written, until it is closed or its process ends.
+func hold(file *os.File) { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
+
+func isAbandoned(root *os.Root, temporary string, owner int) bool {
+	info, err := root.Lstat(temporary)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Nlink != 1 || int(stat.Uid) != os.Geteuid() && int(stat.Uid) != owner {
+		return false
+	}
+	file, err := Open(root, temporary, info)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}

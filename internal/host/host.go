@@ -1,12 +1,16 @@
-// Package host asks the machine who its users and groups are, and who may change a directory. It
-// changes nothing. One caveat: a static binary knows the users and groups of /etc/passwd and
-// /etc/group only; others are given by number.
+// Package host asks the machine who its users and groups are, and who could replace what a path
+// leads to. It opens directories and files on these terms, and changes nothing but for the last
+// directory of a path that it is asked to make.
+//
+// Users and groups are looked up as id(1) does: in the files of /etc first, and where the name is
+// not there, by getent, which asks LDAP, SSSD, systemd and what else the system is set up with.
 package host
 
 import (
 	"errors"
 	"os/user"
 	"strconv"
+	"strings"
 )
 
 // User returns the number of a user, given by name or by number.
@@ -15,13 +19,17 @@ func User(name string) (int, error) {
 		return id, nil
 	}
 	u, err := user.Lookup(name)
-	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
-		return 0, errors.New("no such user; create it, or give a number")
+	if err == nil {
+		return parseID(u.Uid)
 	}
-	if err != nil {
+	if unknown := user.UnknownUserError(""); !errors.As(err, &unknown) {
 		return 0, err
 	}
-	return parseID(u.Uid)
+	fields, err := entry("passwd", name)
+	if err != nil {
+		return 0, notFound("user", "/etc/passwd", err)
+	}
+	return parseID(fields[2])
 }
 
 // Group returns the number of a group, given by name or by number.
@@ -30,13 +38,64 @@ func Group(name string) (int, error) {
 		return id, nil
 	}
 	g, err := user.LookupGroup(name)
-	if unknown := user.UnknownGroupError(""); errors.As(err, &unknown) {
-		return 0, errors.New("no such group; create it, or give a number")
+	if err == nil {
+		return parseID(g.Gid)
 	}
-	if err != nil {
+	if unknown := user.UnknownGroupError(""); !errors.As(err, &unknown) {
 		return 0, err
 	}
-	return parseID(g.Gid)
+	fields, err := entry("group", name)
+	if err != nil {
+		return 0, notFound("group", "/etc/group", err)
+	}
+	return parseID(fields[2])
+}
+
+// Groups returns the numbers of all groups that a user is in.
+func Groups(name string) ([]int, error) {
+	var ids []string
+	u, err := user.Lookup(name)
+	if err == nil {
+		ids, err = u.GroupIds()
+		ids = append(ids, u.Gid)
+	}
+	if err != nil {
+		fields, err := entry("passwd", name)
+		if err != nil {
+			return nil, notFound("user", "/etc/passwd", err)
+		}
+		ids = []string{fields[3]}
+	}
+	if line, err := getent("initgroups", name); err == nil { // NAME GID GID …, where there is such a database
+		ids = append(ids, strings.Fields(line)...)
+	}
+	var numbers []int
+	for _, id := range ids {
+		if gid, err := parseID(id); err == nil {
+			numbers = append(numbers, gid)
+		}
+	}
+	return numbers, nil
+}
+
+// UserName returns the name of a user's number; the number itself, after a #, where it has none.
+func UserName(uid int) string { return nameOf("passwd", uid) }
+
+// GroupName is [UserName] for a group.
+func GroupName(gid int) string { return nameOf("group", gid) }
+
+func nameOf(database string, id int) string {
+	number := strconv.Itoa(id)
+	if u, err := user.LookupId(number); err == nil && database == "passwd" {
+		return u.Username
+	}
+	if g, err := user.LookupGroupId(number); err == nil && database == "group" {
+		return g.Name
+	}
+	if fields, err := entry(database, number); err == nil {
+		return fields[0]
+	}
+	return "#" + number
 }
 
 // parseID reads a uid or gid; 1<<32 - 1 is the system's "none" and no one's number.

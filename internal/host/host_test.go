@@ -21,7 +21,7 @@ func TestUsersAndGroups(t *testing.T) {
 		{"4294967294", 1<<32 - 2, ""},
 		{"4294967295", 0, "no such"},
 		{"99999999999", 0, "no such"},
-		{"no-such-name-here", 0, "create it, or give a number"},
+		{"no-such-name-here", 0, "check the name, or give a number"},
 		{"-1", 0, "no such"},
 	}
 	for kind, lookUp := range lookups {

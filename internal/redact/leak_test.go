@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/credagent/credagent/internal/leaktest"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 // TestMain looks for goroutines that the tests leave.

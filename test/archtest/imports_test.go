@@ -22,19 +22,19 @@ var rooms = map[string]room{
 	"agent/policy":   {nil, "decisions are functions of values, so that they can be tested and read without a daemon around them"},
 	"agent/status":   {nil, "it is the wire form of what the agent tells, which the command line reads too"},
 	"agent/oauth":    {[]string{"agent/policy", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
-	"agent/config":   {[]string{"internal/pattern", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
+	"agent/config":   {[]string{"internal/pattern", "internal/samefile", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
-	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/pattern", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
-	"agent/hook":     {[]string{"internal/process"}, "it does what is wanted after a change, and knows neither sinks nor tokens"},
+	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/pattern", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
+	"agent/hook":     {[]string{"internal/host", "internal/process"}, "it does what is wanted after a change, and knows neither sinks nor tokens"},
 	"agent/doctor": {[]string{
-		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/transport", "sink",
+		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/pattern", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
 		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/redact", "internal/secret", "internal/token", "internal/transport", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
-	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
+	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/pattern", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
 	"plugins":                   {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
@@ -87,9 +87,12 @@ var rooms = map[string]room{
 	"bench/sidebyside/msal":       {[]string{"bench/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
 	"bench/sidebyside/azidentity": {[]string{"bench/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
 
-	"internal/host":    {nil, "it answers questions about the machine, for whoever puts files there"},
-	"internal/peer":    {nil, "it asks the kernel one question"},
-	"testkit/peertest": {nil, "it starts a test again as another user"},
+	"internal/samefile": {nil, "it tells whether two paths are one file, whatever the file is for"},
+	"internal/host":     {[]string{"internal/process"}, "it answers questions about the machine, for whoever puts files there; of processes it starts getent"},
+	"internal/peer":     {nil, "it asks the kernel one question"},
+	"testkit/peertest":  {nil, "it starts a test again as another user"},
+	"internal/lockfile": {nil, "it locks bytes of files, whatever they stand for"},
+	"agent/hoststate":   {[]string{"agent/policy", "internal/atomicfile", "internal/lockfile"}, "it keeps what all commands on a host share, whoever sends requests"},
 }
 
 func TestPackagesImportOnlyWhatTheirRoomAllows(t *testing.T) {
@@ -151,7 +154,7 @@ var guests = map[string]guest{
 	"github.com/Azure/azure-sdk-for-go":    {[]string{"test/sdktest/azidentity", "bench/sidebyside/azidentity"}, "it is what a test gives tokens to and what credagent is compared with, in modules of their own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/doctor", "agent/hook", "agent/provider", "internal/clockwatch", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
+	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/hoststate", "agent/hook", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go": {[]string{"bench/sidebyside/msal"}, "credagent is only compared with it, in a module of its own"},
 }

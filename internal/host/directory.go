@@ -1,0 +1,37 @@
+package host
+
+import (
+	"io/fs"
+	"os"
+)
+
+// Directory says which directory is wanted, and on what terms.
+type Directory struct {
+	Path string
+	// Owner is a user who is trusted beside root and the agent's own user; [NoOwner] for none.
+	Owner int
+	// Make is the mode with which the last component is made where it is missing; 0 makes nothing.
+	Make fs.FileMode
+}
+
+// NoOwner stands for no user.
+const NoOwner = -1
+
+// Open opens the directory and returns it held open: what is done through it is done in that
+// directory, whatever happens to the path meanwhile. Every component of the path up to the root,
+// and every link on the way, has to belong to root, the agent's user or Owner, and nobody else may
+// be able to replace it. The error names the component and the fix. It is an [fs.ErrNotExist] where
+// a component is missing.
+func (d Directory) Open() (*os.Root, error) { return d.open() }
+
+// File says which file is wanted for reading, and on what terms: those of [Directory], for the
+// directories that the path leads through.
+type File struct {
+	Path  string
+	Owner int
+	// Links lets the file itself be reached by symbolic links, as mounted secrets are.
+	Links bool
+}
+
+// Open opens the file. It never waits for a pipe's other end, and refuses all but regular files.
+func (f File) Open() (*os.File, error) { return f.open() }

@@ -1,0 +1,125 @@
+// Package samefile tells whether two paths lead to one file, by what the file is and not by how the
+// paths are spelled: through symbolic links, hard links, bind mounts and file systems that do not
+// tell upper from lower case, and also for files that are not there yet.
+//
+// One caveat: it says what is so now.
+package samefile
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+)
+
+// ID stands for a file. Two paths with the same ID lead to the same file.
+type ID struct {
+	device, inode uint64 // of the file; of the nearest directory above, where it is not there
+	rest          string // what is not there; "" for a file that is
+}
+
+// mostLinks bounds the links that are followed, as the kernel does.
+const mostLinks = 40
+
+// Finder finds IDs. It looks only once at how a directory treats names.
+type Finder struct {
+	folds map[string]bool // by directory
+}
+
+// Of returns the ID of the file at an absolute path.
+func (f *Finder) Of(path string) ID {
+	for range mostLinks {
+		if info, err := os.Stat(path); err == nil {
+			return known(path, info)
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) { // it dangles: what is written there would be where it leads
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	return f.missing(filepath.Clean(path))
+}
+
+func (f *Finder) missing(path string) ID {
+	rest := filepath.Base(path)
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil {
+			id := known(dir, info)
+			id.rest = rest
+			if f.foldsCase(dir) {
+				id.rest = fold(rest)
+			}
+			return id
+		}
+		if dir == filepath.Dir(dir) {
+			return ID{rest: path}
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+	}
+}
+
+// mostNames is how many entries of a directory are tried.
+const mostNames = 64
+
+// foldsCase finds out whether a directory tells upper from lower case, by the names that there are.
+func (f *Finder) foldsCase(dir string) bool {
+	if folds, looked := f.folds[dir]; looked {
+		return folds
+	}
+	if f.folds == nil {
+		f.folds = map[string]bool{}
+	}
+	f.folds[dir] = looksFolding(dir)
+	return f.folds[dir]
+}
+
+func looksFolding(dir string) bool {
+	if opened, err := os.Open(dir); err == nil {
+		names, _ := opened.Readdirnames(mostNames)
+		opened.Close()
+		for _, name := range names {
+			if flipped := flip(name); flipped != name {
+				return isSame(filepath.Join(dir, name), filepath.Join(dir, flipped))
+			}
+		}
+	}
+	flipped := flip(filepath.Base(dir))
+	return flipped != filepath.Base(dir) && isSame(dir, filepath.Join(filepath.Dir(dir), flipped))
+}
+
+func isSame(a, b string) bool {
+	first, err := os.Lstat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Lstat(b)
+	return err == nil && os.SameFile(first, second)
+}
+
+// flip turns the case of a name's first letter.
+func flip(name string) string {
+	for i, r := range name {
+		if r < unicode.MaxASCII && unicode.IsLetter(r) {
+			return name[:i] + string(r^0x20) + name[i+1:]
+		}
+	}
+	return name
+}
+
+func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+
+// known is the ID of a file that is there.
+func known(path string, info fs.FileInfo) ID {
+	if device, inode, ok := numbers(info); ok {
+		return ID{device: device, inode: inode}
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return ID{rest: fold(path)}
+}
