@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	askTime     = 5 * time.Second  // for an answer of the running agent
-	refreshTime = 30 * time.Second // for one that waits for a server's answer
-	mostAnswer  = 64 << 20         // bytes of an answer
+	askTimeout     = 5 * time.Second  // for an answer of the running agent
+	refreshTimeout = 30 * time.Second // for one that waits for a server's answer
+	mostAnswer     = 64 << 20         // bytes of an answer
 )
 
 // agentFlags say where the running agent is.
@@ -181,7 +181,7 @@ func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
 	if at.socket == "" && at.listen == "" {
 		return status.Status{}, fmt.Errorf("%s: %w: the configuration has no socket and turns listen off", doing, errNoAgent)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var failed error
 	if at.socket != "" {

@@ -59,7 +59,7 @@ func headerValue(line string) string {
 }
 
 func challenge(ctx context.Context, out io.Writer, socket, name, value string) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	_, err := askSocket(ctx, socket, question{
 		doing:  fmt.Sprintf("handing in a challenge for token %q", name),

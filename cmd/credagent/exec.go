@@ -96,6 +96,7 @@ func execute(c *cobra.Command, f execFlags, command []string) error {
 	if err != nil {
 		return err
 	}
+	detachLog(c)
 	cfg, secrets, err := f.load()
 	if err != nil {
 		return err

@@ -50,11 +50,13 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
+	errors := &errorOutput{to: stderr}
+	defer errors.finish()
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return report(stderr, root.ExecuteContext(ctx))
+	root.SetErr(errors)
+	return report(errors, root.ExecuteContext(ctx))
 }
 
 // stopSignals end what runs. A shell has a job in the background ignore SIGINT, so that a key ends only

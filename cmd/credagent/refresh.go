@@ -46,7 +46,7 @@ func oneToken(c *cobra.Command, args []string) error {
 
 func refresh(ctx context.Context, out io.Writer, socket, name string) error {
 	doing := fmt.Sprintf("refreshing token %q", name)
-	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodPost, path: tokenPath(name, "/refresh")})
 	if err != nil {

@@ -35,6 +35,7 @@ five seconds; the files stay, as the tokens in them are still good.`,
 	}
 	file := configFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		detachLog(c)
 		defer endInTime(c.Context(), c.ErrOrStderr())()
 		cfg, err := loadConfig(*file)
 		if err != nil {
@@ -95,7 +96,7 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 	}
 	running.Go(func() { process.Reap(ctx) })
 	running.Go(func() { along(ctx, a) })
-	if err := checkSoon(ctx, a, checkTime); err != nil {
+	if err := checkSoon(ctx, a, checkTimeout); err != nil {
 		return err
 	}
 	running.Go(func() { r.watch(ctx, a) })

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -30,28 +29,6 @@ func loadConfig(flag string) (*config.Config, error) {
 		return config.FromEnv()
 	}
 	return config.Load(path, os.LookupEnv)
-}
-
-// newLogger logs as configured.
-func newLogger(cfg *config.Config, stderr io.Writer) *slog.Logger {
-	return newLoggerAt(cfg.Log.Level, cfg, stderr)
-}
-
-// newLoggerAt logs as configured, from a level that may change.
-func newLoggerAt(level slog.Leveler, cfg *config.Config, stderr io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
-	if cfg.Log.JSON {
-		return slog.New(slog.NewJSONHandler(stderr, options))
-	}
-	return slog.New(slog.NewTextHandler(stderr, options))
-}
-
-// readable writes durations as people do, in JSON too, where they would be nanoseconds.
-func readable(_ []string, attr slog.Attr) slog.Attr {
-	if attr.Value.Kind() == slog.KindDuration {
-		attr.Value = slog.StringValue(attr.Value.Duration().String())
-	}
-	return attr
 }
 
 // newAgent prepares an agent that remembers nothing, and the registry of its metrics.
@@ -82,9 +59,9 @@ func newAgentWith(memory agent.Memory, cfg *config.Config, log *slog.Logger) (*a
 	}), registry
 }
 
-// checkTime is how long a start waits until providers have judged their configuration. One that hangs
+// checkTimeout is how long a start waits until providers have judged their configuration. One that hangs
 // would otherwise hold up every client at each start.
-const checkTime = 5 * time.Second
+const checkTimeout = 5 * time.Second
 
 // checkSoon refuses a configuration that a provider finds wrong, if it says so within the time.
 func checkSoon(ctx context.Context, a *agent.Agent, limit time.Duration) error {

@@ -96,7 +96,7 @@ func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, err
 	if err != nil {
 		return gotToken{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodGet, path: tokenPath(name, "")})
 	if err != nil {

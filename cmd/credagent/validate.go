@@ -10,8 +10,8 @@ import (
 	"github.com/credagent/credagent/agent/config"
 )
 
-// probeTime bounds the whole of a probe.
-const probeTime = 2 * time.Minute
+// probeTimeout bounds the whole of a probe.
+const probeTimeout = 2 * time.Minute
 
 func newValidate() *cobra.Command {
 	c := &cobra.Command{
@@ -43,7 +43,7 @@ each credential and makes one token request for each client; it writes nothing.`
 }
 
 func validate(ctx context.Context, c *cobra.Command, cfg *config.Config, probe bool) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	log := newLogger(cfg, c.ErrOrStderr())
 	if !probe {

@@ -53,6 +53,7 @@ var rooms = map[string]room{
 
 	"internal/fleet":      {[]string{"agent/policy"}, "it plays what policy decides, for ten thousand at once"},
 	"internal/process":    {nil, "it starts and ends processes, whatever they are for"},
+	"internal/logqueue":   {nil, "it hands lines on and knows nothing of what they say"},
 	"internal/supervise":  {[]string{"internal/process"}, "it runs a command and knows nothing of tokens"},
 	"internal/filewatch":  {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/pattern":    {nil, "it is regular expressions, whatever they match"},
