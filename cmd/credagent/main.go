@@ -45,7 +45,7 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 			return exitOK
 		}
 	}
-	if len(args) > 2 && args[0] == supervise.Launcher {
+	if len(args) > 3 && args[0] == supervise.Launcher {
 		return report(stderr, supervise.Become(args[1:], os.Environ()))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
