@@ -16,8 +16,8 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// probeTime is how long to find out whether somebody listens at a socket takes at most.
-const probeTime = time.Second
+// probeTimeout is how long to find out whether somebody listens at a socket takes at most.
+const probeTimeout = time.Second
 
 // SocketFile is where the local token API is, and who may connect.
 type SocketFile struct {
@@ -108,7 +108,7 @@ func (f SocketFile) makeRoom() error {
 
 // removeStale removes a socket that nobody listens at.
 func (f SocketFile) removeStale() error {
-	conn, err := net.DialTimeout("unix", f.Path, probeTime)
+	conn, err := net.DialTimeout("unix", f.Path, probeTimeout)
 	switch {
 	case err == nil:
 		_ = conn.Close()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -52,9 +51,9 @@ func refresh(ctx context.Context, out io.Writer, socket, name string) error {
 	if err != nil {
 		return err
 	}
-	var got status.Refresh
-	if err := json.Unmarshal(body, &got); err != nil {
-		return fmt.Errorf("%s: %w at %s: something else does", doing, errNoAgent, socket)
+	got, err := readAnswer[status.Refresh](body)
+	if err != nil {
+		return notTheAgent(doing, socket, "an answer that is not the agent's")
 	}
 	if got.Outcome != policy.Success.String() {
 		return notRefreshed(doing, got)

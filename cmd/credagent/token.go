@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -19,17 +23,18 @@ import (
 )
 
 const (
-	formatJSON          = "json"
-	formatGitCredential = "git-credential"
+	formatJSON           = "json"
+	formatGitCredential  = "git-credential"
+	formatExecCredential = "exec-credential"
 )
 
 // tokenFormats are how a token can be printed, beside as git wants it: as a sink of that format
 // would hold it.
 var tokenFormats = map[string]func(name string) sink.Renderer{
-	"raw":             sink.Raw,
-	formatJSON:        sink.JSON,
-	"header":          sink.Header,
-	"exec-credential": sink.ExecCredential,
+	"raw":                sink.Raw,
+	formatJSON:           sink.JSON,
+	"header":             sink.Header,
+	formatExecCredential: sink.ExecCredential,
 }
 
 func newToken() *cobra.Command {
@@ -106,10 +111,17 @@ func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, err
 		AccessToken string    `json:"access_token"`
 		Expiry      time.Time `json:"expiry"`
 	}
-	if err := json.Unmarshal(body, &wire); err != nil || wire.AccessToken == "" {
-		return gotToken{}, fmt.Errorf("%s: %w at %s: something else does", doing, errNoAgent, socket)
+	if err := json.Unmarshal(body, &wire); err != nil || wire.AccessToken == "" || !isShowable(body) {
+		return gotToken{}, notTheAgent(doing, socket, "an answer that is not the agent's")
 	}
 	return gotToken{body, token.Token{Name: name, AccessToken: secret.New(wire.AccessToken), Expiry: wire.Expiry}}, nil
+}
+
+// isShowable reports whether an answer can be printed as it is: JSON has no need of control characters.
+func isShowable(answer []byte) bool {
+	return utf8.Valid(answer) && !bytes.ContainsFunc(answer, func(r rune) bool {
+		return r != '\n' && r != '\t' && r != '\r' && !unicode.IsPrint(r)
+	})
 }
 
 func (g gotToken) print(out io.Writer, format string) error {
@@ -118,6 +130,12 @@ func (g gotToken) print(out io.Writer, format string) error {
 		var err error
 		if text, err = g.render(tokenFormats[format]); err != nil {
 			return err
+		}
+	}
+	if format == formatExecCredential {
+		var err error
+		if text, err = inVersion(text, os.Getenv(execInfoVariable)); err != nil {
+			return &statedError{exitConfig, err}
 		}
 	}
 	_, err := out.Write(text)
