@@ -51,7 +51,8 @@ type validator struct {
 	written    map[string]string // file → the path in the configuration that has it written
 }
 
-func validate(r *report, raw *rawFile) (*Config, error) {
+// validate makes a configuration of what was read, and reports what is wrong with it.
+func validate(r *report, raw *rawFile) *Config {
 	v := &validator{
 		report: r, raw: raw,
 		tokenNames: sortedKeys(raw.Tokens),
@@ -73,6 +74,11 @@ func validate(r *report, raw *rawFile) (*Config, error) {
 	}
 	v.separateListeners(c)
 	v.unusedClients()
+	return c
+}
+
+// sound returns a configuration with which nothing is wrong.
+func (c *Config) sound(r *report) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}

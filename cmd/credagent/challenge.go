@@ -23,6 +23,8 @@ socket. It is read from standard input where --www-authenticate is not given; a 
 will do. A challenge that is not valid is refused and changes nothing.`,
 		Example: "  curl -sI https://graph.microsoft.com/v1.0/me | grep -i ^www-authenticate: | credagent challenge graph",
 		Args:    oneToken,
+
+		ValidArgsFunction: oneTokenName,
 	}
 	agent := addAgentFlags(c)
 	value := c.Flags().String("www-authenticate", "", "the `value` of the WWW-Authenticate header")

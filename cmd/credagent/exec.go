@@ -58,6 +58,9 @@ new token: nothing, a restart with the new environment, or a signal for a comman
 	flags.StringVar(&f.onRefresh, "on-refresh", "none", "what to do after a refresh: none, restart, or the name of a `signal` for the command")
 	flags.StringVar(&f.killSignal, "kill-signal", "TERM", "the `signal` that tells the command to end for a restart")
 	flags.DurationVar(&f.killTime, "kill-timeout", 10*time.Second, "how long it may take to end before it is killed; given, it holds for a SIGTERM passed on too; 0 is without limit")
+	completeFlag(c, "token", tokenNames)
+	completeFlag(c, "on-refresh", words(append([]string{"none", "restart"}, signalNames()...)...))
+	completeFlag(c, "kill-signal", words(signalNames()...))
 	c.RunE = func(c *cobra.Command, args []string) error { return execute(c, f, args) }
 	return c
 }

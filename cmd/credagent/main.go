@@ -11,8 +11,6 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
 	"github.com/credagent/credagent/internal/supervise"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
@@ -66,37 +64,4 @@ func stopSignals() []os.Signal {
 		return []os.Signal{syscall.SIGTERM}
 	}
 	return []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-}
-
-func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "credagent",
-		Short: "Keeps OAuth 2.0 access tokens fresh in files that workloads read",
-		Long: `credagent gets OAuth 2.0 access tokens with the client-credentials grant, keeps them
-fresh, and writes them atomically to files and env files that a workload reads.
-
-Try it:  credagent demo`,
-		Example:           "  credagent run -c /etc/credagent/credagent.yaml",
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args:              noArguments,
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} })
-	root.AddCommand(
-		newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
-		newToken(), newRefresh(), newChallenge(), newReady(),
-		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
-	)
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	return root
-}
-
-// noArguments refuses arguments, as a mistake in the usage.
-func noArguments(c *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(c, args); err != nil {
-		return &usageError{c.CommandPath(), err}
-	}
-	return nil
 }

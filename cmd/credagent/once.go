@@ -20,6 +20,7 @@ at once. What succeeded is written.`,
 	file := configFlag(c)
 	timeout := c.Flags().Duration("timeout", time.Minute, "how long to try")
 	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that it suffices for; can be repeated")
+	completeFlag(c, "token", tokenNames)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		detachLog(c)
 		defer endInTime(c.Context(), c.ErrOrStderr())()

@@ -23,6 +23,8 @@ Retry-After, nor the shortest retry, nor the ceiling of requests in a minute: wh
 holds, it is refused, with the seconds left.`,
 		Example: "  credagent refresh graph",
 		Args:    oneToken,
+
+		ValidArgsFunction: oneTokenName,
 	}
 	agent := addAgentFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {

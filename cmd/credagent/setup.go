@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -19,7 +20,9 @@ import (
 
 // configFlag adds -c to a command that reads a configuration.
 func configFlag(c *cobra.Command) *string {
-	return c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
+	file := c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
+	_ = c.MarkFlagFilename("config", "yaml", "yml") // the flag is there
+	return file
 }
 
 // loadConfig reads the configuration from where the flag and the environment say.
@@ -28,7 +31,19 @@ func loadConfig(flag string) (*config.Config, error) {
 	if fromEnv {
 		return config.FromEnv()
 	}
+	if _, err := os.Stat(path); flag == "" && path == config.DefaultPath && errors.Is(err, fs.ErrNotExist) {
+		return nil, noConfig(path)
+	}
 	return config.Load(path, os.LookupEnv)
+}
+
+// noConfig says how to begin, to who has no configuration.
+func noConfig(path string) error {
+	return &config.Error{Problems: []config.Problem{{
+		File: path, Message: "there is no configuration",
+		Hint: "credagent init writes one, credagent demo needs none, -c FILE names another, " +
+			"and CREDAGENT_CLIENT_ID with CREDAGENT_TOKEN_URL, CREDAGENT_ISSUER or CREDAGENT_ENTRA_TENANT configures one token by the environment",
+	}}}
 }
 
 // newAgent prepares an agent that remembers nothing, and the registry of its metrics.

@@ -54,6 +54,8 @@ the operation as the last argument:
 	}
 	agent := addAgentFlags(c)
 	format := c.Flags().String("format", "raw", "how to print it: "+strings.Join(formats, ", "))
+	c.ValidArgsFunction = oneTokenName
+	completeFlag(c, "format", words(formats...))
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := checkTokenArgs(args, *format, formats); err != nil {
 			return &usageError{c.CommandPath(), err}
