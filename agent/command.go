@@ -1,6 +1,12 @@
 package agent
 
-import "github.com/credagent/credagent/sink"
+import (
+	"errors"
+	"slices"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/sink"
+)
 
 // Environ returns what `credagent exec` puts into its command's environment: NAME=value for each
 // variable. It holds tokens in the clear.
@@ -20,4 +26,25 @@ func (a *Agent) Refused() error {
 		return nil
 	}
 	return a.missing()
+}
+
+// Unwritable returns the env files that cannot hold the tokens there are, whose variables a command has
+// in its environment all the same, and an error for other files that cannot: waiting does not help.
+func (a *Agent) Unwritable() (envFiles []string, err error) {
+	p := a.parts.Load()
+	var errs []error
+	for _, w := range p.writers {
+		v := w.published.Load()
+		var render *sink.RenderError
+		if !errors.As(v.failure, &render) || v.holds(w.sink.Tokens(), a.token) {
+			continue
+		}
+		isEnv := slices.ContainsFunc(p.cfg.Sinks, func(s config.Sink) bool { return s.Path == w.sink.Path() && s.Type == config.SinkEnv })
+		if isEnv {
+			envFiles = append(envFiles, w.sink.Path())
+		} else {
+			errs = append(errs, &SinkError{Sink: w.sink.Path(), Err: v.failure})
+		}
+	}
+	return envFiles, errors.Join(errs...)
 }

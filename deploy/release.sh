@@ -17,7 +17,7 @@ binary() { # ARCH FILE
 	# What the environment could change is set here.
 	GOCACHE=${RELEASE_CACHE:-$(go env GOCACHE)} GOOS=linux GOARCH=$1 GOAMD64=v1 GOARM64=v8.0 \
 		CGO_ENABLED=0 GOFLAGS='' GOEXPERIMENT='' \
-		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags='-s -w -funcalign=16' -o "$2" ./cmd/credagent
+		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags='-w -funcalign=16' -o "$2" ./cmd/credagent
 }
 
 release() { # COMMAND BINARY [DIR]

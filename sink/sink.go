@@ -191,7 +191,7 @@ func (f *File) Tokens() []string { return f.renderer.Tokens() }
 func (f *File) Write(lookup Lookup) (Outcome, error) {
 	content, err := f.renderer.Render(lookup)
 	if err != nil {
-		return Unchanged, fmt.Errorf("rendering %q: %w", f.path, err)
+		return Unchanged, &RenderError{Path: f.path, Err: err}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

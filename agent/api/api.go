@@ -20,8 +20,8 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// stopTime is how long answers under way have when the agent stops.
-const stopTime = time.Second
+// stopTimeout is how long answers under way have when the agent stops.
+const stopTimeout = time.Second
 
 // Source is where the answers come from.
 type Source interface {
@@ -47,9 +47,74 @@ func Handler(source Source, metrics http.Handler) http.Handler {
 		_, _ = fmt.Fprintln(w, "ready")
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, source.Status()) })
-	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		guard(w.Header())
+		metrics.ServeHTTP(w, r)
+	})
 	newPage(source).route(mux)
-	return mux
+	return withJSONErrors(mux)
+}
+
+// guard keeps browsers from taking an answer for something else, or giving it to another site's page.
+func guard(header http.Header) {
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// withJSONErrors answers what no route takes in JSON, as the routes' callers are programs.
+func withJSONErrors(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		probe := &statusOnly{header: http.Header{}}
+		handler.ServeHTTP(probe, r)
+		p := &problem{status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this path"}
+		if probe.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+			p = &problem{status: probe.status, Code: "method_not_allowed", Message: "the method is GET"}
+		}
+		writeProblem(w, p)
+	})
+}
+
+// statusOnly takes an answer's status and header, and drops the rest.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
+
+// ForHost serves only requests whose Host is loopback or the host that is listened on, where that is
+// a loopback address: no page of a name that was rebound to it reads what is served.
+func ForHost(listener net.Listener, listen string, next http.Handler) http.Handler {
+	at, ok := listener.Addr().(*net.TCPAddr)
+	if !ok || !at.IP.IsLoopback() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopbackHost(r.Host) && !strings.EqualFold(hostOf(r.Host), hostOf(listen)) {
+			writeProblem(w, &problem{
+				status: http.StatusForbidden, Code: "forbidden",
+				Message: "only requests to a loopback host are answered, such as 127.0.0.1",
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hostOf is a Host without its port.
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return hostport
 }
 
 // writeJSON answers with a value that nobody is to keep.
@@ -67,6 +132,7 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")
+	guard(header)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
@@ -89,13 +155,13 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 	ended := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {
 		defer close(ended)
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		if server.Shutdown(stopping) != nil {
 			_ = server.Close()
 		}
 	})()
-	if err := server.Serve(bound(listener, mostConnections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(bound(listener, limits{mostConnections, mostOfOne})); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	}
 	<-ended // Serve returns before the last answers are given

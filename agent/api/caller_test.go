@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -39,15 +40,18 @@ func TestBoundIsFairToUsers(t *testing.T) {
 		{"two with as many", []int{1, 2, 2, 1, 3}, []int{1, 2, 3, 4}},
 		{"a flood", []int{2, 3, 1, 1, 1, 1, 1, 1, 1}, []int{0, 1, 7, 8}},
 		{"two floods", []int{1, 1, 1, 1, 2, 2, 2, 2}, []int{2, 3, 6, 7}},
-		{"as many users as there is room", []int{1, 2, 3, 4, 5}, []int{1, 2, 3, 4}},
+		{"as many users as there is room", []int{1, 2, 3, 4, 5}, []int{0, 1, 2, 3}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			from := &arrivals{users: test.users}
-			listener := bound(from, 4)
+			listener := bound(from, limits{4, 4})
 			var accepted []net.Conn
 			for range test.users {
 				conn, err := listener.Accept()
+				if errors.Is(err, net.ErrClosed) {
+					break // the last was not let in
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -95,5 +99,32 @@ func TestCallerOfARequest(t *testing.T) {
 				t.Errorf("the caller is %+v, %v", got, ok)
 			}
 		})
+	}
+}
+
+// TestManyUsersKeepTheirConnections: three hundred users with one each, and one of them with very many.
+func TestManyUsersKeepTheirConnections(t *testing.T) {
+	const users = 300
+	var come []int
+	for user := range users {
+		come = append(come, user)
+	}
+	for range 2 * mostConnections {
+		come = append(come, 7)
+	}
+	b := bound(&arrivals{users: come}, limits{mostConnections, mostOfOne}).(*bounded)
+	var accepted []net.Conn
+	for range come {
+		conn, err := b.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted = append(accepted, conn)
+	}
+	if b.held.Len() != users-1+mostOfOne || len(b.users) != users || b.users[7] != mostOfOne {
+		t.Errorf("%d connections of %d users, %d of the one", b.held.Len(), len(b.users), b.users[7])
+	}
+	for _, conn := range accepted {
+		_ = conn.Close()
 	}
 }

@@ -14,8 +14,8 @@ const (
 	// lookTime is how often a live page looks for changes, beatTime how often it hears of the server.
 	lookTime = time.Second
 	beatTime = 10 * time.Second
-	// readerTime is how long a reader may take to read what it is sent.
-	readerTime = 5 * time.Second
+	// readerTimeout is how long a reader may take to read what it is sent.
+	readerTimeout = 5 * time.Second
 )
 
 // stream sends the page's content whenever it changed, as server-sent events, for as long as the
@@ -83,7 +83,7 @@ func (r *reader) send(event string, content []byte, now time.Time) error {
 		text.WriteByte('\n')
 	}
 	text.WriteByte('\n')
-	_ = r.control.SetWriteDeadline(now.Add(readerTime)) // without deadlines, the server's own have to do
+	_ = r.control.SetWriteDeadline(now.Add(readerTimeout)) // without deadlines, the server's own have to do
 	if _, err := r.w.Write(text.Bytes()); err != nil {
 		return err
 	}

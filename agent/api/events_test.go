@@ -231,7 +231,7 @@ func TestStreamOutlivesTheServersTimeLimits(t *testing.T) {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(begun); took >= stopTime {
+		if took := time.Since(begun); took >= stopTimeout {
 			t.Errorf("the end took %v", took)
 		}
 	})
@@ -254,7 +254,7 @@ func TestStreamLeavesASlowReader(t *testing.T) {
 		if len(p.readers) != 1 {
 			t.Error("it is not a reader")
 		}
-		pass(readerTime)
+		pass(readerTimeout)
 		if len(p.readers) != 0 {
 			t.Error("it is still waited for")
 		}

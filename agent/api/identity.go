@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,7 @@ type identity struct {
 type identityAnswer struct {
 	AccessToken string `json:"access_token"`
 	ExpiresOn   string `json:"expires_on"` // epoch seconds: a number would be refused by some SDKs
+	ExpiresIn   string `json:"expires_in"` // seconds, without which some libraries never renew
 	Resource    string `json:"resource"`   // as it was asked for: SDKs file the token under it
 	TokenType   string `json:"token_type"`
 	ClientID    string `json:"client_id"`
@@ -107,6 +109,7 @@ func (i *identity) answer(r *http.Request) (identityAnswer, *refusal) {
 	return identityAnswer{
 		AccessToken: t.AccessToken.Reveal(),
 		ExpiresOn:   strconv.FormatInt(t.Expiry.Unix(), 10),
+		ExpiresIn:   strconv.FormatInt(max(0, int64(time.Until(t.Expiry)/time.Second)), 10),
 		Resource:    q.resource,
 		TokenType:   t.TokenType,
 		ClientID:    t.ClientID,
@@ -175,24 +178,51 @@ func parseIdentityQuery(raw string) (identityQuery, *refusal) {
 		return identityQuery{}, badQuery("the query cannot be read")
 	}
 	for _, name := range []string{"api-version", "resource", "client_id"} {
-		if len(values[name]) > 1 {
-			return identityQuery{}, badQuery("%s is there more than once", name)
+		for given, all := range values {
+			if strings.EqualFold(given, name) && (given != name || len(all) > 1) {
+				return identityQuery{}, badQuery("%s is there more than once, or in another spelling", name)
+			}
 		}
 	}
-	// Whoever asks for a certain identity must not be handed the token of another.
-	for _, name := range []string{"principal_id", "object_id", "mi_res_id", "msi_res_id"} {
-		if values.Has(name) {
-			return identityQuery{}, badQuery("%s is not known here: an identity is named by client_id", name)
-		}
+	if name := otherIdentity(values); name != "" {
+		return identityQuery{}, badQuery("%s is not known here: an identity is named by client_id", strings.Trim(quoted(name), `"`))
 	}
 	q := identityQuery{values.Get("resource"), values.Get("client_id")}
 	switch version := values.Get("api-version"); {
+	case slices.Contains(olderVersions(), version):
+		return q, badQuery("api-version %s is not spoken here, only %s: update the library that asks", quoted(version), identityAPIVersion)
 	case version != identityAPIVersion:
 		return q, badQuery("api-version is %s, want %s", quoted(version), identityAPIVersion)
 	case q.resource == "":
 		return q, badQuery("resource is missing")
 	}
 	return q, nil
+}
+
+// olderVersions are those of App Service, of virtual machines and of Arc that libraries still ask for.
+func olderVersions() []string {
+	return []string{"2017-09-01", "2017-12-01", "2018-02-01", "2019-07-01-preview"}
+}
+
+// identityNames are the parameters that name an identity in some version of the protocol, in lower
+// case and without separators.
+func identityNames() []string {
+	return []string{
+		"clientid", "msiclientid", "appid", "applicationid", "objectid", "msiobjectid", "principalid", "msiprincipalid",
+		"miresid", "msiresid", "resid", "resourceid", "miresourceid", "msiresourceid", "identityid", "userassignedid",
+	}
+}
+
+// otherIdentity is a parameter that names an identity in another way than by client_id, as other
+// versions do: whoever asks for a certain identity must not be handed the token of another.
+func otherIdentity(values url.Values) string {
+	plain := strings.NewReplacer("_", "", "-", "", ".", "")
+	for name := range values {
+		if name != "client_id" && slices.Contains(identityNames(), strings.ToLower(plain.Replace(name))) {
+			return name
+		}
+	}
+	return ""
 }
 
 func badQuery(format string, args ...any) *refusal {

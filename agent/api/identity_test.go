@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/credagent/credagent/agent"
@@ -123,7 +124,8 @@ var matrix = map[string]struct {
 
 	"no query":            {asking(""), 400, `api-version is "", want 2019-08-01`},
 	"no version":          {asking("resource=%s", graph), 400, `api-version is "", want 2019-08-01`},
-	"an older version":    {asking("api-version=2017-09-01&resource=%s", graph), 400, `api-version is "2017-09-01", want 2019-08-01`},
+	"an older version":    {asking("api-version=2017-09-01&resource=%s", graph), 400, `api-version "2017-09-01" is not spoken here, only 2019-08-01`},
+	"the version of IMDS": {asking("api-version=2018-02-01&resource=%s", graph), 400, `api-version "2018-02-01" is not spoken here`},
 	"a version and more":  {asking("api-version=2019-08-01-preview&resource=%s", graph), 400, "api-version is"},
 	"two versions":        {asking("%s%s&api-version=2019-08-01", asked, graph), 400, "api-version is there more than once"},
 	"no resource":         {asking("api-version=2019-08-01"), 400, "resource is missing"},
@@ -135,6 +137,14 @@ var matrix = map[string]struct {
 	"a long resource":     {asking("%s%s", asked, strings.Repeat("x", 3000)), 400, strings.Repeat("x", 200) + "…"},
 	"another client":      {asking("%s%s&client_id=other", asked, graph), 400, `client_id "other" is not the client`},
 	"two clients":         {asking("%s%s&client_id=app&client_id=app", asked, graph), 400, "client_id is there more than once"},
+	"clientid":            {asking("%s%s&clientid=other", asked, graph), 400, "clientid is not known here"},
+	"msi_client_id":       {asking("%s%s&msi_client_id=other", asked, graph), 400, "msi_client_id is not known here"},
+	"an empty one":        {asking("%s%s&msi_client_id=", asked, graph), 400, "msi_client_id is not known here"},
+	"in other letters":    {asking("%s%s&ClientID=other", asked, graph), 400, "ClientID is not known here"},
+	"client_id respelt":   {asking("%s%s&Client_Id=other", asked, graph), 400, "client_id is there more than once, or in another spelling"},
+	"resource respelt":    {asking("%s%s&Resource=other", asked, graph), 400, "resource is there more than once, or in another spelling"},
+	"with separators":     {asking("%s%s&msi-object-id=1", asked, graph), 400, "msi-object-id is not known here"},
+	"an application id":   {asking("%s%s&app_id=other", asked, graph), 400, "app_id is not known here"},
 	"an object id":        {asking("%s%s&object_id=app", asked, graph), 400, "object_id is not known here"},
 	"a principal":         {asking("%s%s&principal_id=app", asked, graph), 400, "principal_id is not known here"},
 	"a resource id":       {asking("%s%s&mi_res_id=/subscriptions/1", asked, graph), 400, "mi_res_id is not known here"},
@@ -235,7 +245,7 @@ func TestIdentityHandsOutTheToken(t *testing.T) {
 			tc.change(r)
 			w := httptest.NewRecorder()
 			newIdentityHandler(&resources{}).ServeHTTP(w, r)
-			want := fmt.Sprintf(`{"access_token":%q,"expires_on":"1790000000","resource":%q,"token_type":"Bearer","client_id":"app"}`+"\n", tokenCanary, tc.resource)
+			want := fmt.Sprintf(`{"access_token":%q,"expires_on":"1790000000","expires_in":"0","resource":%q,"token_type":"Bearer","client_id":"app"}`+"\n", tokenCanary, tc.resource)
 			if got := w.Body.String(); w.Code != http.StatusOK || got != want {
 				t.Errorf("status %d, body %s, want %s", w.Code, got, want)
 			}
@@ -288,5 +298,38 @@ func TestListenLoopback(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("ListenLoopback(%q): %v, want %q", address, err, want)
 		}
+	}
+}
+
+// lasting is a source whose token lives for some time still.
+type lasting struct{ left time.Duration }
+
+func (s lasting) TokenFor(string, string) (token.Token, error) {
+	return token.Token{AccessToken: secret.New(tokenCanary), TokenType: "Bearer", Expiry: time.Now().Add(s.left)}, nil
+}
+
+func TestIdentitySaysHowLongATokenLives(t *testing.T) {
+	for name, tc := range map[string]struct {
+		left time.Duration
+		want string
+	}{
+		"an hour":        {time.Hour, "3600"},
+		"not whole":      {90*time.Second + time.Millisecond, "90"},
+		"its last":       {500 * time.Millisecond, "0"},
+		"over":           {-time.Minute, "0"},
+		"longer than it": {48 * time.Hour, "172800"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := httptest.NewRecorder()
+				newIdentityHandler(lasting{tc.left}).ServeHTTP(w, sound())
+				var answer struct {
+					ExpiresIn any `json:"expires_in"`
+				}
+				if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.ExpiresIn != tc.want {
+					t.Errorf("%v, %v, want %q", answer.ExpiresIn, err, tc.want)
+				}
+			})
+		})
 	}
 }

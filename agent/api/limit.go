@@ -6,21 +6,29 @@ import (
 	"sync"
 )
 
-// mostConnections is how many connections one listener holds. It is far more than a host's
-// workloads keep open, and little of what a process may open.
-const mostConnections = 256
+const (
+	// mostConnections is how many connections one listener holds. It is far more than a host's
+	// workloads keep open, and little of what a process may open.
+	mostConnections = 1024
+	// mostOfOne is how many of them one user may have, and where users are not told apart, all.
+	mostOfOne = 256
+)
 
-// bound returns a listener that holds a number of connections at most. When it is full, a new one
-// takes the place of the one that has been silent for longest; where users are told apart, of those
-// of the user who holds most. So callers who open connections and leave them cost a fixed number of
-// descriptors, and keep nobody out.
-func bound(listener net.Listener, most int) net.Listener {
+// limits are how many connections a listener holds, in all and for one user.
+type limits struct{ all, one int }
+
+// bound returns a listener that holds a number of connections at most. A user who has as many as one
+// may have loses, with a new one, the one that has been silent for longest. When the listener is full,
+// that is done to the user who holds most; where nobody holds more than one, the new one is closed. So
+// callers who open connections and leave them cost a fixed number of descriptors, and take nobody
+// else's.
+func bound(listener net.Listener, most limits) net.Listener {
 	return &bounded{Listener: listener, most: most, users: map[int]int{}}
 }
 
 type bounded struct {
 	net.Listener
-	most int
+	most limits
 
 	mu    sync.Mutex
 	held  list.List   // guarded by mu: of *boundedConn, the one silent for longest in front
@@ -29,44 +37,64 @@ type bounded struct {
 
 // Accept implements [net.Listener].
 func (b *bounded) Accept() (net.Conn, error) {
-	conn, err := b.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &boundedConn{Conn: conn, by: b}
+		if known, ok := conn.(*peerConn); ok {
+			c.user = known.peer.UID
+		}
+		silent := b.admit(c)
+		if silent != nil {
+			_ = silent.Conn.Close()
+		}
+		if silent != c {
+			return c, nil
+		}
 	}
-	c := &boundedConn{Conn: conn, by: b}
-	if known, ok := conn.(*peerConn); ok {
-		c.user = known.peer.UID
-	}
-	if silent := b.admit(c); silent != nil {
-		_ = silent.Conn.Close()
-	}
-	return c, nil
 }
 
-// admit makes room for a connection and returns the one that has to go for it, if any.
+// admit makes room for a connection and returns the one that has to go for it, if any: that may be the
+// new one itself.
 func (b *bounded) admit(c *boundedConn) (silent *boundedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.users[c.user]++ // a user who holds as many as another makes room for its own
-	if b.held.Len() >= b.most {
-		silent = b.victim()
+	switch {
+	case b.users[c.user] >= b.most.one:
+		silent = b.silentest(func(held *boundedConn) bool { return held.user == c.user })
+	case b.held.Len() >= b.most.all:
+		// A user who would hold as many as another makes room for its own.
+		most := b.users[c.user] + 1
+		for _, n := range b.users {
+			most = max(most, n)
+		}
+		if most == 1 {
+			c.gone = true
+			return c
+		}
+		silent = b.silentest(func(held *boundedConn) bool {
+			n := b.users[held.user]
+			return n == most || held.user == c.user && n+1 == most
+		})
+	}
+	if silent != nil {
 		b.remove(silent)
 	}
+	b.users[c.user]++
 	c.place = b.held.PushBack(c)
 	return silent
 }
 
-// victim returns whose connection has been silent for longest, of the user who holds most.
-func (b *bounded) victim() *boundedConn {
-	most := 0
-	for _, n := range b.users {
-		most = max(most, n)
+// silentest returns the connection that has been silent for longest of those that are meant.
+func (b *bounded) silentest(meant func(*boundedConn) bool) *boundedConn {
+	for place := b.held.Front(); place != nil; place = place.Next() {
+		if c := place.Value.(*boundedConn); meant(c) {
+			return c
+		}
 	}
-	place := b.held.Front()
-	for b.users[place.Value.(*boundedConn).user] < most {
-		place = place.Next()
-	}
-	return place.Value.(*boundedConn)
+	return nil
 }
 
 // remove takes a connection out, if it is still among those held.

@@ -99,7 +99,7 @@ func TestBoundTakesTheMostSilentsPlace(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			listener := bound(listen(t), 3)
+			listener := bound(listen(t), limits{3, 3})
 			pairs := []pair{accept(t, listener), accept(t, listener), accept(t, listener)}
 			tc.before(t, pairs)
 			pairs = append(pairs, accept(t, listener))
@@ -111,7 +111,7 @@ func TestBoundTakesTheMostSilentsPlace(t *testing.T) {
 }
 
 func TestBoundConnShowsTheConnection(t *testing.T) {
-	listener := bound(listen(t), 1)
+	listener := bound(listen(t), limits{1, 1})
 	p := accept(t, listener)
 	inner, ok := p.accepted.(interface{ NetConn() net.Conn })
 	if !ok {
@@ -142,7 +142,7 @@ func served(t *testing.T, handler http.Handler) (address string) {
 // request, and a caller after them.
 func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	address := served(t, newIdentityHandler(&resources{}))
-	for range 3 * mostConnections {
+	for range 3 * mostOfOne {
 		conn := dial(t, address)
 		if _, err := conn.Write([]byte("GET /msi/token HTTP/1.1\r\nHost: loc")); err != nil {
 			t.Fatal(err)

@@ -22,8 +22,8 @@ import (
 const (
 	// mostBody is how many bytes a caller may send: a claims challenge is much smaller.
 	mostBody = 64 << 10
-	// refreshTime is how long a caller waits to hear how the refresh went that it asked for.
-	refreshTime = 15 * time.Second
+	// refreshTimeout is how long a caller waits to hear how the refresh went that it asked for.
+	refreshTimeout = 15 * time.Second
 )
 
 const (
@@ -136,7 +136,7 @@ func (l *local) refresh(w http.ResponseWriter, r *http.Request, token string) {
 		writeProblem(w, refused)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), refreshTime)
+	ctx, cancel := context.WithTimeout(r.Context(), refreshTimeout)
 	defer cancel()
 	got, err := l.broker.Refresh(ctx, token)
 	if err != nil {

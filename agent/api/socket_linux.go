@@ -18,8 +18,8 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// probeTime is how long to find out whether somebody listens at a socket takes at most.
-const probeTime = time.Second
+// probeTimeout is how long to find out whether somebody listens at a socket takes at most.
+const probeTimeout = time.Second
 
 // SocketFile is where the local token API is, and who may connect.
 type SocketFile struct {
@@ -182,7 +182,7 @@ func (p *place) makeRoom() error {
 
 // removeStale removes a socket that nobody listens at.
 func (p *place) removeStale() error {
-	conn, err := net.DialTimeout("unix", p.address(), probeTime)
+	conn, err := net.DialTimeout("unix", p.address(), probeTimeout)
 	switch {
 	case err == nil:
 		_ = conn.Close()

@@ -339,17 +339,17 @@ func TestAUserCannotTakeAllConnections(t *testing.T) {
 	cmd.Stdout = &out
 	mustDo(t, cmd.Start())
 	<-broker.begun
-	silent := make([]net.Conn, 4*mostConnections)
+	silent := make([]net.Conn, 4*mostOfOne)
 	for i := range silent {
 		conn, err := net.Dial("unix", file.Path)
 		mustDo(t, err)
 		defer conn.Close()
 		silent[i] = conn
 	}
-	last := len(silent) - mostConnections // all before it, and it, had to make room
+	last := len(silent) - mostOfOne // all before it, and it, had to make room
 	mustDo(t, silent[last].SetReadDeadline(time.Now().Add(endless)))
 	if _, err := silent[last].Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
-		t.Errorf("the socket holds more than %d connections: %v", mostConnections, err)
+		t.Errorf("the socket holds more than %d connections: %v", mostOfOne, err)
 	}
 	close(broker.end)
 	mustDo(t, cmd.Wait())

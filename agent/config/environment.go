@@ -43,6 +43,11 @@ type environment struct {
 	AssertionFile   string `envconfig:"CREDAGENT_ASSERTION_FILE"`
 
 	Scopes       string  `envconfig:"CREDAGENT_SCOPES"`
+	Audience     string  `envconfig:"CREDAGENT_AUDIENCE"`
+	Resources    string  `envconfig:"CREDAGENT_RESOURCES"`
+	RefreshAt    string  `envconfig:"CREDAGENT_REFRESH_AT"`
+	Proxy        string  `envconfig:"CREDAGENT_PROXY"`
+	Socket       string  `envconfig:"CREDAGENT_SOCKET"`
 	File         string  `envconfig:"CREDAGENT_FILE"`
 	FileFormat   string  `envconfig:"CREDAGENT_FILE_FORMAT"`
 	FileMode     string  `envconfig:"CREDAGENT_FILE_MODE"`
@@ -57,6 +62,7 @@ type environment struct {
 	AzureTenant      string   `envconfig:"AZURE_TENANT_ID"`
 	AzureClient      string   `envconfig:"AZURE_CLIENT_ID"`
 	AzureCertificate string   `envconfig:"AZURE_CLIENT_CERTIFICATE_PATH"`
+	AzurePassword    presence `envconfig:"AZURE_CLIENT_CERTIFICATE_PASSWORD"`
 	AzureSecret      presence `envconfig:"AZURE_CLIENT_SECRET"`
 	AzureTokenFile   string   `envconfig:"AZURE_FEDERATED_TOKEN_FILE"`
 	AzureAuthority   string   `envconfig:"AZURE_AUTHORITY_HOST"`
@@ -129,7 +135,7 @@ func (b *envBuilder) read() (*Config, error) {
 		b.problem("", "not readable as a configuration") // envconfig's own text shows values
 	}
 	b.unknown(os.Environ())
-	c, err := validate(b.report, b.file())
+	c, err := validate(b.report, b.file()).sound(b.report)
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +184,7 @@ func (b *envBuilder) file() *rawFile {
 			Format: b.text("log.format", "CREDAGENT_LOG_FORMAT", b.vars.LogFormat),
 		},
 		State:   b.state(),
+		Socket:  b.socket(),
 		Clients: map[string]rawClient{onlyName: b.client()},
 		Tokens:  map[string]rawToken{onlyName: b.token()},
 		Sinks:   b.sinks(),
@@ -201,12 +208,21 @@ func (b *envBuilder) state() *rawState {
 	}
 }
 
+func (b *envBuilder) socket() *rawSocket {
+	if b.vars.Socket == "" {
+		return nil
+	}
+	b.variables["socket"] = "CREDAGENT_SOCKET"
+	return &rawSocket{Path: b.text("socket.path", "CREDAGENT_SOCKET", b.vars.Socket)}
+}
+
 func (b *envBuilder) client() rawClient {
 	const path = "clients." + onlyName
 	c := rawClient{
 		TokenURL:   b.text(join(path, "token_url"), "CREDAGENT_TOKEN_URL", b.vars.TokenURL),
 		Issuer:     b.text(join(path, "issuer"), "CREDAGENT_ISSUER", b.vars.Issuer),
 		CAFile:     b.text(join(path, "ca_file"), "CREDAGENT_CA_FILE", b.vars.CAFile),
+		Proxy:      b.text(join(path, "proxy"), "CREDAGENT_PROXY", b.vars.Proxy),
 		Credential: b.credential(join(path, "credential")),
 		ClientID: b.either(join(path, "client_id"),
 			candidate{"CREDAGENT_CLIENT_ID", b.vars.ClientID}, candidate{"AZURE_CLIENT_ID", b.vars.AzureClient}),
@@ -279,7 +295,11 @@ func (b *envBuilder) azureCredential(path string) *rawCredential {
 	case bool(v.AzureSecret):
 		return b.provider(path, "secretcred", setting{"secret_env", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_SECRET"})
 	case v.AzureCertificate != "":
-		return b.provider(path, "certcred", setting{"certificate_file", "AZURE_CLIENT_CERTIFICATE_PATH", v.AzureCertificate})
+		settings := []setting{{"certificate_file", "AZURE_CLIENT_CERTIFICATE_PATH", v.AzureCertificate}}
+		if v.AzurePassword {
+			settings = append(settings, setting{"password_env", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PASSWORD"})
+		}
+		return b.provider(path, "certcred", settings...)
 	case v.AzureTokenFile != "":
 		return b.provider(path, "jwtcred", setting{"assertion_file", "AZURE_FEDERATED_TOKEN_FILE", v.AzureTokenFile})
 	}
@@ -307,13 +327,24 @@ func literal(s string) text { return text{value: s, source: s, set: true} }
 
 func (b *envBuilder) token() rawToken {
 	const path = "tokens." + onlyName
-	t := rawToken{Client: literal(onlyName)}
-	separator := func(r rune) bool { return r == ' ' || r == ',' || r == '\t' || r == '\n' }
-	b.variables[join(path, "scopes")] = "CREDAGENT_SCOPES"
-	for i, scope := range strings.FieldsFunc(b.vars.Scopes, separator) {
-		t.Scopes = append(t.Scopes, b.text(index(join(path, "scopes"), i), "CREDAGENT_SCOPES", scope))
+	return rawToken{
+		Client:    literal(onlyName),
+		Scopes:    b.list(join(path, "scopes"), "CREDAGENT_SCOPES", b.vars.Scopes),
+		Audience:  b.text(join(path, "audience"), "CREDAGENT_AUDIENCE", b.vars.Audience),
+		Resources: b.list(join(path, "resources"), "CREDAGENT_RESOURCES", b.vars.Resources),
+		RefreshAt: percent{b.text(join(path, "refresh_at"), "CREDAGENT_REFRESH_AT", b.vars.RefreshAt)},
 	}
-	return t
+}
+
+// list takes a variable with values between spaces or commas apart.
+func (b *envBuilder) list(path, variable, value string) []text {
+	separator := func(r rune) bool { return r == ' ' || r == ',' || r == '\t' || r == '\n' }
+	b.variables[path] = variable
+	var all []text
+	for i, part := range strings.FieldsFunc(value, separator) {
+		all = append(all, b.text(index(path, i), variable, part))
+	}
+	return all
 }
 
 func (b *envBuilder) sinks() []rawSink {

@@ -14,6 +14,9 @@ func didYouMean(word string, candidates []string) string {
 	return ""
 }
 
+// Nearest returns the candidate that a misspelt word was probably meant to be, or "".
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
 // nearest returns the candidate that word was probably meant to be, or "".
 func nearest(word string, candidates []string) string {
 	if word == "" || len(word) > 64 || len(candidates) > mostCandidates {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,13 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	if err := report.err(); err != nil {
 		return nil, err
 	}
+	c := parse(report, root, env)
+	return c.sound(report)
+}
+
+// parse reads what is at root, and reports what is wrong with it. It returns nil where there is nothing
+// to look at.
+func parse(report *report, root *yaml.Node, env func(string) (string, bool)) *Config {
 	if env == nil {
 		env = func(string) (string, bool) { return "", false }
 	}
@@ -83,9 +91,30 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	d := decoder{report: report, env: env}
 	d.value(root, "", reflect.ValueOf(&raw).Elem())
 	if report.silenced[""] {
-		return nil, report.err() // not a mapping: all that follows would be noise
+		return nil // not a mapping: all that follows would be noise
 	}
 	return validate(report, &raw)
+}
+
+// Examine is [Load] for who wants to say all that is wrong at once: beside the problems it returns what
+// could be read, which is of no use but to look for more of them; nil where that is nothing.
+func Examine(path string, env func(string) (string, bool)) (*Config, []Problem) {
+	data, err := read(path)
+	if err != nil {
+		return nil, []Problem{{File: path, Message: "reading it: " + err.Error()}}
+	}
+	report := newReport(path)
+	root := document(report, data)
+	if report.err() != nil {
+		return nil, report.problems
+	}
+	c := parse(report, root, env)
+	_ = report.err() // sorts them
+	if c != nil {
+		c.positions = report.positions
+		c.Warnings = report.warnings
+	}
+	return c, report.problems
 }
 
 // document returns the root of the only YAML document in data, or nil with a problem reported.
@@ -158,6 +187,9 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 		problem.Position, problem.Hint = at, hint
 		return problem
 	}
+	if line, found := brokenLine(data); found {
+		problem.Line = line
+	}
 	lines := strings.SplitN(string(data), "\n", problem.Line+1)
 	if problem.Line > len(lines) {
 		return problem
@@ -168,4 +200,38 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 		problem.Hint = "YAML is indented with spaces; there is a tab here"
 	}
 	return problem
+}
+
+// mostTries is how many lines before the one at which a mistake shows are looked at for it.
+const mostTries = 200
+
+// brokenLine finds the line that makes a file no YAML: the one before which all that stands is sound.
+// The parser names the line where what surrounds the mistake begins.
+func brokenLine(data []byte) (line int, found bool) {
+	ends := []int{0}
+	for text := range bytes.Lines(data) {
+		ends = append(ends, ends[len(ends)-1]+len(text))
+	}
+	whole := yamlFault(data)
+	shows := sort.Search(len(ends), func(n int) bool { return yamlFault(data[:ends[n]]) == whole })
+	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-mostTries; n-- {
+		if yamlFault(data[:ends[n]]) == "" {
+			return n + 1, true
+		}
+	}
+	return 0, false
+}
+
+// yamlFault is what the parser says of data, "" for nothing.
+func yamlFault(data []byte) string {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var node yaml.Node
+		switch err := decoder.Decode(&node); {
+		case errors.Is(err, io.EOF):
+			return ""
+		case err != nil:
+			return err.Error()
+		}
+	}
 }

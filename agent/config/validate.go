@@ -52,7 +52,8 @@ type validator struct {
 	written    map[string]string // file → the path in the configuration that has it written
 }
 
-func validate(r *report, raw *rawFile) (*Config, error) {
+// validate makes a configuration of what was read, and reports what is wrong with it.
+func validate(r *report, raw *rawFile) *Config {
 	v := &validator{
 		report: r, raw: raw,
 		tokenNames: sortedKeys(raw.Tokens),
@@ -76,6 +77,11 @@ func validate(r *report, raw *rawFile) (*Config, error) {
 	v.unusedClients()
 	c.variables = r.variables
 	v.separateOutputs(c)
+	return c
+}
+
+// sound returns a configuration with which nothing is wrong.
+func (c *Config) sound(r *report) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}

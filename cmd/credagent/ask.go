@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"syscall"
 	"time"
 
@@ -21,9 +22,9 @@ import (
 )
 
 const (
-	askTime     = 5 * time.Second  // for an answer of the running agent
-	refreshTime = 30 * time.Second // for one that waits for a server's answer
-	mostAnswer  = 64 << 20         // bytes of an answer
+	askTimeout     = 5 * time.Second  // for an answer of the running agent
+	refreshTimeout = 30 * time.Second // for one that waits for a server's answer
+	mostAnswer     = 64 << 20         // bytes of an answer
 )
 
 // agentFlags say where the running agent is.
@@ -155,7 +156,7 @@ func unreachable(doing, at string, err error) error {
 func refusedBy(doing, at string, response *http.Response, body []byte) error {
 	var said struct{ Error, Message string }
 	if err := json.Unmarshal(body, &said); err != nil || said.Message == "" {
-		return fmt.Errorf("%s: %w at %s: something else does (%s)", doing, errNoAgent, at, response.Status)
+		return notTheAgent(doing, at, response.Status)
 	}
 	codes := map[int]int{
 		http.StatusBadRequest:         exitUsage,
@@ -168,7 +169,7 @@ func refusedBy(doing, at string, response *http.Response, body []byte) error {
 	if !known {
 		code = exitBug
 	}
-	message := said.Message
+	message := printable(said.Message)
 	if code == exitRefused {
 		message += "\n    hint: the token's allow in the agent's configuration says who may have it"
 	}
@@ -181,7 +182,7 @@ func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
 	if at.socket == "" && at.listen == "" {
 		return status.Status{}, fmt.Errorf("%s: %w: the configuration has no socket and turns listen off", doing, errNoAgent)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var failed error
 	if at.socket != "" {
@@ -192,7 +193,7 @@ func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
 		failed = err
 	}
 	if at.listen != "" {
-		body, err := askListen(ctx, doing, at.listen)
+		body, err := askListen(ctx, doing, at)
 		if err == nil {
 			return readStatus(body, at.listen)
 		}
@@ -201,31 +202,48 @@ func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
 	return status.Status{}, failed
 }
 
-func askListen(ctx context.Context, doing, listen string) ([]byte, error) {
+func askListen(ctx context.Context, doing string, at agentAt) ([]byte, error) {
+	listen := at.listen
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(listen)+"/v1/status", nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := direct(func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", local(listen))
+		return dialTrusted(ctx, local(listen), at.trusted())
 	}).Do(request)
+	if untrusted := (*untrustedError)(nil); errors.As(err, &untrusted) {
+		return nil, fmt.Errorf("%s: %w at %s: %w", doing, errNoAgent, listen, untrusted)
+	}
 	if err != nil {
 		return nil, unreachable(doing, listen, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
 	if err != nil || response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %w at %s: something else does (%s)", doing, errNoAgent, listen, response.Status)
+		return nil, notTheAgent(doing, listen, response.Status)
 	}
 	return body, nil
 }
 
 func readStatus(body []byte, at string) (status.Status, error) {
-	var s status.Status
-	if err := json.Unmarshal(body, &s); err != nil {
-		return s, fmt.Errorf("asking for the status: %w at %s: something else does", errNoAgent, at)
+	s, err := readAnswer[status.Status](body)
+	if err != nil {
+		return s, notTheAgent("asking for the status", at, "an answer that is not the agent's")
 	}
 	return s, nil
+}
+
+// readAnswer reads JSON of the running agent, or of a program that has taken its place: whatever it
+// says is fit to be shown on a terminal.
+func readAnswer[T any](body []byte) (answer T, err error) {
+	err = json.Unmarshal(body, &answer)
+	clean(reflect.ValueOf(&answer).Elem())
+	return answer, err
+}
+
+// notTheAgent says that what answers is another program.
+func notTheAgent(doing, at, answer string) error {
+	return fmt.Errorf("%s: %w at %s: another program is listening there (%s)", doing, errNoAgent, at, printable(answer))
 }
 
 // local is how to reach, from this host, an address to listen on.

@@ -23,6 +23,8 @@ socket. It is read from standard input where --www-authenticate is not given; a 
 will do. A challenge that is not valid is refused and changes nothing.`,
 		Example: "  curl -sI https://graph.microsoft.com/v1.0/me | grep -i ^www-authenticate: | credagent challenge graph",
 		Args:    oneToken,
+
+		ValidArgsFunction: oneTokenName,
 	}
 	agent := addAgentFlags(c)
 	value := c.Flags().String("www-authenticate", "", "the `value` of the WWW-Authenticate header")
@@ -59,7 +61,7 @@ func headerValue(line string) string {
 }
 
 func challenge(ctx context.Context, out io.Writer, socket, name, value string) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	_, err := askSocket(ctx, socket, question{
 		doing:  fmt.Sprintf("handing in a challenge for token %q", name),

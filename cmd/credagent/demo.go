@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,14 +42,6 @@ respected.`,
 		})
 	}
 	return c
-}
-
-// surviveBrokenPipe makes a write to a reader who has gone an error instead of the end of the
-// process, which has a directory to remove first. It returns what undoes it.
-func surviveBrokenPipe() (undo func()) {
-	broken := make(chan os.Signal, 1)
-	signal.Notify(broken, syscall.SIGPIPE)
-	return func() { signal.Stop(broken) }
 }
 
 // screenOf is the terminal behind out, or nil where there is none to draw on.

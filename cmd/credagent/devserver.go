@@ -46,6 +46,7 @@ The faults:
 	ttl := c.Flags().Duration("ttl", 30*time.Second, "the life of a token, at least 1s")
 	tls := c.Flags().Bool("tls", false, "serve HTTPS, under a CA made for it, and know the client by its certificate too")
 	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
+	completeFlag(c, "fault", words(faultNames()...))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		parsed, err := parseFaults(*faults)
 		if err == nil && *ttl < time.Second {

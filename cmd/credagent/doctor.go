@@ -18,8 +18,8 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// examineTime bounds the whole of an examination.
-const examineTime = 2 * time.Minute
+// examineTimeout bounds the whole of an examination.
+const examineTimeout = 2 * time.Minute
 
 // errUnwell says that doctor found a problem; what it is was printed.
 var errUnwell = errors.New("something does not work, or will stop to")
@@ -44,7 +44,7 @@ and notes.`,
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), examineTime)
+		ctx, cancel := context.WithTimeout(c.Context(), examineTimeout)
 		defer cancel()
 		host := newHost(cfg, newLoggerAt(slog.LevelError, cfg, c.ErrOrStderr()))
 		found := doctor.Examine(ctx, doctor.Options{

@@ -58,6 +58,9 @@ new token: nothing, a restart with the new environment, or a signal for a comman
 	flags.StringVar(&f.onRefresh, "on-refresh", "none", "what to do after a refresh: none, restart, or the name of a `signal` for the command")
 	flags.StringVar(&f.killSignal, "kill-signal", "TERM", "the `signal` that tells the command to end for a restart")
 	flags.DurationVar(&f.killTime, "kill-timeout", 10*time.Second, "how long it may take to end before it is killed; given, it holds for a SIGTERM passed on too; 0 is without limit")
+	completeFlag(c, "token", tokenNames)
+	completeFlag(c, "on-refresh", words(append([]string{"none", "restart"}, signalNames()...)...))
+	completeFlag(c, "kill-signal", words(signalNames()...))
 	c.RunE = func(c *cobra.Command, args []string) error { return execute(c, f, args) }
 	return c
 }
@@ -96,6 +99,7 @@ func execute(c *cobra.Command, f execFlags, command []string) error {
 	if err != nil {
 		return err
 	}
+	detachLog(c)
 	cfg, secrets, err := f.load()
 	if err != nil {
 		return err
@@ -205,10 +209,15 @@ func (x *execution) run(ctx context.Context, a *agent.Agent) {
 // offer it returns the refusal that lets there be none.
 func (x *execution) follow(ctx context.Context, a *agent.Agent, offers chan supervise.Offer) error {
 	begun, wasReady := false, false
+	due := time.NewTimer(dueTimeout) // a token that was restored may be due: its successor is worth a moment
+	defer due.Stop()
+	waited := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-due.C:
+			waited = true
 		case <-a.Changes():
 		}
 		s := a.Status()
@@ -216,21 +225,60 @@ func (x *execution) follow(ctx context.Context, a *agent.Agent, offers chan supe
 			wasReady = s.Ready
 			announce(x.log, s.Ready, s.NotReady)
 		}
+		can, err := startable(s, a)
+		if err != nil && !begun {
+			return err
+		}
 		offer, err := offerOf(s, a.Environ)
 		switch {
 		case begun && err != nil:
 			x.log.Warn("command's environment cannot be made, it keeps what it has", "error", err)
-		case err != nil && s.Ready:
+		case err != nil && can:
 			return err
-		case !begun && !s.Ready:
+		case !begun && !can:
 			if err := a.Refused(); err != nil {
 				return err
 			}
+		case !begun && !waited && anyDue(s):
 		case settled(s.Sinks):
 			begun = true
 			replace(offers, offer)
 		}
 	}
+}
+
+// dueTimeout is how long a start waits for the successor of a token that is due already.
+const dueTimeout = 3 * time.Second
+
+// anyDue reports whether a token is to be refreshed now, and its request has not failed.
+func anyDue(s status.Status) bool {
+	return slices.ContainsFunc(s.Tokens, func(t status.Token) bool {
+		return t.RefreshAt != nil && !t.RefreshAt.After(s.Now) && t.ConsecutiveFailures == 0
+	})
+}
+
+// startable reports whether a command can have all that it is to have: every token, and every sink but
+// the env files that cannot hold one, as their variables are in its environment. What can never be
+// written is an error.
+func startable(s status.Status, a *agent.Agent) (bool, error) {
+	if s.Ready {
+		return true, nil
+	}
+	envFiles, err := a.Unwritable()
+	if err != nil {
+		return false, err
+	}
+	for _, t := range s.Tokens {
+		if !t.Valid {
+			return false, nil
+		}
+	}
+	for _, k := range s.Sinks {
+		if !k.Holds && !slices.Contains(envFiles, k.Path) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // replace makes an offer the newest. It is for one sender.

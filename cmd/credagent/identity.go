@@ -30,7 +30,7 @@ func openIdentity(cfg *config.Config, a *agent.Agent, log *slog.Logger) (serve f
 	log.Info("serving the identity endpoint", "listen", listener.Addr().String(), "path", cfg.Identity.HeaderFile)
 	return func(ctx context.Context) {
 		if err := api.Serve(ctx, listener, api.Identity(a, header.Value, log), log); err != nil {
-			log.Error("identity endpoint is gone", "error", err)
+			log.Error("identity endpoint stopped", "error", err)
 		}
 	}, nil
 }

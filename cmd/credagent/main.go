@@ -12,8 +12,6 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
 	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/internal/supervise"
 	"github.com/credagent/credagent/plugins"
@@ -50,7 +48,7 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 			return exitOK
 		}
 	}
-	if len(args) > 2 && args[0] == supervise.Launcher {
+	if len(args) > 3 && args[0] == supervise.Launcher {
 		return report(stderr, supervise.Become(args[1:], os.Environ()))
 	}
 	if err := process.HideMemory(); err != nil {
@@ -58,11 +56,13 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
+	errors := &errorOutput{to: stderr}
+	defer errors.finish()
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return report(stderr, root.ExecuteContext(ctx))
+	root.SetErr(errors)
+	return report(errors, root.ExecuteContext(ctx))
 }
 
 // stopSignals end what runs. A shell has a job in the background ignore SIGINT, so that a key ends only
@@ -72,37 +72,4 @@ func stopSignals() []os.Signal {
 		return []os.Signal{syscall.SIGTERM}
 	}
 	return []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-}
-
-func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "credagent",
-		Short: "Keeps OAuth 2.0 access tokens fresh in files that workloads read",
-		Long: `credagent gets OAuth 2.0 access tokens with the client-credentials grant, keeps them
-fresh, and writes them atomically to files and env files that a workload reads.
-
-Try it:  credagent demo`,
-		Example:           "  credagent run -c /etc/credagent/credagent.yaml",
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args:              noArguments,
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} })
-	root.AddCommand(
-		newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
-		newToken(), newRefresh(), newChallenge(), newReady(),
-		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
-	)
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	return root
-}
-
-// noArguments refuses arguments, as a mistake in the usage.
-func noArguments(c *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(c, args); err != nil {
-		return &usageError{c.CommandPath(), err}
-	}
-	return nil
 }

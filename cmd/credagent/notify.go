@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -65,8 +67,31 @@ func watchdogTicks(log *slog.Logger) <-chan time.Time {
 	return time.Tick(interval / 2)
 }
 
+// notifyTimeout is how long a service manager may take to take a message.
+const notifyTimeout = 100 * time.Millisecond
+
 func say(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if err := sendNotify(os.Getenv("NOTIFY_SOCKET"), state); err != nil {
 		log.Warn("service manager cannot be told", "error", err)
 	}
+}
+
+// sendNotify sends a message to the service manager's socket, if there is one (sd_notify(3)). One that
+// has gone, or takes no more, delays nothing.
+func sendNotify(socket, state string) error {
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("connecting to $NOTIFY_SOCKET: %w", causeOf(err))
+	}
+	defer conn.Close()
+	if err := conn.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte(state)); err != nil {
+		return fmt.Errorf("writing to $NOTIFY_SOCKET: %w", causeOf(err))
+	}
+	return nil
 }

@@ -20,7 +20,9 @@ at once. What succeeded is written.`,
 	file := configFlag(c)
 	timeout := c.Flags().Duration("timeout", time.Minute, "how long to try")
 	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that it suffices for; can be repeated")
+	completeFlag(c, "token", tokenNames)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		detachLog(c)
 		defer endInTime(c.Context(), c.ErrOrStderr())()
 		cfg, err := loadConfig(*file)
 		if err != nil {
@@ -40,7 +42,7 @@ at once. What succeeded is written.`,
 		if err := a.Open(); err != nil {
 			return err
 		}
-		if err := checkSoon(ctx, a, min(checkTime, *timeout/2)); err != nil {
+		if err := checkSoon(ctx, a, min(checkTimeout, *timeout/2)); err != nil {
 			return err
 		}
 		return a.Once(ctx)

@@ -22,7 +22,7 @@ with the reasons: for probes and scripts.`,
 		Args:    noArguments,
 	}
 	agent := addAgentFlags(c)
-	least := c.Flags().Duration("min-ttl", 5*time.Minute, "how long every token has to live at least")
+	least := c.Flags().Duration("min-ttl", 0, "how long every token has to live at least")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *least < 0 {
 			return &usageError{c.CommandPath(), fmt.Errorf("invalid argument %q for --min-ttl: want a duration such as 5m", *least)}
@@ -48,6 +48,9 @@ with the reasons: for probes and scripts.`,
 func notReady(s status.Status, least time.Duration) []string {
 	reasons := s.NotReady
 	for _, t := range s.Tokens {
+		if !t.Valid && s.Ready {
+			reasons = append(reasons, fmt.Sprintf("token %q is not valid", t.Name))
+		}
 		if t.Valid && t.Expiry != nil && t.Expiry.Sub(s.Now) < least {
 			reasons = append(reasons, fmt.Sprintf("token %q expires in %s, which is less than %v", t.Name, until(s.Now, t.Expiry), least))
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,6 +23,8 @@ Retry-After, nor the shortest retry, nor the ceiling of requests in a minute: wh
 holds, it is refused, with the seconds left.`,
 		Example: "  credagent refresh graph",
 		Args:    oneToken,
+
+		ValidArgsFunction: oneTokenName,
 	}
 	agent := addAgentFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -46,15 +47,15 @@ func oneToken(c *cobra.Command, args []string) error {
 
 func refresh(ctx context.Context, out io.Writer, socket, name string) error {
 	doing := fmt.Sprintf("refreshing token %q", name)
-	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodPost, path: tokenPath(name, "/refresh")})
 	if err != nil {
 		return err
 	}
-	var got status.Refresh
-	if err := json.Unmarshal(body, &got); err != nil {
-		return fmt.Errorf("%s: %w at %s: something else does", doing, errNoAgent, socket)
+	got, err := readAnswer[status.Refresh](body)
+	if err != nil {
+		return notTheAgent(doing, socket, "an answer that is not the agent's")
 	}
 	if got.Outcome != policy.Success.String() {
 		return notRefreshed(doing, got)

@@ -2,22 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime/debug"
 	"sync"
-	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
 	"github.com/credagent/credagent/agent"
-	"github.com/credagent/credagent/agent/api"
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/process"
 )
@@ -35,6 +28,7 @@ five seconds; the files stay, as the tokens in them are still good.`,
 	}
 	file := configFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		detachLog(c)
 		defer endInTime(c.Context(), c.ErrOrStderr())()
 		cfg, err := loadConfig(*file)
 		if err != nil {
@@ -69,15 +63,11 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 	defer cancel()
 	if cfg.Listen != "" {
 		// Before the first request: a start that hangs must be visible.
-		listener, err := net.Listen("tcp", cfg.Listen)
-		switch {
-		case err == nil:
-			running.Go(func() { serve(ctx, listener, a, registry, log) })
-		case !r.daemon && errors.Is(err, syscall.EADDRINUSE):
-			log.Warn("listen is another program's, probes, metrics and status are not served", "listen", cfg.Listen)
-		default:
+		server := statusServer{listen: cfg.Listen, agent: a, registry: registry, log: log}
+		if err := server.open(); err != nil {
 			return &config.Error{Problems: []config.Problem{cfg.Problem("listen", err.Error())}}
 		}
+		running.Go(func() { server.serve(ctx) })
 	}
 	if cfg.Socket != nil {
 		serveSocket, err := openSocket(cfg, a, log)
@@ -95,7 +85,7 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 	}
 	running.Go(func() { process.Reap(ctx) })
 	running.Go(func() { along(ctx, a) })
-	if err := checkSoon(ctx, a, checkTime); err != nil {
+	if err := checkSoon(ctx, a, checkTimeout); err != nil {
 		return err
 	}
 	running.Go(func() { r.watch(ctx, a) })
@@ -114,16 +104,6 @@ const thriftyPercent = 50
 func thrifty() {
 	if _, said := os.LookupEnv("GOGC"); !said {
 		debug.SetGCPercent(thriftyPercent)
-	}
-}
-
-func serve(ctx context.Context, listener net.Listener, a *agent.Agent, registry *prometheus.Registry, log *slog.Logger) {
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	log.Info("serving probes, metrics and status", "listen", listener.Addr().String())
-	metrics := api.Metrics(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), a.WriteMetrics)
-	handler := api.Handler(a, metrics)
-	if err := api.Serve(ctx, listener, handler, log); err != nil {
-		log.Error("probes, metrics and status are gone", "error", err)
 	}
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -20,7 +20,9 @@ import (
 
 // configFlag adds -c to a command that reads a configuration.
 func configFlag(c *cobra.Command) *string {
-	return c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
+	file := c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
+	_ = c.MarkFlagFilename("config", "yaml", "yml") // the flag is there
+	return file
 }
 
 // loadConfig reads the configuration from where the flag and the environment say.
@@ -29,29 +31,19 @@ func loadConfig(flag string) (*config.Config, error) {
 	if fromEnv {
 		return config.FromEnv()
 	}
+	if _, err := os.Stat(path); flag == "" && path == config.DefaultPath && errors.Is(err, fs.ErrNotExist) {
+		return nil, noConfig(path)
+	}
 	return config.Load(path, os.LookupEnv)
 }
 
-// newLogger logs as configured.
-func newLogger(cfg *config.Config, stderr io.Writer) *slog.Logger {
-	return newLoggerAt(cfg.Log.Level, cfg, stderr)
-}
-
-// newLoggerAt logs as configured, from a level that may change.
-func newLoggerAt(level slog.Leveler, cfg *config.Config, stderr io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
-	if cfg.Log.JSON {
-		return slog.New(slog.NewJSONHandler(stderr, options))
-	}
-	return slog.New(slog.NewTextHandler(stderr, options))
-}
-
-// readable writes durations as people do, in JSON too, where they would be nanoseconds.
-func readable(_ []string, attr slog.Attr) slog.Attr {
-	if attr.Value.Kind() == slog.KindDuration {
-		attr.Value = slog.StringValue(attr.Value.Duration().String())
-	}
-	return attr
+// noConfig says how to begin, to who has no configuration.
+func noConfig(path string) error {
+	return &config.Error{Problems: []config.Problem{{
+		File: path, Message: "there is no configuration",
+		Hint: "credagent init writes one, credagent demo needs none, -c FILE names another, " +
+			"and CREDAGENT_CLIENT_ID with CREDAGENT_TOKEN_URL, CREDAGENT_ISSUER or CREDAGENT_ENTRA_TENANT configures one token by the environment",
+	}}}
 }
 
 // newAgent prepares an agent that remembers nothing, and the registry of its metrics.
@@ -82,9 +74,9 @@ func newAgentWith(memory agent.Memory, cfg *config.Config, log *slog.Logger) (*a
 	}), registry
 }
 
-// checkTime is how long a start waits until providers have judged their configuration. One that hangs
+// checkTimeout is how long a start waits until providers have judged their configuration. One that hangs
 // would otherwise hold up every client at each start.
-const checkTime = 5 * time.Second
+const checkTimeout = 5 * time.Second
 
 // checkSoon refuses a configuration that a provider finds wrong, if it says so within the time.
 func checkSoon(ctx context.Context, a *agent.Agent, limit time.Duration) error {

@@ -24,7 +24,7 @@ func openSocket(cfg *config.Config, a *agent.Agent, log *slog.Logger) (serve fun
 	log.Info("serving the local token API", "socket", file.Path)
 	return func(ctx context.Context) {
 		if err := api.Serve(ctx, listener, api.Local(a, os.Geteuid(), log), log); err != nil {
-			log.Error("local token API is gone", "error", err)
+			log.Error("local token API stopped", "error", err)
 		}
 	}, nil
 }

@@ -8,16 +8,19 @@ import (
 	"time"
 )
 
-// stopTime is how long after it was told to stop a process ends, whatever it waits for. The agent
+// stopTimeout is how long after it was told to stop a process ends, whatever it waits for. The agent
 // by itself gives up earlier on what does not answer.
-const stopTime = 4 * time.Second
+const stopTimeout = 4 * time.Second
 
 // endInTime ends the process when it has not ended by itself some time after ctx did. A file system
 // that does not answer may hold up any call, also one that is made before there is an agent to stop.
 func endInTime(ctx context.Context, stderr io.Writer) (cancel func() bool) {
 	return context.AfterFunc(ctx, func() {
-		time.AfterFunc(stopTime, func() {
+		time.AfterFunc(stopTimeout, func() {
 			fmt.Fprintln(stderr, "credagent: told to stop, but something does not answer, likely a file system; ending all the same")
+			if o, ok := stderr.(*errorOutput); ok {
+				o.finish()
+			}
 			os.Exit(exitNoToken)
 		})
 	})

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -19,17 +23,18 @@ import (
 )
 
 const (
-	formatJSON          = "json"
-	formatGitCredential = "git-credential"
+	formatJSON           = "json"
+	formatGitCredential  = "git-credential"
+	formatExecCredential = "exec-credential"
 )
 
 // tokenFormats are how a token can be printed, beside as git wants it: as a sink of that format
 // would hold it.
 var tokenFormats = map[string]func(name string) sink.Renderer{
-	"raw":             sink.Raw,
-	formatJSON:        sink.JSON,
-	"header":          sink.Header,
-	"exec-credential": sink.ExecCredential,
+	"raw":                sink.Raw,
+	formatJSON:           sink.JSON,
+	"header":             sink.Header,
+	formatExecCredential: sink.ExecCredential,
 }
 
 func newToken() *cobra.Command {
@@ -49,6 +54,8 @@ the operation as the last argument:
 	}
 	agent := addAgentFlags(c)
 	format := c.Flags().String("format", "raw", "how to print it: "+strings.Join(formats, ", "))
+	c.ValidArgsFunction = oneTokenName
+	completeFlag(c, "format", words(formats...))
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := checkTokenArgs(args, *format, formats); err != nil {
 			return &usageError{c.CommandPath(), err}
@@ -96,7 +103,7 @@ func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, err
 	if err != nil {
 		return gotToken{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodGet, path: tokenPath(name, "")})
 	if err != nil {
@@ -106,10 +113,17 @@ func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, err
 		AccessToken string    `json:"access_token"`
 		Expiry      time.Time `json:"expiry"`
 	}
-	if err := json.Unmarshal(body, &wire); err != nil || wire.AccessToken == "" {
-		return gotToken{}, fmt.Errorf("%s: %w at %s: something else does", doing, errNoAgent, socket)
+	if err := json.Unmarshal(body, &wire); err != nil || wire.AccessToken == "" || !isShowable(body) {
+		return gotToken{}, notTheAgent(doing, socket, "an answer that is not the agent's")
 	}
 	return gotToken{body, token.Token{Name: name, AccessToken: secret.New(wire.AccessToken), Expiry: wire.Expiry}}, nil
+}
+
+// isShowable reports whether an answer can be printed as it is: JSON has no need of control characters.
+func isShowable(answer []byte) bool {
+	return utf8.Valid(answer) && !bytes.ContainsFunc(answer, func(r rune) bool {
+		return r != '\n' && r != '\t' && r != '\r' && !unicode.IsPrint(r)
+	})
 }
 
 func (g gotToken) print(out io.Writer, format string) error {
@@ -118,6 +132,12 @@ func (g gotToken) print(out io.Writer, format string) error {
 		var err error
 		if text, err = g.render(tokenFormats[format]); err != nil {
 			return err
+		}
+	}
+	if format == formatExecCredential {
+		var err error
+		if text, err = inVersion(text, os.Getenv(execInfoVariable)); err != nil {
+			return &statedError{exitConfig, err}
 		}
 	}
 	_, err := out.Write(text)

@@ -1,17 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
 )
 
-// probeTime bounds the whole of a probe.
-const probeTime = 2 * time.Minute
+// probeTimeout bounds the whole of a probe.
+const probeTimeout = 2 * time.Minute
 
 func newValidate() *cobra.Command {
 	c := &cobra.Command{
@@ -26,38 +33,152 @@ each credential and makes one token request for each client; it writes nothing.`
 	file := configFlag(c)
 	probe := c.Flags().Bool("probe", false, "also load each credential and make one token request for each client")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(*file)
+		cfg, err := checked(c.Context(), c, *file)
 		if err != nil {
 			return err
 		}
 		for _, warning := range cfg.Warnings {
 			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
 		}
-		if err := validate(c.Context(), c, cfg, *probe); err != nil {
-			return err
+		if *probe {
+			if err := probeConfig(c, cfg); err != nil {
+				return err
+			}
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d clients, %d tokens, %d sinks\n", cfg.Source, len(cfg.Clients), len(cfg.Tokens), len(cfg.Sinks))
+		fmt.Fprintf(c.OutOrStdout(), "%s is valid: %s, %s, %s\n", cfg.Source,
+			counted(len(cfg.Clients), "client"), counted(len(cfg.Tokens), "token"), counted(len(cfg.Sinks), "sink"))
 		return nil
 	}
 	return c
 }
 
-func validate(ctx context.Context, c *cobra.Command, cfg *config.Config, probe bool) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+// checked returns a configuration with which nothing is wrong, or an error with all that is: in the
+// text, in the providers' own keys, and of users and groups.
+func checked(ctx context.Context, c *cobra.Command, file string) (*config.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	log := newLogger(cfg, c.ErrOrStderr())
-	if !probe {
-		a, _ := newAgent(cfg, log)
-		defer a.Close()
-		return a.Check(ctx, false)
-	}
-	a, _, err := newRememberingAgent(cfg, log)
+	cfg, problems, err := examined(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	if cfg != nil {
+		problems = append(problems, unknownAccounts(cfg)...)
+		found, err := wrongKeys(ctx, cfg, newLogger(cfg, c.ErrOrStderr()))
+		if err != nil {
+			return nil, err
+		}
+		for _, problem := range found {
+			if !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Path == problem.Path }) {
+				problems = append(problems, problem)
+			}
+		}
+	}
+	if len(problems) == 0 {
+		return cfg, nil
+	}
+	slices.SortStableFunc(problems, func(a, b config.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return nil, &config.Error{Problems: problems}
+}
+
+// examined reads as much of a configuration as can be read, with what is wrong so far.
+func examined(file string) (*config.Config, []config.Problem, error) {
+	path, fromEnv := config.Find(file, os.LookupEnv)
+	if _, err := os.Stat(path); !fromEnv && err == nil {
+		cfg, problems := config.Examine(path, os.LookupEnv)
+		return cfg, problems, nil
+	}
+	cfg, err := loadConfig(file)
+	return cfg, nil, err
+}
+
+// wrongKeys asks the providers what is wrong with the keys that are theirs.
+func wrongKeys(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]config.Problem, error) {
+	readable := *cfg
+	readable.Tokens, readable.Sinks, readable.Variables = nil, nil, nil
+	readable.Clients = nil
+	for _, client := range cfg.Clients {
+		if client.FallbackCredential != nil && client.FallbackCredential.Provider == "" {
+			client.FallbackCredential = nil
+		}
+		if client.Credential.Provider != "" {
+			readable.Clients = append(readable.Clients, client)
+		}
+	}
+	a, _ := newAgent(&readable, log)
+	defer a.Close()
+	err := a.Check(ctx, false)
+	if found := (*config.Error)(nil); errors.As(err, &found) {
+		return found.Problems, nil
+	}
+	return nil, err
+}
+
+// unknownAccounts finds the users and groups that this host does not have.
+func unknownAccounts(cfg *config.Config) []config.Problem {
+	var problems []config.Problem
+	look := func(path, kind, name string, find func(string) (int, error)) {
+		if name == "" {
+			return
+		}
+		if _, err := find(name); err != nil {
+			problems = append(problems, cfg.Problem(path, fmt.Sprintf("looking up %s %q: %v", kind, name, err)))
+		}
+	}
+	both := func(path string, p config.Principal) {
+		look(path, "user", p.User, host.User)
+		look(path, "group", p.Group, host.Group)
+	}
+	if cfg.Socket != nil {
+		look("socket.group", "group", cfg.Socket.Group, host.Group)
+		for _, t := range cfg.Tokens {
+			for i, p := range t.Allow {
+				both(config.AllowPath(t.Name, i), p)
+			}
+		}
+	}
+	for _, s := range cfg.Sinks {
+		look(s.Place+".owner", "user", s.Owner, host.User)
+		look(s.Place+".group", "group", s.Group, host.Group)
+		for i, p := range s.Readers {
+			both(fmt.Sprintf("%s.readers[%d]", s.Place, i), p)
+		}
+	}
+	return problems
+}
+
+// probeConfig loads each credential and makes one token request for each client. It writes nothing, so
+// it leaves no state behind that the service's user could not use.
+func probeConfig(c *cobra.Command, cfg *config.Config) error {
+	ctx, cancel := context.WithTimeout(c.Context(), probeTimeout)
+	defer cancel()
+	if advice := probeAs(cfg.Source); advice != "" {
+		fmt.Fprintln(c.ErrOrStderr(), "credagent: note: probing as root, who may read what the service may not\n    hint: "+advice)
+	}
+	a, _ := newAgent(cfg, newLogger(cfg, c.ErrOrStderr()))
 	defer a.Close()
 	if err := a.Check(ctx, true); err != nil {
 		return err
 	}
 	return a.Probe(ctx)
+}
+
+// probeAs is how to probe as the service does, for root on a host that has the service's user.
+func probeAs(source string) string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	if _, err := user.Lookup(serviceUser); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("runuser -u %s -- credagent validate --probe -c %s", serviceUser, source)
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -56,6 +56,13 @@ func Wait(cmd *exec.Cmd) error {
 	return err
 }
 
+// Started reports whether a process was started here and has not been waited for.
+func Started(pid int) bool {
+	children.Lock()
+	defer children.Unlock()
+	return children.own[pid]
+}
+
 // Command is a program to run.
 type Command struct {
 	Path string   // of the executable, as [Find] returns it

@@ -1,7 +1,12 @@
 package supervise
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,20 +26,57 @@ var addressed = [...]string{"LISTEN_PID", "WATCHDOG_PID"}
 // pidfdVariable says the same as LISTEN_PID in another way, and cannot be said of the command.
 const pidfdVariable = "LISTEN_PIDFDID"
 
-// command is what to start. The number of a process is not known before it runs, so where the
-// environment has to hold it, this program is started first, writes it there and becomes the command.
+// onlyTry stands for the program's path where it is only tried out whether one could be started.
+const onlyTry = "-"
+
+// command is what to start. The number of a process is not known before it runs, and Go's runtime has
+// put handlers in the place of what was ignored, so where the environment has to hold the first or the
+// command to ignore the second, this program is started first, sets it right and becomes the command.
 func command(path string, o Options, given []string) (process.Command, error) {
 	env, mine := environment(o.Environ, o.Without, given, os.Getpid())
-	c := process.Command{Path: path, Args: o.Command, Env: env}
-	if !mine {
-		return c, nil
+	if !mine && len(o.ignored) == 0 {
+		return process.Command{Path: path, Args: o.Command, Env: env}, nil
 	}
+	return launched(path, o, env)
+}
+
+// launched is a command by way of this program.
+func launched(path string, o Options, env []string) (process.Command, error) {
 	self, err := process.Self()
 	if err != nil {
-		return c, &process.StartError{Program: o.Command[0], Err: err}
+		return process.Command{}, &process.StartError{Program: o.Command[0], Err: err}
 	}
-	c.Path, c.Args = self, append([]string{"credagent", Launcher, path}, o.Command...)
-	return c, nil
+	args := append([]string{"credagent", Launcher, signalList(o.ignored), path}, o.Command...)
+	return process.Command{Path: self, Args: args, Env: env}, nil
+}
+
+// try reports why a command could not be started now. Its environment is tried on this program, as
+// only the system knows what fits.
+func try(o Options, given []string) error {
+	if _, err := process.Find(o.Command[0]); err != nil {
+		return err
+	}
+	env, _ := environment(o.Environ, o.Without, given, os.Getpid())
+	c, err := launched(onlyTry, o, env)
+	if err != nil {
+		return err
+	}
+	err = process.Run(context.Background(), c, &bytes.Buffer{})
+	if start := (*process.StartError)(nil); errors.As(err, &start) {
+		err = start.Err
+	}
+	if err != nil {
+		return &process.StartError{Program: o.Command[0], Err: err}
+	}
+	return nil
+}
+
+func signalList(signals []syscall.Signal) string {
+	numbers := make([]string, len(signals))
+	for i, s := range signals {
+		numbers[i] = strconv.Itoa(int(s))
+	}
+	return strings.Join(numbers, ",")
 }
 
 // environment is the inherited one, without some names and with the variables given in their place.
@@ -63,12 +105,24 @@ func nameOf(pair string) string {
 	return name
 }
 
-// Become makes this process the program at the path that stands first in args; its own arguments
-// follow. What was meant for the process that started this one is meant for it from then on. It
-// returns only when that does not work.
+// Become makes this process the program whose path stands second in args, after the numbers of the
+// signals that it ignores; its own arguments follow. What was meant for the process that started this
+// one is meant for it from then on. It returns only when that does not work, or was only to be tried.
 func Become(args, environ []string) error {
-	err := syscall.Exec(args[0], args[1:], inherit(environ, os.Getppid(), os.Getpid()))
-	return &process.StartError{Program: args[1], Err: err}
+	if len(args) < 3 {
+		return fmt.Errorf("starting a command: it is not given")
+	}
+	path, command := args[1], args[2:]
+	if path == onlyTry {
+		return nil
+	}
+	for _, text := range strings.FieldsFunc(args[0], func(r rune) bool { return r == ',' }) {
+		if n, err := strconv.Atoi(text); err == nil {
+			signal.Ignore(syscall.Signal(n))
+		}
+	}
+	err := syscall.Exec(path, command, inherit(environ, os.Getppid(), os.Getpid()))
+	return &process.StartError{Program: command[0], Err: err}
 }
 
 // inherit makes what is meant for one process be meant for another.

@@ -41,7 +41,7 @@ func TestCommandIsStartedByItselfWhereItsNumberIsNeeded(t *testing.T) {
 	}
 	o.Environ = append(o.Environ, "LISTEN_PID="+strconv.Itoa(os.Getpid()))
 	c, err = command("/usr/bin/app", o, nil)
-	if err != nil || c.Path == "/usr/bin/app" || !slices.Equal(c.Args, []string{"credagent", Launcher, "/usr/bin/app", "app", "--serve"}) {
+	if err != nil || c.Path == "/usr/bin/app" || !slices.Equal(c.Args, []string{"credagent", Launcher, "", "/usr/bin/app", "app", "--serve"}) {
 		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -53,7 +53,7 @@ func (m *machine) offered(d digest) verdict {
 		return m.begin()
 	case m.phase != running:
 		return verdict{}
-	case m.plan.Restart && d.environ != m.given.environ:
+	case m.wouldRestart(d):
 		m.phase = restarting
 		return verdict{send: m.plan.KillSignal, within: m.plan.RestartTime}
 	case m.plan.Tell != nil && d != m.given:
@@ -61,6 +61,16 @@ func (m *machine) offered(d digest) verdict {
 		return verdict{send: m.plan.Tell}
 	}
 	return verdict{}
+}
+
+// wouldRestart reports whether an offer would end the command to start it again.
+func (m *machine) wouldRestart(d digest) bool {
+	return m.phase == running && m.plan.Restart && d.environ != m.given.environ
+}
+
+// wouldTell reports whether an offer would have the command sent a signal.
+func (m *machine) wouldTell(d digest) bool {
+	return m.phase == running && m.plan.Tell != nil && d != m.given && !m.wouldRestart(d)
 }
 
 func (m *machine) begin() verdict {

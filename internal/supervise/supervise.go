@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/credagent/credagent/internal/process"
@@ -36,7 +37,18 @@ type Options struct {
 	Environ []string // the environment that it inherits
 	Without []string // the names of variables that it does not
 	Log     *slog.Logger
+
+	ignored []syscall.Signal // at this process's own start
 }
+
+const (
+	// settleTime is how long a command is left alone after its start: what is new before that waits.
+	settleTime = 2 * time.Second
+	// askAgain is how often a command is looked at that does not handle the signal it would be sent.
+	askAgain = 250 * time.Millisecond
+	// deafTime is after how long that is said.
+	deafTime = 10 * time.Second
+)
 
 // Offer is what a command can have now.
 type Offer struct {
@@ -58,9 +70,19 @@ type Supervisor struct {
 	signals chan os.Signal
 	start   func(given []string) (Child, error)
 	reached func(os.Signal) bool // the command got a signal as well as this process
+	try     func(given []string) error
+	hears   func(pid int, s os.Signal) bool // the command handles a signal
+	family  *family                         // nil where it is not known
 
 	child    Child // nil before the first start
+	began    time.Time
 	newest   Offer
+	later    *time.Timer // when the newest offer is looked at again
+	deaf     bool        // it was said that the command does not handle the signal
+	refused  digest      // the last offer that the command could not be started with
+	cleared  chan []int  // what went on after a command's end
+	clearing bool        // what a command has left is being ended
+	status   int         // what the command before exited with
 	ended    chan int
 	deadline *time.Timer // when the command is killed
 	limited  bool        // there is a deadline
@@ -74,6 +96,7 @@ func New(o Options) (*Supervisor, error) {
 		return nil, err
 	}
 	t := openTerminal()
+	o.ignored = ignoredAtStart()
 	s := newSupervisor(o.Plan, o.Log, t.reaches, func(given []string) (Child, error) {
 		c, err := command(path, o, given)
 		if err != nil {
@@ -81,16 +104,28 @@ func New(o Options) (*Supervisor, error) {
 		}
 		return process.StartHeir(c, t.attributes())
 	})
-	signal.Notify(s.signals, slices.DeleteFunc(passed(), signal.Ignored)...)
+	s.try = func(given []string) error { return try(o, given) }
+	s.hears = hears
+	if o.Restart {
+		s.family = newFamily(o.Plan)
+	}
+	signal.Notify(s.signals, slices.DeleteFunc(passed(), func(sig os.Signal) bool {
+		number, _ := sig.(syscall.Signal)
+		return slices.Contains(o.ignored, number)
+	})...)
 	return s, nil
 }
 
 func newSupervisor(plan Plan, log *slog.Logger, reached func(os.Signal) bool, start func([]string) (Child, error)) *Supervisor {
 	s := &Supervisor{
 		log: log, machine: machine{plan: plan}, start: start, reached: reached,
-		signals: make(chan os.Signal, 16), ended: make(chan int, 1), deadline: time.NewTimer(0),
+		signals: make(chan os.Signal, 16), ended: make(chan int, 1), cleared: make(chan []int, 1),
+		deadline: time.NewTimer(0), later: time.NewTimer(0),
+		try:   func([]string) error { return nil },
+		hears: func(int, os.Signal) bool { return true },
 	}
 	s.deadline.Stop()
+	s.later.Stop()
 	return s
 }
 
@@ -109,8 +144,12 @@ func (s *Supervisor) Run(ctx context.Context, offers <-chan Offer) (status int, 
 			v = s.machine.received(sig, s.child != nil && s.reached(sig))
 		case offer := <-offers:
 			v = s.offered(offer)
+		case <-s.later.C:
+			v = s.offered(s.newest)
 		case status := <-s.ended:
 			v = s.left(status)
+		case remaining := <-s.cleared:
+			v = s.wasCleared(remaining)
 		case <-s.deadline.C:
 			s.log.Warn("command did not end in time, killing it")
 			v = verdict{send: os.Kill}
@@ -136,7 +175,18 @@ func (s *Supervisor) offered(o Offer) verdict {
 		return s.left(status)
 	default:
 	}
-	v := s.machine.offered(digestOf(o))
+	d := digestOf(o)
+	if s.clearing {
+		s.machine.offered(d)
+		return verdict{}
+	}
+	if s.postponed(d) {
+		return verdict{}
+	}
+	if s.machine.wouldRestart(d) && !s.canStart(d, o) {
+		return verdict{}
+	}
+	v := s.machine.offered(d)
 	switch {
 	case s.machine.phase == restarting && v.send != nil:
 		s.log.Info("command is restarted, its environment changed")
@@ -146,11 +196,61 @@ func (s *Supervisor) offered(o Offer) verdict {
 	return v
 }
 
+// postponed reports whether an offer has to wait: for a command that was started a moment ago, or that
+// does not handle the signal yet that it would be sent, which would end it.
+func (s *Supervisor) postponed(d digest) bool {
+	restart, tell := s.machine.wouldRestart(d), s.machine.wouldTell(d)
+	if !restart && !tell {
+		return false
+	}
+	age := time.Since(s.began)
+	if age < settleTime {
+		s.later.Reset(settleTime - age)
+		return true
+	}
+	if restart || s.hears(s.child.PID(), s.machine.plan.Tell) {
+		return false
+	}
+	if age >= deafTime && !s.deaf {
+		s.deaf = true
+		s.log.Warn("command does not handle the signal, which would end it; it is sent once it does", "signal", s.machine.plan.Tell)
+	}
+	s.later.Reset(askAgain)
+	return true
+}
+
+// canStart reports whether a command could be started again, before the one that runs is ended.
+func (s *Supervisor) canStart(d digest, o Offer) bool {
+	if d == s.refused {
+		return false
+	}
+	if err := s.try(o.Environ); err != nil {
+		s.refused = d
+		s.log.Error("command goes on with the environment it has, it could not be started again", "error", err)
+		return false
+	}
+	return true
+}
+
 func (s *Supervisor) left(status int) verdict {
 	s.deadline.Stop()
 	s.limited = false
 	s.log.Info("command ended", "exit_status", status)
-	return s.machine.ended(status)
+	if s.machine.phase != restarting || s.family == nil {
+		return s.machine.ended(status)
+	}
+	s.clearing, s.status = true, status
+	go func() { s.cleared <- s.family.clear() }()
+	return verdict{}
+}
+
+// wasCleared goes on when nothing is left of the command before.
+func (s *Supervisor) wasCleared(remaining []int) verdict {
+	s.clearing = false
+	if len(remaining) > 0 {
+		s.log.Warn("processes of the command are left running", "pids", numbers(remaining))
+	}
+	return s.machine.ended(s.status)
 }
 
 func (s *Supervisor) do(v verdict) error {
@@ -161,8 +261,11 @@ func (s *Supervisor) do(v verdict) error {
 		s.limited = true
 		s.deadline.Reset(v.within)
 	}
-	if v.send == nil {
+	if v.send == nil || s.clearing {
 		return nil
+	}
+	if s.machine.phase == restarting && s.family != nil {
+		s.family.look(s.child.PID())
 	}
 	err := s.child.Signal(v.send)
 	switch {
@@ -184,7 +287,8 @@ func (s *Supervisor) begin() error {
 		return err
 	}
 	s.log.Info("command started", "pid", child.PID())
-	s.child, s.newest = child, Offer{}
+	s.child, s.newest, s.began, s.deaf = child, Offer{}, time.Now(), false
+	s.later.Stop()
 	go func() { s.ended <- child.Wait() }()
 	return nil
 }

@@ -27,6 +27,7 @@ type source struct {
 	CertificateFile string `json:"certificate_file"`
 	PrivateKeyFile  string `json:"private_key_file"`
 	PasswordFile    string `json:"password_file"`
+	PasswordEnv     string `json:"password_env"`
 	certauth.Config
 }
 

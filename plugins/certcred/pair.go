@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/credagent/credagent/internal/keyfile"
@@ -38,8 +39,16 @@ func (s source) loadPair() (certauth.Pair, error) {
 	return pair, nil
 }
 
-// password reads password_file. Without one, only what is not encrypted can be read.
+// password reads password_file, or the variable that password_env names. Without one, only what is not encrypted can be read.
 func (s source) password() (secret.Value, error) {
+	if s.PasswordEnv != "" {
+		value := os.Getenv(s.PasswordEnv)
+		if value == "" {
+			// Without its name: people put the password in place of the name.
+			return secret.Value{}, errors.New("reading password_env: the environment variable that it names is not set or empty")
+		}
+		return secret.New(value), nil
+	}
 	if s.PasswordFile == "" {
 		return secret.Value{}, nil
 	}

@@ -77,6 +77,7 @@ var rooms = map[string]room{
 	"internal/atomicfile":  {nil, "sinks and state are written in the same way, by what knows neither"},
 	"internal/redact":      {[]string{"internal/secret"}, "it hides what it is told, on both sides"},
 	"internal/keyfile":     {nil, "it reads bytes, whoever has them, and opens no file"},
+	"internal/logqueue":    {nil, "it hands lines on and knows nothing of what they say"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},

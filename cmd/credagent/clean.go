@@ -1,0 +1,37 @@
+package main
+
+import (
+	"reflect"
+
+	"github.com/credagent/credagent/internal/process"
+)
+
+// longestSaid is how much of one text of the running agent is shown.
+const longestSaid = 4 << 10
+
+// printable makes a text from outside fit for a terminal: one line, without control characters.
+func printable(text string) string { return process.Printable(text, longestSaid) }
+
+// clean makes every text in a value printable.
+func clean(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		if v.CanSet() {
+			v.SetString(printable(v.String()))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			clean(v.Elem())
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			clean(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				clean(v.Field(i))
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "credagent",
+		Short: "Keeps OAuth 2.0 access tokens fresh in files that workloads read",
+		Long: `credagent gets OAuth 2.0 access tokens with the client-credentials grant, keeps them
+fresh, and writes them atomically to files and env files that a workload reads.
+
+Try it:  credagent demo`,
+		Example:           "  credagent run -c /etc/credagent/credagent.yaml",
+		Version:           versionLine(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:              knownCommand,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(wrongFlag)
+	root.AddCommand(
+		newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
+		newToken(), newRefresh(), newChallenge(), newReady(),
+		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
+	)
+	group(root)
+	return root
+}
+
+// group puts the commands into groups, the everyday ones first.
+func group(root *cobra.Command) {
+	for _, g := range []struct {
+		id, title string
+		commands  []string
+	}{
+		{"everyday", "Everyday commands:", []string{"init", "run", "status", "token", "validate", "doctor"}},
+		{"running", "Other ways to run, and to ask the running agent:", []string{"once", "exec", "ready", "refresh", "challenge"}},
+		{"trying", "To try things out:", []string{"demo", "devserver", "verify-sink"}},
+		{"more", "More:", nil},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range root.Commands() {
+			if c.GroupID == "" && (g.commands == nil || slices.Contains(g.commands, c.Name())) {
+				c.GroupID = g.id
+			}
+		}
+	}
+	root.SetHelpCommandGroupID("more")
+}
+
+// wrongFlag is a mistake with a flag, with the one that was probably meant.
+func wrongFlag(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		var names []string
+		c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		if meant := config.Nearest(unknown.GetSpecifiedName(), names); meant != "" {
+			err = fmt.Errorf("%w\n    hint: did you mean --%s?", err, meant)
+		}
+	}
+	return &usageError{c.CommandPath(), err}
+}
+
+// knownCommand refuses what is no command, with the one that was probably meant.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, known := range c.Commands() {
+		if !known.Hidden {
+			names = append(names, known.Name())
+		}
+	}
+	err := fmt.Errorf("unknown command %q", printable(args[0]))
+	if meant := config.Nearest(strings.ToLower(args[0]), names); meant != "" {
+		err = fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
+	}
+	return &usageError{c.CommandPath(), err}
+}
+
+// noArguments refuses arguments, as a mistake in the usage. A configuration has its flag.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unexpected argument %q", printable(args[0]))
+	if c.Flags().Lookup("config") != nil && isFile(args[0]) {
+		err = fmt.Errorf("%w\n    hint: name the configuration with -c: %s -c %s", err, c.CommandPath(), printable(args[0]))
+	}
+	return &usageError{c.CommandPath(), err}
+}
+
+// isFile reports whether an argument is likely the name of a configuration.
+func isFile(argument string) bool {
+	info, err := os.Stat(argument)
+	return err == nil && !info.IsDir() || slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(argument))
+}

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package peer
+
+import (
+	"errors"
+	"net/netip"
+)
+
+// At returns an error: only Linux is asked.
+func At(netip.AddrPort) ([]Listener, error) {
+	return nil, errors.New("asking who listens: that needs Linux")
+}

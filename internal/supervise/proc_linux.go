@@ -1,0 +1,194 @@
+package supervise
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/credagent/credagent/internal/process"
+)
+
+// isIgnoredNow reports whether this process ignores a signal.
+func isIgnoredNow(n int) bool { return hasSignal("self", "SigIgn:", n) }
+
+// hears reports whether a signal would do to a process what its sender means: it catches or ignores
+// it, or the signal ends nothing by default. Where that cannot be known, it does.
+func hears(pid int, s os.Signal) bool {
+	switch s {
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL: // who asks for these wants it to end
+		return true
+	case syscall.SIGCONT, syscall.SIGWINCH, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGSTOP, syscall.SIGTSTP:
+		return true
+	}
+	at := strconv.Itoa(pid)
+	if _, err := os.Stat("/proc/" + at + "/status"); err != nil {
+		return true
+	}
+	return hasSignal(at, "SigCgt:", number(s)) || hasSignal(at, "SigIgn:", number(s))
+}
+
+// hasSignal reports whether a signal is in a mask of /proc/PID/status.
+func hasSignal(pid, mask string, n int) bool {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if hex, ok := strings.CutPrefix(line, mask); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			return err == nil && bits&(1<<(n-1)) != 0
+		}
+	}
+	return false
+}
+
+// kin is a process of the table, told apart from a later one of the same number by its start.
+type kin struct {
+	parent, group, session int
+	start                  string
+}
+
+// processes are all that run, without those that have ended and wait to be buried.
+func processes() map[int]kin {
+	all := map[int]kin{}
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		if k, ok := parseStat(text); ok {
+			all[pid] = k
+		}
+	}
+	return all
+}
+
+// parseStat reads proc_pid_stat(5). A program's name, in parentheses, may hold anything.
+func parseStat(text []byte) (kin, bool) {
+	end := bytes.LastIndexByte(text, ')')
+	if end < 0 {
+		return kin{}, false
+	}
+	words := bufio.NewScanner(bytes.NewReader(text[end+1:]))
+	words.Split(bufio.ScanWords)
+	var fields []string
+	for words.Scan() {
+		fields = append(fields, words.Text())
+	}
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return kin{}, false
+	}
+	var k kin
+	var errs [3]error
+	k.parent, errs[0] = strconv.Atoi(fields[1])
+	k.group, errs[1] = strconv.Atoi(fields[2])
+	k.session, errs[2] = strconv.Atoi(fields[3])
+	k.start = fields[19]
+	return k, errs == [3]error{}
+}
+
+// family is a command and all that it has started. For what its parents have left, this process is the
+// parent: it is a subreaper (prctl(2)).
+type family struct {
+	kill    os.Signal
+	limit   time.Duration // until what does not end is killed
+	members map[int]kin   // when it was last looked at
+}
+
+func newFamily(plan Plan) *family {
+	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
+		return nil
+	}
+	return &family{kill: plan.KillSignal, limit: plan.RestartTime}
+}
+
+// look notes who belongs to the family of a command that runs.
+func (f *family) look(command int) { f.members = below(processes(), command) }
+
+// below are the processes that descend from one.
+func below(all map[int]kin, root int) map[int]kin {
+	found := map[int]kin{}
+	for grown := true; grown; {
+		grown = false
+		for pid, k := range all {
+			_, parentFound := found[k.parent]
+			if _, known := found[pid]; !known && (k.parent == root || parentFound) {
+				found[pid], grown = k, true
+			}
+		}
+	}
+	return found
+}
+
+// left are those that still run once the command itself has ended: who was there before, who descends
+// from them, and orphans in this process's own group, where only the command's are. Others that have
+// become orphans in a session of their own may be of another program, and are only counted.
+func (f *family) left() (members []int, detached []int) {
+	all := processes()
+	found := map[int]bool{}
+	for pid, k := range f.members {
+		if now, runs := all[pid]; runs && now.start == k.start {
+			found[pid] = true
+			for child := range below(all, pid) {
+				found[child] = true
+			}
+		}
+	}
+	self, group := os.Getpid(), unix.Getpgrp()
+	for pid, k := range all {
+		switch {
+		case k.parent != self || found[pid] || process.Started(pid):
+		case k.group == group:
+			found[pid] = true
+		case k.session == pid:
+			detached = append(detached, pid)
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), detached
+}
+
+// clear ends what a command has left, and returns what went on all the same.
+func (f *family) clear() (remaining []int) {
+	const look, hopeless = 20 * time.Millisecond, 2 * time.Second
+	limit := f.limit
+	if limit == 0 {
+		limit = 10 * time.Second
+	}
+	began, told := time.Now(), map[int]bool{}
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		members, detached := f.left()
+		passed := time.Since(began)
+		if len(members) == 0 || passed > limit+hopeless {
+			return append(members, detached...)
+		}
+		for _, pid := range members {
+			switch {
+			case passed > limit:
+				_ = unix.Kill(pid, unix.SIGKILL)
+			case !told[pid]:
+				told[pid] = true
+				_ = unix.Kill(pid, unix.Signal(number(f.kill)))
+			}
+		}
+		<-ticker.C
+	}
+}
+
+// numbers are processes in a message.
+func numbers(pids []int) string { return strings.Trim(fmt.Sprint(pids), "[]") }

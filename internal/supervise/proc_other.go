@@ -1,0 +1,35 @@
+//go:build !linux
+
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// ignoredAtStart are the signals that Go's runtime tells of.
+func ignoredAtStart() []syscall.Signal {
+	var ignored []syscall.Signal
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(s) {
+			ignored = append(ignored, s)
+		}
+	}
+	return ignored
+}
+
+// hears is not known of another process here.
+func hears(int, os.Signal) bool { return true }
+
+// family is nothing that can be known here.
+type family struct{}
+
+func newFamily(Plan) *family { return nil }
+
+func (*family) look(int) {}
+
+func (*family) clear() []int { return nil }
+
+func numbers(pids []int) string { return fmt.Sprint(pids) }
