@@ -83,7 +83,7 @@ Try it:  credagent demo`,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} })
 	root.AddCommand(
-		newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
+		newInit(), newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
 		newToken(), newRefresh(), newChallenge(), newReady(),
 		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
 	)

@@ -1,7 +1,9 @@
 package process
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -17,6 +19,13 @@ func Self() (string, error) { return "/proc/self/exe", nil }
 // OwnGroup makes a process lead a group of its own: the terminal's signals do not reach it, and
 // it can be ended with all that it started.
 func OwnGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// RunAs is [Run] as another user, with no group but the one given; it needs the privilege.
+func RunAs(ctx context.Context, c Command, uid, gid int, output io.Writer) error {
+	attributes := OwnGroup()
+	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return run(ctx, c, attributes, output)
+}
 
 // KillGroup kills a process and what it started.
 func KillGroup(p *os.Process) {

@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -14,6 +15,11 @@ func Self() (string, error) { return os.Executable() }
 
 // OwnGroup asks for nothing where process groups are not Linux's.
 func OwnGroup() *syscall.SysProcAttr { return nil }
+
+// RunAs is [Run]: no other user is changed to here.
+func RunAs(ctx context.Context, c Command, _, _ int, output io.Writer) error {
+	return Run(ctx, c, output)
+}
 
 // KillGroup kills a process.
 func KillGroup(p *os.Process) { _ = p.Kill() }
