@@ -23,8 +23,9 @@ func newInit() *cobra.Command {
 		Use:   "init [SERVER]",
 		Short: "Set up a first token, from nothing",
 		Long: `init makes a key and a certificate, or a file for a secret, with a configuration for one token, and
-says what is to be done at the server. On a terminal it asks for what the flags do not say. It never
-overwrites a file; run again, it changes nothing. A secret is asked for, or read from standard input.
+says what is to be done at the server. On a terminal it asks, unless the flags say all that is needed.
+It never overwrites a file; run again, it changes nothing. A secret is asked for, or read from standard
+input.
 
 SERVER is one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, google, generic.`,
 		Example: `  credagent init entra --tenant contoso.onmicrosoft.com --client-id 6731de76-14a6-49ae-97bc-6eba6914391e --reader app
@@ -70,8 +71,8 @@ func runInit(c *cobra.Command, a setup.Answers, show bool) error {
 		return err
 	}
 	in, out := c.InOrStdin(), c.OutOrStdout()
-	if isTerminal(in) && isTerminal(out) {
-		if a, err = (setup.Console{In: in, Out: out}).Ask(c.Context(), a, caller); err != nil {
+	if isTerminal(in) && setup.Lacks(a) {
+		if a, err = (setup.Console{In: in, Out: c.ErrOrStderr()}).Ask(c.Context(), a, caller); err != nil {
 			return ended(c, err)
 		}
 	}
@@ -86,7 +87,7 @@ func runInit(c *cobra.Command, a setup.Answers, show bool) error {
 	if err != nil {
 		return &usageError{c.CommandPath(), err}
 	}
-	maker.Secret = func(ctx context.Context) (secret.Value, error) { return readSecret(ctx, in, out) }
+	maker.Secret = func(ctx context.Context) (secret.Value, error) { return readSecret(ctx, in, c.ErrOrStderr()) }
 	if err := maker.Make(c.Context(), plan); err != nil {
 		return stated(err)
 	}

@@ -79,6 +79,12 @@ func (a Answers) missing(s Server) []string {
 	return flags
 }
 
+// Lacks reports whether something is missing that has no usual answer.
+func Lacks(a Answers) bool {
+	s, err := Find(a.Server)
+	return a.Server == "" || err == nil && s.refuse == "" && len(a.missing(s)) > 0
+}
+
 // check finds every answer that cannot be right, a line for each.
 func (a Answers) check(s Server) []error {
 	var wrong []error
