@@ -119,12 +119,15 @@ scenarios: ## play 100,000 random histories of servers, crashes, reloads and rot
 	go test -count=1 -timeout 2h -run '^TestScenarios$$' -v ./agent -scenarios 100000
 
 # As root; what is missing is named by the tests that are skipped.
-.PHONY: e2e-systemd e2e-packages e2e-image
+.PHONY: e2e-systemd e2e-packages e2e-init e2e-image
 e2e-systemd: ## try the service in a booted systemd
 	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestSystemd' ./deploy
 
 e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackage' ./deploy
+
+e2e-init: ## run what the README says of a first token, in a booted Debian that is empty
+	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackageFirstToken$$' ./deploy
 
 e2e-image: ## build the container image and run it
 	E2E=1 go test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestImage' ./deploy

@@ -85,7 +85,11 @@ func (p Plan) Tell(out io.Writer, caller Caller) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s\nMore: docs/servers/%s.md. Then:\n", steps, p.server.Name)
+	page := "docs/servers/" + p.server.Name + ".md"
+	if installed := "/usr/share/doc/credagent/" + page; isThere(installed) {
+		page = installed
+	}
+	fmt.Fprintf(out, "\n%s\nMore: %s. Then:\n", steps, page)
 	for _, command := range p.next(caller, hasUnit()) {
 		if _, err := fmt.Fprintf(out, "  %s\n", command); err != nil {
 			return err
