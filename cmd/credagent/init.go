@@ -38,17 +38,17 @@ SERVER is one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, 
 			return nil
 		},
 	}
-	a, show := initFlags(c)
+	a := initFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 {
 			a.Server = args[0]
 		}
-		return runInit(c, *a, *show)
+		return runInit(c, *a)
 	}
 	return c
 }
 
-func initFlags(c *cobra.Command) (*setup.Answers, *bool) {
+func initFlags(c *cobra.Command) *setup.Answers {
 	a, f := &setup.Answers{}, c.Flags()
 	f.StringVar(&a.ClientID, "client-id", "", "what the server calls this client")
 	f.StringVar(&a.Tenant, "tenant", "", "the tenant: Entra's id or domain, a domain of Okta, Auth0, Salesforce or AD FS, an environment of PingOne")
@@ -62,10 +62,11 @@ func initFlags(c *cobra.Command) (*setup.Answers, *bool) {
 	f.StringVar(&a.User, "user", "", "the `user` that the agent runs as (default credagent, or the caller who is not root)")
 	f.StringVar(&a.Dir, "dir", "", "the `directory` of the configuration and the credential (default /etc/credagent)")
 	f.BoolVar(&a.Kubernetes, "kubernetes", false, "print manifests instead")
-	return a, f.Bool("print", false, "print what would be made, and make nothing")
+	f.BoolVar(&a.Print, "print", false, "print what would be made, and make nothing")
+	return a
 }
 
-func runInit(c *cobra.Command, a setup.Answers, show bool) error {
+func runInit(c *cobra.Command, a setup.Answers) error {
 	caller, err := setup.WhoCalls()
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func runInit(c *cobra.Command, a setup.Answers, show bool) error {
 	if err != nil {
 		return ended(c, err)
 	}
-	if show || a.Kubernetes {
+	if a.Print || a.Kubernetes {
 		return printPlan(out, plan, a.Kubernetes)
 	}
 	maker, err := plan.Maker(caller, out)

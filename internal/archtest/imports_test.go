@@ -64,7 +64,7 @@ var rooms = map[string]room{
 	"internal/handshake":  {nil, "the agent and the kit both stand on it"},
 	"internal/transport":  {nil, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":  {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
-	"internal/setup":      {[]string{"agent/config", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
+	"internal/setup":      {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
 	"internal/nodetest":   {nil, "it runs JavaScript of others for tests"},
 	"internal/oidctest":   {[]string{"internal/nodetest"}, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
 	"internal/nspawn":     {nil, "it boots a machine, whatever is tried in it"},

@@ -20,7 +20,8 @@ type Answers struct {
 	Reader     string
 	User       string
 	Dir        string
-	Kubernetes bool
+	Kubernetes bool // manifests instead
+	Print      bool // nothing is made
 }
 
 // The usual answers.

@@ -43,6 +43,9 @@ func (c Console) Ask(ctx context.Context, a Answers, caller Caller) (Answers, er
 			return a, err
 		}
 	}
+	if a.Print || a.Kubernetes {
+		return a, nil
+	}
 	return a, c.confirm(ctx, s, a.complete(s, caller))
 }
 
@@ -72,9 +75,14 @@ func questions(s Server, a *Answers, caller Caller) []question {
 	if s.audience != "" {
 		all = append(all, question{&a.Audience, "Audience", "What the token is for: " + s.audience + ".", "", true, nil})
 	}
-	return append(all,
+	all = append(all,
 		question{&a.Scope, "Scope", "What the token allows: " + s.scopeHelp + ".", s.scope, false, nil},
 		question{&a.File, "File", "Where the token is written, for the application to read.", defaultFile, true, absolute},
+	)
+	if a.Kubernetes {
+		return all // the pod's group reads it
+	}
+	return append(all,
 		question{&a.Reader, "Reader", "The user that the application runs as, who may read the file; none is only " + usualUser(caller) + ".", "", false, nil},
 	)
 }

@@ -14,6 +14,7 @@ import (
 	"regexp"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -131,6 +132,8 @@ func (w *making) directory(ctx context.Context, d directory) error {
 	switch {
 	case err == nil && !info.IsDir():
 		return fmt.Errorf("%s is not a directory: move it away, or name another", d.path)
+	case err == nil && d.mine:
+		return errors.Join(w.suits(d.path, info), ctx.Err())
 	case err == nil:
 		return ctx.Err()
 	case !errors.Is(err, fs.ErrNotExist):
@@ -150,6 +153,21 @@ func (w *making) directory(ctx context.Context, d directory) error {
 	}
 	fmt.Fprintf(w.Out, "made     %s\n", d.path)
 	return ctx.Err()
+}
+
+// suits says why the service cannot keep a token in a directory that is there already.
+func (w *making) suits(path string, info fs.FileInfo) error {
+	uid, gid := w.UID, w.GID
+	if uid < 0 {
+		uid, gid = os.Geteuid(), os.Getegid()
+	}
+	if !writable(info, uid, gid) {
+		return fmt.Errorf("%s is there already, and the agent's user cannot write to it: run chown %d %s, or give a --file in another directory", path, uid, path)
+	}
+	if err := host.CheckDirectory(path, info); err != nil {
+		return fmt.Errorf("%w, or give a --file in another directory", err)
+	}
+	return nil
 }
 
 // own gives the service what is its own, where this process may.

@@ -243,3 +243,38 @@ func TestNothingIsOverwritten(t *testing.T) {
 		t.Errorf("%v is left", left)
 	}
 }
+
+// TestDirectoryOfAnother has a token's directory that is there and not the service's.
+func TestDirectoryOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("having another user's directory needs root")
+	}
+	for _, c := range []struct {
+		name     string
+		uid, gid int
+		mode     os.FileMode
+		wrong    bool
+	}{
+		{"root's", 0, 0, 0o755, true},
+		{"its own", 4711, 0, 0o755, false},
+		{"its own, not to be written to", 4711, 0, 0o555, true},
+		{"its group's, with a sticky bit", 0, 4712, 0o775 | os.ModeSticky, false},
+		{"its group's, not to be written to", 0, 4712, 0o755, true},
+		{"everybody's", 0, 0, 0o777, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := errors.Join(os.Mkdir(dir+"/run", 0o755), os.Chown(dir+"/run", c.uid, c.gid), os.Chmod(dir+"/run", c.mode)); err != nil {
+				t.Fatal(err)
+			}
+			p, err := Make(Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: "a", Scope: "b", Credential: Assertion, Dir: dir + "/etc", File: dir + "/run/app.token"}, root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = Maker{Out: io.Discard, UID: 4711, GID: 4712}.Make(t.Context(), p)
+			if _, missing := os.Stat(dir + "/etc"); (err != nil) != c.wrong || (missing != nil) != c.wrong {
+				t.Errorf("the error is %v, and the configuration's directory is missing: %v", err, missing)
+			}
+		})
+	}
+}

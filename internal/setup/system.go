@@ -73,10 +73,18 @@ func (m Maker) Validate(ctx context.Context, p Plan) error {
 		err = process.RunAs(ctx, command, m.UID, m.GID, &said)
 	}
 	if err != nil {
-		return fmt.Errorf("validating %q as the user %q: %w\n%s", p.ConfigFile(), p.answers.User, err, bytes.TrimSpace(said.Bytes()))
+		return p.invalid(err, bytes.TrimPrefix(bytes.TrimSpace(said.Bytes()), []byte("credagent: ")))
 	}
 	_, err = fmt.Fprintf(m.Out, "valid    %s, as the user %s\n", p.ConfigFile(), p.answers.User)
 	return err
+}
+
+func (p Plan) invalid(err error, said []byte) error {
+	hint := ""
+	if bytes.Contains(said, []byte("permission denied")) {
+		hint = fmt.Sprintf("\n    hint: that user has to reach %s: open the directories above it, or give another --dir", p.answers.Dir)
+	}
+	return fmt.Errorf("validating %q as the user %q: %w\n%s%s", p.ConfigFile(), p.answers.User, err, said, hint)
 }
 
 // Tell says what is to be done at the server, and the three commands that come next.
