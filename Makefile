@@ -96,6 +96,8 @@ tools: ## check that what the tests need is there
 	@command -v openssl >/dev/null || { echo 'openssl is missing: install OpenSSL 3 (apt-get install openssl)' >&2; exit 1; }
 	@command -v systemd-analyze >/dev/null \
 		|| echo 'systemd-analyze is missing: the units are not checked (apt-get install systemd)' >&2
+	@command -v jq >/dev/null \
+		|| echo 'jq is missing: what docs/servers says of rehearsing is not run (apt-get install jq)' >&2
 	@test -n '$(RACE)' \
 		|| echo 'no C compiler: testing without the race detector (apt-get install gcc libc6-dev)' >&2
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
