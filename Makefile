@@ -103,7 +103,7 @@ scenarios: ## play 100,000 random histories of servers, crashes, reloads and rot
 
 # As root, on Debian: what is needed is installed first, as in CI. E2E=1 makes a test that lacks
 # something fail instead of being skipped.
-.PHONY: e2e-systemd e2e-packages e2e-image
+.PHONY: e2e-systemd e2e-packages e2e-init e2e-image
 e2e-systemd: ## try the service in a booted systemd
 	@.ci/install e2e-systemd
 	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestSystemd' ./deploy
@@ -111,6 +111,10 @@ e2e-systemd: ## try the service in a booted systemd
 e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 	@.ci/install e2e-packages
 	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackage' ./deploy
+
+e2e-init: ## run what the README says of a first token, in a booted Debian that is empty
+	@.ci/install e2e-packages
+	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackageFirstToken$$' ./deploy
 
 e2e-image: ## build the container image and run it
 	@.ci/install e2e-image

@@ -27,7 +27,7 @@ release() { # COMMAND BINARY [DIR]
 # documents lays out what is the same for every architecture. It asks a binary for this machine.
 documents() { # BINARY DIR
 	local doc=$2/usr/share/doc/credagent
-	install -d "$doc/docs" "$2/usr/share/man" "$2/completion" \
+	install -d "$doc/docs/servers" "$2/usr/share/man" "$2/completion" \
 		"$2/usr/share/bash-completion/completions" "$2/usr/share/fish/vendor_completions.d"
 	release man "$1" "$2/usr/share/man"
 	find "$2/usr/share/man" -type f -exec gzip --best --no-name {} +
@@ -37,6 +37,7 @@ documents() { # BINARY DIR
 	release notices "$1" >"$doc/THIRD-PARTY"
 	install -m 0644 LICENSE README.md CHANGELOG.md SECURITY.md "$doc"
 	install -m 0644 docs/*.md "$doc/docs"
+	install -m 0644 docs/servers/*.md "$doc/docs/servers"
 	cat LICENSE "$doc/THIRD-PARTY" >"$doc/copyright"
 	install -D -m 0644 -t "$2/usr/lib/systemd/system" deploy/systemd/*.service deploy/systemd/*.path
 	install -D -m 0644 -t "$2/usr/lib/sysusers.d" deploy/systemd/sysusers.d/credagent.conf

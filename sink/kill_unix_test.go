@@ -16,8 +16,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 // writerPath and writerStart make the test binary a process that only writes a sink.

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/credagent/credagent/testkit/peertest"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/testkit/peertest"
 )
 
 // volume mounts what the kubelet mounts as an emptyDir: root's, and open to everybody.

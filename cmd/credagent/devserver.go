@@ -30,6 +30,10 @@ The URL that the JSON calls resource accepts the server's tokens. A POST to CONT
 reject all that there are with a claims challenge (continuous access evaluation), and accept only
 tokens that are requested with the claims of the challenge.
 
+With --manner it plays a known server: its paths, what it wants, and how it refuses. The manners:
+
+` + mannerHelp() + `
+
 The faults:
 
 ` + faultHelp(),
@@ -45,6 +49,7 @@ The faults:
 	listen := c.Flags().String("listen", "127.0.0.1:0", "the `address` to listen on; port 0 is a free one")
 	ttl := c.Flags().Duration("ttl", 30*time.Second, "the life of a token, at least 1s")
 	tls := c.Flags().Bool("tls", false, "serve HTTPS, under a CA made for it, and know the client by its certificate too")
+	manner := c.Flags().String("manner", "", "play the known `server`, see above")
 	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
 	completeFlag(c, "fault", words(faultNames()...))
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -52,12 +57,15 @@ The faults:
 		if err == nil && *ttl < time.Second {
 			err = fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", *ttl)
 		}
+		if _, unknown := devserver.ParseManner(*manner); err == nil && unknown != nil {
+			err = fmt.Errorf("invalid argument %q for --manner: %w", *manner, unknown)
+		}
 		if err != nil {
 			return &usageError{c.CommandPath(), err}
 		}
 		defer surviveBrokenPipe()()
 		return demo.Serve(c.Context(), demo.ServeOptions{
-			Listen: *listen, TTL: *ttl, TLS: *tls, Faults: parsed,
+			Listen: *listen, TTL: *ttl, TLS: *tls, Faults: parsed, Manner: *manner,
 			Out: c.OutOrStdout(),
 			Log: slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)),
 		})
@@ -75,6 +83,17 @@ func parseFaults(texts []string) ([]devserver.Fault, error) {
 		faults = append(faults, fault)
 	}
 	return faults, nil
+}
+
+// mannerHelp is a line for every manner.
+func mannerHelp() string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, m := range devserver.Manners() {
+		fmt.Fprintf(table, "  %s\t%s\n", m.Name, m.Help)
+	}
+	_ = table.Flush() // to a strings.Builder
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 // faultHelp is a line for every fault.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -73,7 +75,11 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Values[worldKey{}] = &world{}
-			return nil
+			me, err := user.Current()
+			if err == nil {
+				env.Setenv("ME", me.Username) // who the tests run as, for credagent init
+			}
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server":    startServer,
@@ -88,6 +94,7 @@ func TestScripts(t *testing.T) {
 			"noleak":    checkNoLeak,
 			"signal":    signalAgent,
 			"rotate":    rotate,
+			"register":  register,
 		},
 	})
 }
@@ -135,6 +142,17 @@ func rotate(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(name+".new"), data, 0o600))
 		ts.Check(os.Rename(ts.MkAbs(name+".new"), ts.MkAbs(name)))
 	}
+}
+
+// register has the server know the certificate of a file, as the client named: `register CLIENT FILE`.
+func register(ts *testscript.TestScript, _ bool, args []string) {
+	block, _ := pem.Decode([]byte(ts.ReadFile(args[1])))
+	if block == nil {
+		ts.Fatalf("%s is no PEM", args[1])
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	ts.Check(err)
+	worldOf(ts).server.SetClient(devserver.Client{ID: args[0], Certificates: []*x509.Certificate{certificate}})
 }
 
 // injectFault makes the server misbehave: `fault NAME[=ARG][*COUNT]`.

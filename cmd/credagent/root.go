@@ -33,7 +33,7 @@ Try it:  credagent demo`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(
-		newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
+		newInit(), newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
 		newToken(), newRefresh(), newChallenge(), newReady(),
 		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
 	)

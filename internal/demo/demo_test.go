@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credagent/credagent/testkit/leaktest"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
 	"github.com/credagent/credagent/plugins/secretcred"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
 
 // TestMain lets the agent start this test as its own providers.

@@ -39,6 +39,7 @@ type ServeOptions struct {
 	TTL    time.Duration
 	TLS    bool
 	Faults []devserver.Fault
+	Manner string       // the known server that it plays; "" is none
 	Out    io.Writer    // gets one line of JSON
 	Log    *slog.Logger // gets one line a request
 }
@@ -66,7 +67,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		return err
 	}
 	defer w.remove()
-	server, err := devserver.New(devserver.Options{Listen: o.Listen, TTL: o.TTL, TLS: o.TLS, Faults: o.Faults, Control: true})
+	server, err := devserver.New(devserver.Options{Listen: o.Listen, TTL: o.TTL, TLS: o.TLS, Faults: o.Faults, Control: true, Manner: o.Manner})
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,11 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		return err
 	}
 	defer server.Close()
-	a, err := w.invite(server)
+	manner, err := devserver.ParseManner(o.Manner)
+	if err != nil {
+		return err
+	}
+	a, err := w.invite(server, manner)
 	if err != nil {
 		return err
 	}
@@ -121,9 +126,9 @@ func attributes(r devserver.Request) []slog.Attr {
 }
 
 // invite registers a client and writes its credentials and a configuration for it.
-func (w *world) invite(server *devserver.Server) (announcement, error) {
+func (w *world) invite(server *devserver.Server, manner devserver.Manner) (announcement, error) {
 	a := announcement{
-		URL: server.URL(), TokenURL: server.TokenURL(), Issuer: server.URL(), Control: server.URL() + "/control",
+		URL: server.URL(), TokenURL: server.TokenURL(), Issuer: server.Issuer(), Control: server.URL() + "/control",
 		Resource: server.URL() + "/resource",
 		ClientID: guest, Scope: guestScope,
 		SecretFile: w.path("client.secret"), CertificateFile: w.path("client.pem"), PrivateKeyFile: w.path("client.key"),
@@ -141,7 +146,7 @@ func (w *world) invite(server *devserver.Server) (announcement, error) {
 		a.CAFile = w.path("ca.pem")
 		files[a.CAFile] = ca
 	}
-	files[a.Config] = []byte(a.configuration(w.path("demo.token")))
+	files[a.Config] = []byte(a.configuration(w.path("demo.token"), manner))
 	for path, data := range files {
 		if err := replaceFile(path, data); err != nil {
 			return a, err
@@ -150,7 +155,17 @@ func (w *world) invite(server *devserver.Server) (announcement, error) {
 	return a, nil
 }
 
-func (a announcement) configuration(sink string) string {
+func (a announcement) configuration(sink string, manner devserver.Manner) string {
+	signed, asked := "", ""
+	if manner.Name != "" {
+		signed = ", signing_alg: RS256" // every server takes it
+	}
+	if manner.Audience {
+		asked = ", audience: " + quoted(a.Resource)
+	}
+	if manner.Resource {
+		asked = ", resources: [" + quoted(a.Resource) + "]"
+	}
 	ca, mutual := "", ""
 	if a.CAFile != "" {
 		ca = "\n    ca_file: " + quoted(a.CAFile)
@@ -161,11 +176,11 @@ clients:
   %[2]s:
     token_url: %[3]s%[4]s
     client_id: %[2]s
-    credential: { provider: certcred, config: { certificate_file: %[5]s, private_key_file: %[6]s } }
+    credential: { provider: certcred, config: { certificate_file: %[5]s, private_key_file: %[6]s%[11]s } }
     # or: credential: { provider: secretcred, config: { secret_file: %[7]s } }%[10]s
 tokens:
-  %[2]s: { client: %[2]s, scopes: [%[8]s], cae: true }
+  %[2]s: { client: %[2]s, scopes: [%[8]s], cae: true%[12]s }
 sinks:
   - { type: file, token: %[2]s, path: %[9]s }
-`, a.URL, a.ClientID, a.TokenURL, ca, quoted(a.CertificateFile), quoted(a.PrivateKeyFile), quoted(a.SecretFile), a.Scope, quoted(sink), mutual)
+`, a.URL, a.ClientID, a.TokenURL, ca, quoted(a.CertificateFile), quoted(a.PrivateKeyFile), quoted(a.SecretFile), a.Scope, quoted(sink), mutual, signed, asked)
 }

@@ -72,7 +72,11 @@ func (q *tokenRequest) jsonAnswer(status int, fields map[string]any) answer {
 }
 
 func (q *tokenRequest) refusalAnswer(r *refusal) answer {
+	r = q.at.manner.reword(r)
 	fields := map[string]any{"error": r.code, "error_description": describable(r.description)}
+	if q.at.manner != nil && q.at.manner.bare {
+		delete(fields, "error_description")
+	}
 	reply := q.jsonAnswer(r.status, fields)
 	if q.at.entra {
 		q.speakEntra(r, fields, reply.header.Get("X-Ms-Request-Id"))

@@ -102,6 +102,9 @@ func (s *Server) checkOwn(q *tokenRequest, a assertion, client Client) *refusal 
 	if a.claims.Subject != client.ID {
 		return invalidClient(700025, "the assertion's sub is not the client's id")
 	}
+	if !q.at.manner.accepts(a.header.Algorithm) {
+		return invalidClient(0, "an assertion signed with %s is not accepted", a.header.Algorithm)
+	}
 	key, refused := client.verify(a, q.at.entra)
 	if refused != nil {
 		return refused

@@ -39,12 +39,14 @@ type Options struct {
 	Clients   []Client      // registered from the start
 	Faults    []Fault       // injected from the start
 	Control   bool          // serve /control
+	Manner    string        // the known server that it plays, see Manners; "" is none
 }
 
 // Server is the authorization server. Its methods may be called from any goroutine. Inside a
 // testing/synctest bubble, make it there and reach it with [Server.DialContext].
 type Server struct {
 	options  Options
+	manner   *Manner // nil is the plain server
 	http     *http.Server
 	identity identity
 	base     atomic.Pointer[string]
@@ -84,6 +86,13 @@ func New(options Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	if options.Manner != "" {
+		manner, err := ParseManner(options.Manner)
+		if err != nil {
+			return nil, fmt.Errorf("setting up the authorization server: %w", err)
+		}
+		s.manner = &manner
+	}
 	s.setBase("127.0.0.1")
 	s.http = &http.Server{
 		Handler:           s.routes(),
@@ -117,10 +126,14 @@ func (o Options) complete() (Options, error) {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/token", s.serveToken(plainEndpoint))
-	mux.HandleFunc("/{tenant}/token", s.serveToken(plainEndpoint))
-	mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.serveToken(entraEndpoint))
-	s.routeDiscovery(mux)
+	if s.manner != nil {
+		s.routeManner(mux, s.manner)
+	} else {
+		mux.HandleFunc("/token", s.serveToken(plainEndpoint))
+		mux.HandleFunc("/{tenant}/token", s.serveToken(plainEndpoint))
+		mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.serveToken(entraEndpoint))
+		s.routeDiscovery(mux)
+	}
 	mux.HandleFunc("POST /introspect", s.serveIntrospection)
 	mux.HandleFunc("GET /resource", s.serveResource)
 	if s.options.Control {
@@ -159,12 +172,22 @@ func (s *Server) Close() error {
 	return err
 }
 
-// URL is the server's address and the issuer of its plain token endpoint. Before [Server.Start]
+// URL is the server's address and, without a manner, its issuer. Before [Server.Start]
 // and without Options.URL its host is 127.0.0.1, without a port.
 func (s *Server) URL() string { return *s.base.Load() }
 
-// TokenURL is the plain token endpoint.
-func (s *Server) TokenURL() string { return s.URL() + plainEndpoint("").path }
+// TokenURL is the token endpoint: the plain one, or the manner's, of the tenant "demo" where it has tenants.
+func (s *Server) TokenURL() string { return s.URL() + s.shown().path }
+
+// Issuer is the issuer that belongs to [Server.TokenURL].
+func (s *Server) Issuer() string { return s.URL() + s.shown().issuerPath }
+
+func (s *Server) shown() endpoint {
+	if s.manner == nil {
+		return plainEndpoint("")
+	}
+	return s.manner.sample()
+}
 
 // Handler is the whole server as a handler, for calls without a network. A fault that breaks
 // the connection panics with [http.ErrAbortHandler] where there is no connection to break.

@@ -15,7 +15,8 @@ type endpoint struct {
 	path       string
 	issuerPath string
 	tenant     string
-	entra      bool // speaks as Microsoft Entra ID does
+	entra      bool    // speaks as Microsoft Entra ID does
+	manner     *Manner // the server that it plays; nil is the plain one
 }
 
 // plainEndpoint is /token, or /TENANT/token for the issuer URL/TENANT.
@@ -62,6 +63,9 @@ func describe(q *tokenRequest, fault Fault, reply answer) Request {
 
 func (s *Server) reply(q *tokenRequest, fault Fault) answer {
 	client, refused := s.admit(q)
+	if refused == nil {
+		refused = q.at.manner.missing(q.form)
+	}
 	if refused != nil {
 		return q.refusalAnswer(refused)
 	}
@@ -143,7 +147,7 @@ func (q *tokenRequest) impliedScope(client Client) (string, *refusal) {
 	if q.at.entra {
 		return "", invalidRequest("The request body must contain the following parameter: 'scope'")
 	}
-	if !q.form.Has("audience") && !q.form.Has("resource") {
+	if q.at.manner == nil && !q.form.Has("audience") && !q.form.Has("resource") {
 		return "", invalidScope("the request has neither scope nor audience nor resource")
 	}
 	return strings.Join(client.Scopes, " "), nil
@@ -184,6 +188,7 @@ func (s *Server) issue(q *tokenRequest, scope string, fault Fault) answer {
 	} else if scope != "" {
 		fields["scope"] = scope
 	}
+	q.at.manner.dress(fields)
 	fault.distort(fields)
 	reply := q.jsonAnswer(http.StatusOK, fields)
 	reply.outcome = outcomeIssued

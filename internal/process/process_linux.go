@@ -1,8 +1,10 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -34,6 +36,13 @@ func HideMemory() error {
 		return fmt.Errorf("hiding the process's memory: %w", err)
 	}
 	return nil
+}
+
+// RunAs is [Run] as another user, with no group but the one given; it needs the privilege.
+func RunAs(ctx context.Context, c Command, uid, gid int, output io.Writer) error {
+	attributes := OwnGroup()
+	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return run(ctx, c, attributes, output)
 }
 
 // KillGroup kills a process and what it started.

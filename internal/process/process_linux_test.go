@@ -195,3 +195,13 @@ func zombies() []string {
 	}
 	return found
 }
+
+func TestRunAs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("being another user needs root")
+	}
+	var said bytes.Buffer
+	if err := RunAs(t.Context(), shell("id -u; id -g; id -G"), 65534, 65533, &said); err != nil || said.String() != "65534\n65533\n65533\n" {
+		t.Errorf("it is %q, %v", said.String(), err)
+	}
+}

@@ -4,6 +4,7 @@ package process
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -20,6 +21,11 @@ func Bound() *syscall.SysProcAttr { return nil }
 
 // HideMemory does nothing where the system has no way to refuse a debugger for one process.
 func HideMemory() error { return nil }
+
+// RunAs is [Run]: no other user is changed to here.
+func RunAs(ctx context.Context, c Command, _, _ int, output io.Writer) error {
+	return Run(ctx, c, output)
+}
 
 // KillGroup kills a process.
 func KillGroup(p *os.Process) { _ = p.Kill() }

@@ -22,8 +22,12 @@ const (
 // output. When ctx ends first, the program and what it started are asked to end and, a second later,
 // killed; the error is then ctx's cause. What a program that ended by itself left running stays.
 func Run(ctx context.Context, c Command, output io.Writer) error {
+	return run(ctx, c, OwnGroup(), output)
+}
+
+func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output io.Writer) error {
 	cmd := &exec.Cmd{
-		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: OwnGroup(),
+		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: attributes,
 		Stdout: output, Stderr: output, WaitDelay: drain,
 	}
 	if ctx.Err() != nil {

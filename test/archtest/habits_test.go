@@ -70,6 +70,7 @@ var revealers = map[string]string{
 	"plugins/jwtcred/jwtcred.go":         "the request carries the assertion",
 	"agent/store/wire.go":                "the file is encrypted, and a restart needs the token",
 	"cmd/credagent/keygen.go":            "the new key is what was asked for",
+	"internal/setup/make.go":             "the secret is written to the file that a provider reads",
 	"internal/demo/serve.go":             "the secret is written to a file for who tries the server",
 	"internal/demo/world.go":             "the demo writes its own credential, which a provider then reads",
 	"internal/devserver/authenticate.go": "the server compares the secret with the one it is sent",

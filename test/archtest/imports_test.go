@@ -78,6 +78,7 @@ var rooms = map[string]room{
 	"internal/redact":      {[]string{"internal/secret"}, "it hides what it is told, on both sides"},
 	"internal/keyfile":     {nil, "it reads bytes, whoever has them, and opens no file"},
 	"internal/logqueue":    {nil, "it hands lines on and knows nothing of what they say"},
+	"internal/setup":       {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},

@@ -1,0 +1,301 @@
+package setup
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/secret"
+)
+
+// Maker makes a plan true.
+type Maker struct {
+	Out    io.Writer
+	UID    int                                         // the service's user; -1 is whoever runs this
+	GID    int                                         // its group
+	Secret func(context.Context) (secret.Value, error) // asked once, and only when there is no file
+}
+
+// item is a file that a plan needs.
+type item struct {
+	path    string
+	content []byte
+	mode    fs.FileMode
+	mine    bool   // it is the service's
+	what    string // for people
+}
+
+// making is what was made so far, to be taken back.
+type making struct {
+	Maker
+	made []string
+}
+
+// Make makes what a plan needs and is not there. What it made goes again when it fails or ctx ends.
+func (m Maker) Make(ctx context.Context, p Plan) (err error) {
+	merged, err := p.merge()
+	if err != nil {
+		return err
+	}
+	files, err := m.files(ctx, p)
+	if err != nil {
+		return err
+	}
+	w := &making{Maker: m}
+	defer func() {
+		if err != nil {
+			w.takeBack()
+		}
+	}()
+	for _, d := range p.directories() {
+		if err := w.directory(ctx, d); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		if err := w.file(ctx, f); err != nil {
+			return err
+		}
+	}
+	return w.configuration(ctx, p, merged)
+}
+
+// files are the credential's files that are not there yet.
+func (m Maker) files(ctx context.Context, p Plan) ([]item, error) {
+	switch p.answers.Credential {
+	case Certificate:
+		return m.certificateFiles(p)
+	case Secret:
+		return m.secretFile(ctx, p)
+	}
+	return nil, nil
+}
+
+func (m Maker) certificateFiles(p Plan) ([]item, error) {
+	cert, key := isThere(p.certificateFile()), isThere(p.keyFile())
+	switch {
+	case cert && key:
+		m.keeps(p.certificateFile(), "the certificate")
+		m.keeps(p.keyFile(), "its key")
+		return nil, nil
+	case cert:
+		return nil, fmt.Errorf("%s is there without its key %s: put the key there, or move the certificate away", p.certificateFile(), p.keyFile())
+	case key:
+		return nil, fmt.Errorf("%s is there without its certificate %s: put the certificate there, or move the key away", p.keyFile(), p.certificateFile())
+	}
+	certificate, private, err := newCertificate(p.server.Name)
+	if err != nil {
+		return nil, err
+	}
+	return []item{
+		{p.keyFile(), private, 0o600, true, "the key, which stays on this host"},
+		{p.certificateFile(), certificate, 0o644, false, "the certificate, for a year"},
+	}, nil
+}
+
+func (m Maker) secretFile(ctx context.Context, p Plan) ([]item, error) {
+	if isThere(p.secretFile()) {
+		m.keeps(p.secretFile(), "the secret")
+		return nil, nil
+	}
+	value, err := m.Secret(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if value.IsZero() {
+		return nil, errors.New("the secret is empty: paste it when asked, or give it on standard input")
+	}
+	return []item{{p.secretFile(), []byte(value.Reveal()), 0o600, true, "the secret"}}, nil
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func (m Maker) keeps(path, what string) {
+	fmt.Fprintf(m.Out, "kept     %s, %s: it is there already\n", path, what)
+}
+
+func (w *making) directory(ctx context.Context, d directory) error {
+	info, err := os.Stat(d.path)
+	switch {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%s is not a directory: move it away, or name another", d.path)
+	case err == nil && d.mine:
+		return errors.Join(w.suits(d.path, info), ctx.Err())
+	case err == nil:
+		return ctx.Err()
+	case !errors.Is(err, fs.ErrNotExist):
+		return explain("looking at", d.path, err)
+	}
+	if parent := filepath.Dir(d.path); parent != d.path {
+		if err := w.directory(ctx, directory{parent, false, 0o755}); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(d.path, d.mode); err != nil {
+		return explain("making", d.path, err)
+	}
+	w.made = append(w.made, d.path)
+	if err := errors.Join(os.Chmod(d.path, d.mode), w.own(d.path, d.mine)); err != nil {
+		return explain("making", d.path, err)
+	}
+	fmt.Fprintf(w.Out, "made     %s\n", d.path)
+	return ctx.Err()
+}
+
+// suits says why the service cannot keep a token in a directory that is there already.
+func (w *making) suits(path string, info fs.FileInfo) error {
+	uid, gid := w.UID, w.GID
+	if uid < 0 {
+		uid, gid = os.Geteuid(), os.Getegid()
+	}
+	if !writable(info, uid, gid) {
+		return fmt.Errorf("%s is there already, and the agent's user cannot write to it: run chown %d %s, or give a --file in another directory", path, uid, path)
+	}
+	held, err := host.Directory{Path: path, Owner: uid}.Open()
+	if err != nil {
+		return fmt.Errorf("%w, or give a --file in another directory", err)
+	}
+	return held.Close()
+}
+
+// own gives the service what is its own, where this process may.
+func (w *making) own(path string, mine bool) error {
+	if !mine || w.UID < 0 {
+		return nil
+	}
+	return os.Lchown(path, w.UID, w.GID)
+}
+
+// file makes a file that is whole and has its owner and mode before it has its name.
+func (w *making) file(ctx context.Context, f item) error {
+	temporary, err := w.prepare(f)
+	if temporary != "" {
+		defer os.Remove(temporary)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = os.Link(temporary, f.path) // fails where there is one already
+	}
+	if err != nil {
+		return explain("writing", f.path, err)
+	}
+	w.made = append(w.made, f.path)
+	fmt.Fprintf(w.Out, "made     %s, %s\n", f.path, f.what)
+	return nil
+}
+
+func (w *making) prepare(f item) (temporary string, err error) {
+	temporary = filepath.Join(filepath.Dir(f.path), ".credagent-init-"+rand.Text())
+	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(f.content)
+	return temporary, errors.Join(err, file.Chmod(f.mode), w.own(temporary, f.mine), file.Sync(), file.Close())
+}
+
+// takeBack removes what was made, the newest first; a directory that others use meanwhile stays.
+func (w *making) takeBack() {
+	for i := len(w.made) - 1; i >= 0; i-- {
+		if os.Remove(w.made[i]) == nil {
+			fmt.Fprintf(w.Out, "removed  %s\n", w.made[i])
+		}
+	}
+}
+
+// merged is what is to be written of a configuration.
+type merged struct {
+	old   []byte
+	whole []byte // nil: it is there already
+}
+
+var ourKeys = regexp.MustCompile(`(?m)^(clients|tokens|sinks)[ \t]*:`)
+
+// merge works out what the configuration is to be. What is there stays: a file without a client, such
+// as a package's, gets the new part below; one with the new part needs nothing.
+func (p Plan) merge() (merged, error) {
+	name := p.ConfigFile()
+	old, err := os.ReadFile(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return merged{whole: []byte(p.config)}, nil
+	case err != nil:
+		return merged{}, explain("reading", name, err)
+	case bytes.HasSuffix(old, []byte(p.config)):
+		return merged{old: old}, nil
+	case ourKeys.Match(old):
+		return merged{}, fmt.Errorf("%s is there already and says something else, so nothing was made\n    hint: --print shows what would be written, to be put there by hand; or give another --dir", name)
+	}
+	whole := append(bytes.TrimRight(bytes.Clone(old), "\n"), "\n\n"+p.config...)
+	if _, err := config.Parse(name, whole, nothing); err != nil {
+		return merged{}, fmt.Errorf("adding to what is there already: %w", err)
+	}
+	return merged{old, whole}, nil
+}
+
+func (w *making) configuration(ctx context.Context, p Plan, m merged) error {
+	name := p.ConfigFile()
+	if m.whole == nil {
+		w.keeps(name, "the configuration")
+		return nil
+	}
+	if m.old == nil {
+		return w.file(ctx, item{name, m.whole, 0o644, false, "the configuration"})
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return explain("reading", name, err)
+	}
+	temporary, err := w.prepare(item{path: name, content: m.whole, mode: info.Mode().Perm()})
+	if temporary != "" {
+		defer os.Remove(temporary)
+	}
+	if now, readErr := os.ReadFile(name); err == nil && !bytes.Equal(now, m.old) {
+		err = cmp.Or(readErr, errors.New("somebody else is changing it"))
+	}
+	if err = cmp.Or(err, ctx.Err()); err == nil {
+		err = os.Rename(temporary, name)
+	}
+	if err != nil {
+		return explain("writing", name, err)
+	}
+	fmt.Fprintf(w.Out, "added to %s, the configuration: what was there stays\n", name)
+	return nil
+}
+
+// explain adds what to do to an error of the system.
+func explain(doing, path string, err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		hint = "\n    hint: run it as root, or name a --dir and a --file in places of your own"
+	case errors.Is(err, fs.ErrExist):
+		hint = "\n    hint: it is there already; run init again"
+	}
+	var path1 *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path1):
+		err = path1.Err
+	case errors.As(err, &link):
+		err = link.Err
+	}
+	return fmt.Errorf("%s %q: %w%s", doing, path, err, hint)
+}

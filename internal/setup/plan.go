@@ -1,0 +1,206 @@
+package setup
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/credagent/credagent/agent/config"
+)
+
+// Plan is what init makes, and what it tells.
+type Plan struct {
+	server  Server
+	answers Answers
+
+	config string // the configuration's text
+	keyID  string // what its key goes by; "" for none
+}
+
+// Make works a plan out, or says everything that is wrong with the answers.
+func Make(a Answers, caller Caller) (Plan, error) {
+	if a.Server == "" {
+		return Plan{}, errNoServer
+	}
+	s, err := Find(a.Server)
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := s.check(); err != nil {
+		return Plan{}, err
+	}
+	a = a.complete(s, caller)
+	if wrong := a.check(s); len(wrong) > 0 {
+		slices.SortFunc(wrong, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+		return Plan{}, errors.Join(wrong...)
+	}
+	if a.Kubernetes {
+		a = a.inPod()
+	}
+	p := Plan{server: s, answers: a}
+	if s.keyID && a.Credential == Certificate {
+		p.keyID = "credagent-" + p.token()
+	}
+	if p.config, err = p.configuration(); err != nil {
+		return Plan{}, err
+	}
+	if _, err := config.Parse(p.ConfigFile(), []byte(p.config), nothing); err != nil {
+		return Plan{}, err
+	}
+	return p, nil
+}
+
+func nothing(string) (string, bool) { return "", false }
+
+// ConfigFile is where the configuration is.
+func (p Plan) ConfigFile() string {
+	if p.answers.Kubernetes {
+		return filepath.Join(defaultDir, "credagent.yaml")
+	}
+	return filepath.Join(p.answers.Dir, "credagent.yaml")
+}
+
+func (p Plan) certificateFile() string { return filepath.Join(p.answers.Dir, p.server.Name+".pem") }
+func (p Plan) keyFile() string         { return filepath.Join(p.answers.Dir, p.server.Name+".key") }
+func (p Plan) secretFile() string      { return filepath.Join(p.answers.Dir, p.server.Name+".secret") }
+func (p Plan) assertionFile() string   { return filepath.Join(p.answers.Dir, p.server.Name+".assertion") }
+
+// NeedsSecret reports whether a secret has to be given; where its file is there, it is not asked for.
+func (p Plan) NeedsSecret() bool { return p.answers.Credential == Secret && !p.answers.Kubernetes }
+
+var unfit = regexp.MustCompile(`[^a-z0-9_-]+`)
+
+// token is the token's name: its file's.
+func (p Plan) token() string {
+	base := filepath.Base(p.answers.File)
+	name := unfit.ReplaceAllString(strings.ToLower(strings.TrimSuffix(base, filepath.Ext(base))), "-")
+	return cmp.Or(strings.Trim(name, "-_"), "app")
+}
+
+// directory is one that a plan needs.
+type directory struct {
+	path string
+	mine bool // it is the service's
+	mode fs.FileMode
+}
+
+func (p Plan) directories() []directory {
+	return []directory{{p.answers.Dir, false, 0o755}, {filepath.Dir(p.answers.File), true, 0o755}}
+}
+
+// configuration is the text of the configuration.
+func (p Plan) configuration() (string, error) {
+	a, s := p.answers, p.server
+	from, err := s.origin(a)
+	if err != nil {
+		return "", err
+	}
+	var t strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&t, format+"\n", args...) }
+	line("# Made by credagent init. Every key: man 5 credagent.yaml, or docs/configuration.md.")
+	line("# Check it with: credagent validate -c %s", p.ConfigFile())
+	if a.Kubernetes {
+		line("listen: \":9465\" # every address, for the kubelet and Prometheus: never a token is served here")
+		line("")
+	}
+	line("clients:")
+	line("  %s:", s.Name)
+	line("    %s", from.yaml())
+	line("    client_id: %s", quoted(a.ClientID))
+	if a.CAFile != "" {
+		line("    ca_file: %s", quoted(a.CAFile))
+	}
+	line("    credential:")
+	for _, l := range p.credential(from) {
+		line("      %s", l)
+	}
+	line("")
+	line("tokens:")
+	line("  %s:", p.token())
+	if s.comment != "" {
+		line("    # %s", s.comment)
+	}
+	line("    client: %s", s.Name)
+	for _, l := range p.asks() {
+		line("    %s", l)
+	}
+	line("")
+	line("# What the application reads. It is replaced in one step: open it anew for each use.")
+	line("sinks:")
+	line("  - type: file")
+	line("    token: %s", p.token())
+	line("    path: %s", quoted(a.File))
+	switch {
+	case a.Kubernetes:
+		line("    mode: \"0640\" # the application is in the pod's fsGroup")
+	case a.Reader != "":
+		line("    readers: [{ user: %s }]", quoted(a.Reader))
+	}
+	return t.String(), nil
+}
+
+func (o origin) yaml() string {
+	switch {
+	case o.tenant != "" && o.authority != "":
+		return fmt.Sprintf("entra: { tenant: %s, authority: %s }", quoted(o.tenant), quoted(o.authority))
+	case o.tenant != "":
+		return fmt.Sprintf("entra: { tenant: %s }", quoted(o.tenant))
+	case o.tokenURL != "":
+		return "token_url: " + quoted(o.tokenURL)
+	}
+	return "issuer: " + quoted(o.issuer)
+}
+
+// credential is the lines of the credential.
+func (p Plan) credential(from origin) []string {
+	switch p.answers.Credential {
+	case Secret:
+		return []string{"provider: secretcred", "config:", "  secret_file: " + quoted(p.secretFile())}
+	case Assertion:
+		return []string{"provider: jwtcred", "config:", "  # Read afresh for every request; whoever makes it replaces it in time.", "  assertion_file: " + quoted(p.assertionFile())}
+	}
+	lines := []string{"provider: certcred", "config:", "  certificate_file: " + quoted(p.certificateFile()), "  private_key_file: " + quoted(p.keyFile())}
+	for _, key := range p.server.signing {
+		lines = append(lines, "  "+strings.Replace(key, "ISSUER", quoted(from.issuer), 1))
+	}
+	if p.keyID != "" {
+		lines = append(lines, "  key_id: "+p.keyID+" # as it stands in the public key that is registered")
+	}
+	return lines
+}
+
+// asks is the lines of what the token is for.
+func (p Plan) asks() []string {
+	var lines []string
+	if p.answers.Scope != "" {
+		var scopes []string
+		for _, scope := range strings.Fields(p.answers.Scope) {
+			scopes = append(scopes, quoted(scope))
+		}
+		lines = append(lines, "scopes: ["+strings.Join(scopes, ", ")+"]")
+	}
+	switch {
+	case p.answers.Audience == "":
+	case p.server.asResource:
+		lines = append(lines, "resources: ["+quoted(p.answers.Audience)+"]")
+	default:
+		lines = append(lines, "audience: "+quoted(p.answers.Audience))
+	}
+	return lines
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./@:-]*[A-Za-z0-9_/]$`)
+
+// quoted is a text as a value of YAML. A dollar sign would be a variable's.
+func quoted(text string) string {
+	text = strings.ReplaceAll(text, "$", "$$")
+	if plain.MatchString(text) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off"}, strings.ToLower(text)) {
+		return text
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}

@@ -1,0 +1,155 @@
+// Package setup owns what `credagent init` does: from a few answers to a plan of directories, files
+// and a configuration, and from the plan to the files.
+//
+// Planning is pure: the same answers give the same plan, on any machine. Making the plan true never
+// overwrites a file, and takes back what it made when it is interrupted. One caveat: what is to be
+// done at the authorization server is told, not done.
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// The kinds of credentials that init knows.
+const (
+	Certificate = "certificate"
+	Secret      = "secret"
+	Assertion   = "assertion"
+)
+
+// Server is a kind of authorization server: what is asked for it, and what is written for it.
+type Server struct {
+	Name  string
+	Title string
+
+	credentials []string // what it authenticates clients with, the best first
+	tenant      string   // what --tenant is; "" where there is none
+	fromTenant  string   // the issuer of a tenant, with %s; "" for Entra, which has its own key
+	issuer      string   // what --issuer is
+	endpoint    string   // the token endpoint's path below --issuer, where there is no metadata
+	scope       string   // the usual scope; "" where there is none
+	scopeHelp   string
+	audience    string   // what --audience is; "" where it is not asked for
+	asResource  bool     // it goes by the name of resource
+	signing     []string // more keys of certcred's configuration
+	keyID       bool     // it finds the key of an assertion by its kid
+	comment     string   // a line of the configuration about the token
+	refuse      string   // why init does nothing for it
+}
+
+var both = []string{Certificate, Secret}
+
+// Servers are all the servers, in the order in which they are offered.
+func Servers() []Server {
+	return []Server{
+		{Name: "entra", Title: "Microsoft Entra ID", credentials: []string{Certificate, Secret, Assertion},
+			tenant: "the tenant's id or one of its domains, such as contoso.onmicrosoft.com", issuer: "the authority of another cloud or of credagent devserver; the public cloud needs none",
+			scope: "https://graph.microsoft.com/.default", scopeHelp: "the API's identifier with /.default behind it"},
+		{Name: "keycloak", Title: "Keycloak", credentials: []string{Certificate, Secret, Assertion},
+			issuer: "the realm's issuer, such as https://sso.example.com/realms/shop", scopeHelp: "a client scope; none is fine",
+			signing: []string{"signing_alg: RS256 # what Keycloak takes from a certificate"}},
+		{Name: "okta", Title: "Okta", credentials: both,
+			tenant: "the Okta domain, such as acme.okta.com, for its authorization server default", fromTenant: "https://%s/oauth2/default",
+			issuer: "the authorization server's issuer URI", scopeHelp: "a scope of the authorization server", signing: []string{"signing_alg: RS256", "thumbprint: none # the key is registered without a certificate"}, keyID: true},
+		{Name: "auth0", Title: "Auth0", credentials: both,
+			tenant: "the Auth0 domain, such as acme.eu.auth0.com", fromTenant: "https://%s/", issuer: "the tenant's or the custom domain's URL, with a slash at its end",
+			audience: "the API's identifier", scopeHelp: "a permission of the API; none is fine",
+			signing: []string{"signing_alg: RS256", "assertion_audience: ISSUER", "assertion_lifetime: 1m # Auth0 takes five at most"}},
+		{Name: "cognito", Title: "Amazon Cognito", credentials: []string{Secret},
+			issuer: "the user pool's domain, such as https://acme.auth.eu-west-1.amazoncognito.com", endpoint: "/oauth2/token", scopeHelp: "a custom scope, such as orders/read"},
+		{Name: "salesforce", Title: "Salesforce", credentials: []string{Secret},
+			tenant: "the My Domain host, such as acme.my.salesforce.com", fromTenant: "https://%s", issuer: "the My Domain URL", endpoint: "/services/oauth2/token", scopeHelp: "none: the app's own scopes are granted",
+			comment: "Salesforce does not say how long a token lives: five minutes are assumed."},
+		{Name: "ping", Title: "PingOne", credentials: both,
+			tenant: "the environment's id", fromTenant: "https://auth.pingone.com/%s/as", issuer: "the issuer; another region has another host", scopeHelp: "a scope of one custom resource; none is fine",
+			signing: []string{"signing_alg: RS256", "thumbprint: none # the key is registered without a certificate"}, keyID: true},
+		{Name: "adfs", Title: "AD FS", credentials: both,
+			tenant: "the federation service's host, such as adfs.example.com", fromTenant: "https://%s/adfs", issuer: "the federation service's issuer, which ends in /adfs", endpoint: "/oauth2/token",
+			audience: "the Web API's identifier", asResource: true, scopeHelp: "none is fine",
+			signing: []string{"signing_alg: RS256", "thumbprint: sha1 # AD FS finds the certificate by x5t"}},
+		{Name: "google", Title: "Google Cloud", credentials: []string{Certificate},
+			refuse: "Google gives no token for client credentials: a service account signs an assertion as the grant (jwt_bearer), which this version cannot do"},
+		{Name: "generic", Title: "any other server", credentials: []string{Secret, Certificate, Assertion},
+			issuer: "the issuer, or the token endpoint's own URL", scopeHelp: "what the API asks for"},
+	}
+}
+
+// Find returns the server of a name.
+func Find(name string) (Server, error) {
+	var names []string
+	for _, s := range Servers() {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return Server{}, fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(names, ", "))
+}
+
+// check says why nothing can be set up for this server.
+func (s Server) check() error {
+	if s.refuse == "" {
+		return nil
+	}
+	return fmt.Errorf("%s\n    hint: a program outside Google Cloud can go by workload identity federation, see docs/servers/%s.md", s.refuse, s.Name)
+}
+
+func (s Server) takes(credential string) error {
+	if slices.Contains(s.credentials, credential) {
+		return nil
+	}
+	return fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", "))
+}
+
+// Origin is where a client's tokens come from; exactly one field is the answer.
+type origin struct{ tenant, authority, issuer, tokenURL string }
+
+// origin works out where tokens come from, of what was answered.
+func (s Server) origin(a Answers) (origin, error) {
+	issuer := a.Issuer
+	if s.fromTenant != "" && issuer == "" {
+		if strings.ContainsAny(a.Tenant, "/ ?#") {
+			return origin{}, fmt.Errorf("--tenant %q is not %s", a.Tenant, s.tenant)
+		}
+		issuer = fmt.Sprintf(s.fromTenant, a.Tenant)
+	}
+	if issuer != "" {
+		if err := checkURL(issuer); err != nil {
+			return origin{}, err
+		}
+	}
+	base := strings.TrimSuffix(issuer, "/")
+	switch {
+	case s.Name == "entra":
+		return origin{tenant: a.Tenant, authority: base}, nil
+	case s.endpoint != "" && strings.HasSuffix(base, s.endpoint):
+		return origin{tokenURL: base}, nil
+	case s.endpoint != "":
+		return origin{tokenURL: base + s.endpoint}, nil
+	case s.Name == "generic" && strings.HasSuffix(base, "/token"):
+		return origin{tokenURL: issuer}, nil
+	case s.Name == "auth0":
+		return origin{issuer: base + "/"}, nil
+	}
+	return origin{issuer: issuer}, nil
+}
+
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("--issuer %q is not a URL such as https://login.example.com", text)
+	}
+	address := net.ParseIP(u.Hostname())
+	loopback := u.Hostname() == "localhost" || address != nil && address.IsLoopback()
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
+		return fmt.Errorf("--issuer %q is not https", text)
+	}
+	return nil
+}
+
+var errNoServer = errors.New("which server? give one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, google, generic")

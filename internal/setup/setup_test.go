@@ -1,0 +1,280 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/secret"
+)
+
+var root = Caller{Root: true, Name: "root"}
+
+// full are answers that are enough for a server.
+func full(s Server) Answers {
+	a := Answers{Server: s.Name, ClientID: "6731de76-14a6-49ae-97bc-6eba6914391e", Scope: s.scope, Tenant: s.tenant}
+	switch {
+	case s.tenant != "":
+		a.Tenant = "acme.example.com"
+	default:
+		a.Issuer = "https://login.example.com"
+	}
+	if s.audience != "" {
+		a.Audience = "https://api.example.com"
+	}
+	return a
+}
+
+// every calls with each server and credential that init sets up.
+func every(t *testing.T, test func(t *testing.T, a Answers)) {
+	for _, s := range Servers() {
+		if s.refuse != "" {
+			continue
+		}
+		for _, credential := range s.credentials {
+			t.Run(s.Name+"/"+credential, func(t *testing.T) {
+				a := full(s)
+				a.Credential = credential
+				test(t, a)
+			})
+		}
+	}
+}
+
+func TestEveryServerHasAPlan(t *testing.T) {
+	every(t, func(t *testing.T, a Answers) {
+		p, err := Make(a, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, err := p.Steps()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(steps) {
+			if strings.TrimSpace(line) == "" || strings.Contains(line, "<no value>") {
+				t.Errorf("the steps have a line %q:\n%s", line, steps)
+			}
+		}
+		if !strings.Contains(steps, a.ClientID) {
+			t.Errorf("the steps do not name the client:\n%s", steps)
+		}
+		if commands := p.next(root, true); len(commands) != 3 || commands[0] != "systemctl enable --now credagent" {
+			t.Errorf("next comes %q", commands)
+		}
+	})
+}
+
+func TestManifestsParse(t *testing.T) {
+	every(t, func(t *testing.T, a Answers) {
+		a.Kubernetes = true
+		p, err := Make(a, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := p.Manifests()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds []string
+		for decoder := yaml.NewDecoder(strings.NewReader(text)); ; {
+			var object struct {
+				Kind string            `yaml:"kind"`
+				Data map[string]string `yaml:"data"`
+			}
+			err := decoder.Decode(&object)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			kinds = append(kinds, object.Kind)
+			if object.Kind != "ConfigMap" {
+				continue
+			}
+			if _, err := config.Parse("credagent.yaml", []byte(object.Data["credagent.yaml"]), nothing); err != nil {
+				t.Errorf("the configuration in the ConfigMap: %v", err)
+			}
+		}
+		if strings.Join(kinds, " ") != "ConfigMap Deployment" {
+			t.Errorf("the manifests are of %v", kinds)
+		}
+	})
+}
+
+func TestOrigins(t *testing.T) {
+	for _, c := range []struct {
+		name, server, tenant, issuer, want string
+	}{
+		{"entra", "entra", "contoso.onmicrosoft.com", "", "entra: { tenant: contoso.onmicrosoft.com }"},
+		{"another authority", "entra", "contoso.onmicrosoft.com", "https://login.microsoftonline.us/", "entra: { tenant: contoso.onmicrosoft.com, authority: https://login.microsoftonline.us }"},
+		{"okta's default", "okta", "acme.okta.com", "", "issuer: https://acme.okta.com/oauth2/default"},
+		{"okta's other", "okta", "", "https://acme.okta.com/oauth2/aus1", "issuer: https://acme.okta.com/oauth2/aus1"},
+		{"auth0's slash", "auth0", "acme.eu.auth0.com", "", "issuer: https://acme.eu.auth0.com/"},
+		{"auth0's slash where it was forgotten", "auth0", "", "https://login.example.com", "issuer: https://login.example.com/"},
+		{"cognito's domain", "cognito", "", "https://acme.auth.eu-west-1.amazoncognito.com/", "token_url: https://acme.auth.eu-west-1.amazoncognito.com/oauth2/token"},
+		{"cognito's endpoint", "cognito", "", "https://acme.auth.eu-west-1.amazoncognito.com/oauth2/token", "token_url: https://acme.auth.eu-west-1.amazoncognito.com/oauth2/token"},
+		{"salesforce", "salesforce", "acme.my.salesforce.com", "", "token_url: https://acme.my.salesforce.com/services/oauth2/token"},
+		{"ping", "ping", "5c2f9d52", "", "issuer: https://auth.pingone.com/5c2f9d52/as"},
+		{"adfs", "adfs", "adfs.example.com", "", "token_url: https://adfs.example.com/adfs/oauth2/token"},
+		{"an issuer", "generic", "", "https://login.example.com/realm", "issuer: https://login.example.com/realm"},
+		{"a token endpoint", "generic", "", "https://login.example.com/token", "token_url: https://login.example.com/token"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Find(c.server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.origin(Answers{Tenant: c.tenant, Issuer: c.issuer})
+			if err != nil || got.yaml() != c.want {
+				t.Errorf("it is %q, %v; want %q", got.yaml(), err, c.want)
+			}
+		})
+	}
+}
+
+// TestAnswersStayWhatTheyAre: whatever is answered, the configuration says just that.
+func TestAnswersStayWhatTheyAre(t *testing.T) {
+	for _, text := range []string{"0123", "1e3", "true", "No", "a: b", "a #b", `a"b\c`, "$HOME", "${HOME}", "-", "{a}", "*a", "'", "a:", "~", "0x1f"} {
+		p, err := Make(Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: text, Audience: text}, root)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		parsed, err := config.Parse("credagent.yaml", []byte(p.config), nothing)
+		if err != nil || parsed.Clients[0].ClientID != text || parsed.Tokens[0].Audience != text {
+			t.Errorf("%q is read as another: %v\n%s", text, err, p.config)
+		}
+	}
+}
+
+func FuzzAnswers(f *testing.F) {
+	f.Add("payments", "api.read", "/run/credagent/app.token")
+	f.Add("a: b", "x y", "/a/B c.t")
+	f.Add("${X}", "$", "/-")
+	f.Fuzz(func(t *testing.T, id, scope, file string) {
+		p, err := Make(Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: id, Scope: scope, File: file}, root)
+		if err != nil {
+			return
+		}
+		parsed, err := config.Parse("credagent.yaml", []byte(p.config), nothing)
+		if err != nil || parsed.Clients[0].ClientID != id || strings.Join(parsed.Tokens[0].Scopes, " ") != strings.Join(strings.Fields(scope), " ") {
+			t.Errorf("read as another: %v\n%s", err, p.config)
+		}
+	})
+}
+
+func TestTokensAreNamedByTheirFile(t *testing.T) {
+	for file, want := range map[string]string{
+		"/run/credagent/graph.token": "graph", "/run/a/My App.v2.tok": "my-app-v2", "/run/a/.token": "app", "/run/a/__": "app",
+	} {
+		p := Plan{answers: Answers{File: file}}
+		if got := p.token(); got != want {
+			t.Errorf("%s names a token %q, want %q", file, got, want)
+		}
+	}
+}
+
+// TestInterruptedMakingLeavesNothing ends the making at each of its steps.
+func TestInterruptedMakingLeavesNothing(t *testing.T) {
+	for step := range 4 {
+		dir := t.TempDir()
+		ctx, cancel := context.WithCancel(t.Context())
+		steps := 0
+		out := writer(func(text string) {
+			if strings.HasPrefix(text, "made") {
+				if steps++; steps > step {
+					cancel()
+				}
+			}
+		})
+		p, err := Make(Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: "a", Scope: "b", Dir: dir + "/etc", File: dir + "/run/app.token"}, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maker := Maker{Out: out, UID: -1, GID: -1, Secret: func(context.Context) (secret.Value, error) { return secret.New("canary"), nil }}
+		err = maker.Make(ctx, p)
+		left, globErr := filepath.Glob(dir + "/*")
+		switch {
+		case globErr != nil:
+			t.Fatal(globErr)
+		case step < 3 && (!errors.Is(err, context.Canceled) || len(left) != 0):
+			t.Errorf("after step %d: %v, and %v is left", step, err, left)
+		case step == 3 && err != nil: // it was whole
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
+type writer func(string)
+
+func (w writer) Write(data []byte) (int, error) {
+	w(string(data))
+	return len(data), nil
+}
+
+// TestNothingIsOverwritten puts another's file where one is about to be made, at the last moment.
+func TestNothingIsOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	theirs := dir + "/etc/generic.secret"
+	p, err := Make(Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: "a", Scope: "b", Dir: dir + "/etc", File: dir + "/run/app.token"}, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maker := Maker{Out: io.Discard, UID: -1, GID: -1, Secret: func(context.Context) (secret.Value, error) {
+		return secret.New("canary"), errors.Join(os.Mkdir(dir+"/etc", 0o755), os.WriteFile(theirs, []byte("theirs"), 0o600))
+	}}
+	if err := maker.Make(t.Context(), p); err == nil || !strings.Contains(err.Error(), "it is there already; run init again") {
+		t.Errorf("the error is %v", err)
+	}
+	if text, err := os.ReadFile(theirs); err != nil || string(text) != "theirs" {
+		t.Errorf("their file is %q, %v", text, err)
+	}
+	if left, _ := filepath.Glob(dir + "/*/.*"); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// TestDirectoryOfAnother has a token's directory that is there and not the service's.
+func TestDirectoryOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("having another user's directory needs root")
+	}
+	for _, c := range []struct {
+		name     string
+		uid, gid int
+		mode     os.FileMode
+		wrong    bool
+	}{
+		{"root's", 0, 0, 0o755, true},
+		{"its own", 4711, 0, 0o755, false},
+		{"its own, not to be written to", 4711, 0, 0o555, true},
+		{"its group's, with a sticky bit", 0, 4712, 0o775 | os.ModeSticky, false},
+		{"its group's, not to be written to", 0, 4712, 0o755, true},
+		{"everybody's", 0, 0, 0o777, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := errors.Join(os.Mkdir(dir+"/run", 0o755), os.Chown(dir+"/run", c.uid, c.gid), os.Chmod(dir+"/run", c.mode)); err != nil {
+				t.Fatal(err)
+			}
+			p, err := Make(Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: "a", Scope: "b", Credential: Assertion, Dir: dir + "/etc", File: dir + "/run/app.token"}, root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = Maker{Out: io.Discard, UID: 4711, GID: 4712}.Make(t.Context(), p)
+			if _, missing := os.Stat(dir + "/etc"); (err != nil) != c.wrong || (missing != nil) != c.wrong {
+				t.Errorf("the error is %v, and the configuration's directory is missing: %v", err, missing)
+			}
+		})
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package setup
+
+import "io/fs"
+
+func writable(fs.FileInfo, int, int) bool { return true }
