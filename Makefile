@@ -8,9 +8,13 @@ PROTO        := plugins/providerpb/provider.proto
 
 # What the program does without: HTTP/2 towards servers (docs/decisions/0007-http-1-1.md), whose place
 # on the way to providers gRPC's own has, and gRPC's pages for debugging. deploy/tags is the one place
-# for them; every go command below goes by it, so that tests run with what is shipped.
+# for them; every go command below goes by it, so that tests run with what is shipped. Only the module
+# test is compiled without: what is in it stands for other people's servers, which have HTTP/2. The
+# program that it tests is built with them.
 TAGS         := $(shell cat deploy/tags)
+GIVEN        := $(GOFLAGS)
 export GOFLAGS += -tags=$(TAGS)
+TESTGO       := GOFLAGS='$(GIVEN)' go -C test
 
 FUZZTIME     ?= 60s
 KILLS        ?= 500
@@ -32,7 +36,7 @@ MODULES := . $(PKCS11) examples/provider test bench
 COMPILED := $(if $(RACE),$(MODULES),$(filter-out $(PKCS11),$(MODULES)))
 
 # each does something in each of the modules given, and stops where it fails.
-each = @for module in $(1); do echo "$$module: $(strip $(2))"; (cd "$$module" && $(2)) || exit 1; done
+each = @for module in $(1); do echo "$$module: $(strip $(2))"; (cd "$$module" && { test "$$module" != test || export GOFLAGS='$(GIVEN)'; } && $(2)) || exit 1; done
 
 .DEFAULT_GOAL := help
 
@@ -64,7 +68,7 @@ test-notice:
 
 .PHONY: test-k8s
 test-k8s: ## check the Kubernetes manifests, alerts and dashboard
-	go -C test test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./kubetest
+	$(TESTGO) test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./kubetest
 
 .PHONY: test-pkcs11
 test-pkcs11: ## run the tests of the provider for keys on tokens
@@ -75,7 +79,7 @@ test-pkcs11: ## run the tests of the provider for keys on tokens
 .PHONY: test-works-with
 test-works-with: ## run the tests with other people's programs
 	@.ci/install works-with
-	go -C test test $(RACE) -v -parallel 16 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./workswith
+	$(TESTGO) test $(RACE) -v -parallel 16 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./workswith
 
 .PHONY: tools
 tools: ## check that what the tests need is there, and name what some are skipped without
@@ -91,11 +95,11 @@ race: ## run all tests twice with the race detector, in random order
 e2e: e2e-systemd e2e-packages e2e-image e2e-k8s ## run the tests that start whole programs, servers and machines
 	@.ci/install test test-more
 	go test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./cmd/... ./testkit/oidctest
-	go -C test test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./canary ./examples ./pagetest ./resilience ./sdktest ./workswith
+	$(TESTGO) test $(RACE) -count=1 -timeout $(TEST_TIMEOUT) ./canary ./examples ./pagetest ./resilience ./sdktest ./workswith
 
 .PHONY: mutants
 mutants: ## break the program on purpose, one place at a time, and expect tests to fail
-	go -C test test -count=1 -timeout 2h -v ./mutants -mutants | grep -v '^=== '
+	$(TESTGO) test -count=1 -timeout 2h -v ./mutants -mutants | grep -v '^=== '
 
 .PHONY: scenarios
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
@@ -106,11 +110,11 @@ scenarios: ## play 100,000 random histories of servers, crashes, reloads and rot
 .PHONY: e2e-systemd e2e-packages e2e-init e2e-image
 e2e-systemd: ## try the service in a booted systemd
 	@.ci/install e2e-systemd
-	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestSystemd' ./deploy
+	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestSystemd' ./deploy
 
 e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 	@.ci/install e2e-packages
-	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackage' ./deploy
+	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackage' ./deploy
 
 e2e-init: ## run what the README says of a first token, in a booted Debian that is empty
 	@.ci/install e2e-packages
@@ -118,20 +122,20 @@ e2e-init: ## run what the README says of a first token, in a booted Debian that 
 
 e2e-image: ## build the container image and run it
 	@.ci/install e2e-image
-	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestImage' ./deploy
+	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestImage' ./deploy
 
 .PHONY: crash
 crash: ## kill the agent KILLS times while it writes and others read
-	go -C test test -count=1 -v -timeout 1h -run '^TestKilledAgent$$' ./resilience -args -kills $(KILLS) -writes 10000
+	$(TESTGO) test -count=1 -v -timeout 1h -run '^TestKilledAgent$$' ./resilience -args -kills $(KILLS) -writes 10000
 
 .PHONY: soak
 soak: ## keep 1,000 tokens for SOAK against a hostile server
-	go -C test test -count=1 -v -timeout 0 -run '^TestSoak$$' ./resilience -args -soak $(SOAK)
+	$(TESTGO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./resilience -args -soak $(SOAK)
 
 .PHONY: e2e-k8s
 e2e-k8s: ## try the manifests in a cluster; as root, and Kubernetes is built once
 	@.ci/install e2e-k8s
-	E2E=1 go -C test test -v -count=1 -timeout 60m -run '^TestCluster$$' ./kubetest
+	E2E=1 $(TESTGO) test -v -count=1 -timeout 60m -run '^TestCluster$$' ./kubetest
 
 ROUNDS ?= 5
 BENCH  ?= .
