@@ -1,6 +1,8 @@
 package agent
 
-import "github.com/credagent/credagent/sink"
+import (
+	"github.com/credagent/credagent/agent/delivery"
+)
 
 // Environ returns what `credagent exec` puts into its command's environment: NAME=value for each
 // variable. It holds tokens in the clear.
@@ -9,7 +11,7 @@ func (a *Agent) Environ() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sink.Environ(sinkVariables(variables), a.token)
+	return delivery.Environ(variables, a.token)
 }
 
 // Refused returns why a command cannot be started, once waiting alone will not help: something was

@@ -130,7 +130,7 @@ func TestFallbackTakesOverAtOnceAndStays(t *testing.T) {
 		if got := strings.Join(used, " "); got != "primary fallback fallback" {
 			t.Errorf("requests with %q, want one refused and one for each token", got)
 		}
-		if !w.agent.Status().Ready || w.inUse().Name != fallback {
+		if !w.agent.Status().Ready || w.inUse().Name != status.Fallback {
 			t.Errorf("status %+v", w.agent.Status().Clients[0])
 		}
 		w.accept("primary", "fallback") // the first is good again, but its file is what it was
@@ -154,7 +154,7 @@ func TestRotatedPrimaryTakesOverFromTheFallback(t *testing.T) {
 		if got := strings.Join(used[3:], " "); got != "second" {
 			t.Errorf("requests after the rotation with %q, want one proof", got)
 		}
-		if in := w.inUse(); in.Name != primary || in.Identity != "second" || in.Problem != "" {
+		if in := w.inUse(); in.Name != status.Primary || in.Identity != "second" || in.Problem != "" {
 			t.Errorf("in use is %+v", in)
 		}
 	})
@@ -211,7 +211,7 @@ func TestBothRefusedAreProbedSlowlyInTurn(t *testing.T) {
 		w.accept("other")
 		replace(t, filepath.Join(w.dir, "fallback"), "other")
 		pass(time.Minute)
-		if !w.agent.Status().Ready || w.inUse().Name != fallback {
+		if !w.agent.Status().Ready || w.inUse().Name != status.Fallback {
 			t.Errorf("the fallback that is good now is not in use: %+v", w.agent.Status().Clients[0])
 		}
 	})
