@@ -78,21 +78,22 @@ type shown struct {
 // TokenJSON returns a token that is good now in its JSON form, as a sink of format json would hold
 // it. Its errors are those of [Agent.Token].
 func (a *Agent) TokenJSON(name string) ([]byte, error) {
-	k, ok := a.parts.Load().keepers[name]
+	p := a.parts.Load()
+	k, ok := p.keepers[name]
 	if !ok {
-		return nil, fmt.Errorf("token %q: %w", name, ErrUnknownToken)
+		return nil, unknownToken(name)
 	}
-	t, err := k.current()
+	t, err := k.Token()
 	if err != nil {
 		return nil, err
 	}
-	if s := k.shown.Load(); s != nil && s.token == t {
-		return []byte(s.json.Reveal()), nil
+	if s, ok := p.shown.Load(name); ok && s.(shown).token == t {
+		return []byte(s.(shown).json.Reveal()), nil
 	}
 	text, err := sink.JSON(name).Render(func(string) (token.Token, bool) { return t, true })
 	if err != nil {
 		return nil, err
 	}
-	k.shown.Store(&shown{t, secret.New(string(text))})
+	p.shown.Store(name, shown{t, secret.New(string(text))})
 	return text, nil
 }

@@ -17,17 +17,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/hook"
+	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/token"
 )
 
-// stopTime is how long stopping waits for sinks whose file system does not answer.
-const stopTime = 3 * time.Second
+// stopTimeout is how long stopping waits for sinks whose file system does not answer.
+const stopTimeout = 3 * time.Second
 
-// Options are what an agent is made from.
+// Options are what an agent is made from. A program that embeds the agent may hand in providers, sinks
+// and a memory of its own.
 type Options struct {
 	Config   *config.Config // validated
 	Version  string
@@ -40,56 +44,85 @@ type Options struct {
 	Sink func(config.Sink) (Sink, error)
 	// Memory keeps what must outlive the process; nil for nothing.
 	Memory Memory
-	// Random makes a source of numbers in [0, 1) for whoever rolls dice; nil for chance itself.
-	Random func(whose string) func() float64
-	// Actions makes what is done after a sink's content changed; nil for what is configured.
-	Actions func(config.Sink, Sink) []hook.Action
-	// Watch opens a watcher of credential files; nil for the system's.
-	Watch func() (filewatch.Notifier, error)
-	// Clock opens a watcher of the wall clock; nil for the system's.
-	Clock func() (ClockWatch, error)
+	// Waits is what all commands on the host know of what servers asked for; nil for nothing but what
+	// this agent knows by itself.
+	Waits Waits
+}
+
+// Provider authenticates and sends one client's token requests.
+type Provider = gate.Provider
+
+// Sink is where workloads read tokens.
+type Sink = delivery.Sink
+
+// Waits is what all commands on a host know of what servers asked for.
+type Waits = gate.Waits
+
+// Memory is where the agent keeps what must outlive its process. It may block as long as its file
+// system does.
+type Memory interface {
+	LoadAll() (map[string]store.Record, []error)
+	Save(name string, r store.Record) error
+	Remove(name string) error
+}
+
+// machine is what the agent takes from the machine it runs on: chance, clocks, and news of changed files.
+type machine struct {
+	random  func(whose string) func() float64 // a source of numbers in [0, 1) for whoever rolls dice
+	actions func(config.Sink, Sink, *slog.Logger) []delivery.Action
+	watch   func() (filewatch.Notifier, error)
+	clock   func() (clockWatch, error)
+}
+
+// realMachine is the one that runs this process.
+func realMachine() machine {
+	return machine{
+		random:  func(string) func() float64 { return rand.Float64 },
+		actions: delivery.Actions,
+		watch:   filewatch.New,
+		clock:   watchClock,
+	}
 }
 
 // Agent keeps the tokens of its configuration.
 type Agent struct {
 	options   Options
+	machine   machine
 	log       *slog.Logger
 	startedAt time.Time
-	metrics   *metrics
+	metrics   *metrics.Metrics
+	gates     *gate.Gates // they outlive reloads
 
 	parts   atomic.Pointer[parts] // replaced whole, by Open and by run
 	reloads chan reload
 
 	changes    *changes
-	heartbeat  atomic.Pointer[time.Time]     // the watch's last look
+	heartbeat  atomic.Pointer[time.Time]     // when the watch last compared the clocks
 	lastReload atomic.Pointer[status.Reload] // nil before the first
 	looks      sync.WaitGroup                // looks at files, and credentials being proved
 	checking   atomic.Bool                   // the sinks are being looked at
 }
 
 // New prepares an agent. It touches neither disk nor network and starts no goroutine.
-func New(o Options) *Agent {
+func New(o Options) *Agent { return newAgent(o, realMachine()) }
+
+func newAgent(o Options, m machine) *Agent {
 	a := &Agent{
 		options:   o,
+		machine:   m,
 		log:       o.Log,
 		startedAt: time.Now(),
 		reloads:   make(chan reload),
 		changes:   newChanges(),
+		metrics:   metrics.New(o.Registry, o.Version),
 	}
+	a.gates = gate.NewGates(gate.Options{
+		Waits:     o.Waits,
+		Roll:      func(clientID string) func() float64 { return m.random("gate " + clientID) },
+		Recovered: a.recovered,
+		Log:       a.log,
+	})
 	a.heartbeat.Store(&a.startedAt)
-	a.metrics = newMetrics(o.Registry, o.Version)
-	if a.options.Random == nil {
-		a.options.Random = func(string) func() float64 { return rand.Float64 }
-	}
-	if a.options.Actions == nil {
-		a.options.Actions = a.actionsOf
-	}
-	if a.options.Watch == nil {
-		a.options.Watch = filewatch.New
-	}
-	if a.options.Clock == nil {
-		a.options.Clock = watchClock
-	}
 	a.parts.Store(a.assemble(o.Config, &parts{}))
 	return a
 }
@@ -100,32 +133,38 @@ func (a *Agent) Open() error {
 	if err := a.openSinks(a.parts.Load(), &parts{}); err != nil {
 		return err
 	}
-	a.recall()
+	a.restore()
 	return nil
+}
+
+// newest returns the newest token of a name, which is zero while there is none, and since when.
+func (a *Agent) newest(name string) (t token.Token, since time.Time) {
+	k, ok := a.parts.Load().keepers[name]
+	if !ok {
+		return token.Token{}, time.Time{}
+	}
+	v := k.View()
+	return v.Token, v.AcquiredAt
 }
 
 // token returns the newest token of a name. It is how sinks look tokens up.
 func (a *Agent) token(name string) (token.Token, bool) {
-	k, ok := a.parts.Load().keepers[name]
-	if !ok {
-		return token.Token{}, false
-	}
-	t := k.published.Load().token
+	t, _ := a.newest(name)
 	return t, !t.AccessToken.IsZero()
 }
 
 // deliver tells the sinks that show a token to look at it.
 func (a *Agent) deliver(name string) {
 	for _, w := range a.parts.Load().shows[name] {
-		w.notify()
+		w.Notify()
 	}
 }
 
 // recovered tells a gate's tokens that an outage has ended.
-func (a *Agent) recovered(g *gate, since time.Time) {
+func (a *Agent) recovered(g *gate.Gate, since time.Time) {
 	for _, k := range a.parts.Load().keepers {
-		if k.client.gate == g {
-			k.recovered(since)
+		if k.Client().Gate() == g {
+			k.Recovered(since)
 		}
 	}
 }
@@ -159,38 +198,32 @@ func (a *Agent) Run(ctx context.Context) {
 }
 
 // start starts what does not run yet. The gates come last, so that of the tokens that are due, the
-// one that is due longest goes first.
+// one that is due longest goes first; of those that are due alike, the one that is configured first.
 func (a *Agent) start(ctx context.Context, p *parts) {
-	for _, k := range p.keepers {
-		k.start(ctx)
+	for i := range p.cfg.Tokens {
+		p.keepers[p.cfg.Tokens[i].Name].Start(ctx)
 	}
-	for _, g := range p.gates {
-		g.life.start(ctx, g.run)
-	}
+	a.gates.Start(ctx)
 	for _, w := range p.writers {
-		if !w.published.Load().holds(w.sink.Tokens(), a.token) {
-			w.notify()
-		}
+		w.Start()
 	}
 }
 
 // stop ends everything and waits for it.
 func (a *Agent) stop(p *parts) {
 	for _, k := range p.keepers {
-		k.stop()
+		k.Stop()
 	}
-	for _, g := range p.gates {
-		g.life.stop()
-	}
+	a.gates.Stop()
 	p.close()
-	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
+	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var writers sync.WaitGroup
 	for _, w := range p.writers {
-		writers.Go(func() { w.stop(stopping) })
+		writers.Go(func() { w.Stop(stopping) })
 	}
 	for _, k := range p.keepers {
-		k.recorder.stop(stopping)
+		k.StopSaving(stopping)
 	}
 	writers.Wait()
 	looked := make(chan struct{})
@@ -211,30 +244,7 @@ func (a *Agent) Close() { a.parts.Load().close() }
 func (p *parts) close() {
 	var closing sync.WaitGroup
 	for _, c := range p.clients {
-		closing.Go(c.close)
+		closing.Go(c.Close)
 	}
 	closing.Wait()
-}
-
-// life is the goroutine of a gate.
-type life struct {
-	cancel context.CancelFunc // nil before start
-	ended  sync.WaitGroup
-}
-
-// start runs f once, however often it is called.
-func (l *life) start(ctx context.Context, f func(context.Context)) {
-	if l.cancel != nil {
-		return
-	}
-	ctx, l.cancel = context.WithCancel(ctx)
-	l.ended.Go(func() { f(ctx) })
-}
-
-// stop ends the goroutine and waits for it.
-func (l *life) stop() {
-	if l.cancel != nil {
-		l.cancel()
-	}
-	l.ended.Wait()
 }

@@ -1,68 +1,17 @@
 package agent
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
-	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/provider"
 )
-
-// BenchmarkGate measures how a token gets in line and the gate takes the next one, with others in
-// line, beside a bare heap of as many instants.
-func BenchmarkGate(b *testing.B) {
-	for _, waiting := range []int{1, 100, 1_000, 10_000} {
-		now := time.Now()
-		b.Run(fmt.Sprintf("waiting=%d/by=credagent", waiting), func(b *testing.B) {
-			g := newGate(slog.New(slog.DiscardHandler), func() float64 { return 0 }, func(*gate, time.Time) {})
-			orders := make([]orders, waiting)
-			for i := range waiting {
-				g.request(ask{ctx: b.Context(), due: due(now, i), urgent: &orders[i].urgent})
-			}
-			b.ReportAllocs()
-			for i := waiting; b.Loop(); i++ {
-				g.look()
-				a, _ := g.next()
-				a.due = due(now, i)
-				g.request(a)
-			}
-		})
-		b.Run(fmt.Sprintf("waiting=%d/by=heap", waiting), func(b *testing.B) {
-			var line instants
-			for i := range waiting {
-				heap.Push(&line, due(now, i))
-			}
-			b.ReportAllocs()
-			for i := waiting; b.Loop(); i++ {
-				heap.Pop(&line)
-				heap.Push(&line, due(now, i))
-			}
-		})
-	}
-}
-
-// due spreads tokens, the later ones later but for some shuffling.
-func due(now time.Time, i int) time.Time {
-	return now.Add(time.Duration(i+i*7919%101) * time.Second)
-}
-
-// instants is a heap.
-type instants []time.Time
-
-func (h instants) Len() int           { return len(h) }
-func (h instants) Less(i, j int) bool { return h[i].Before(h[j]) }
-func (h instants) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *instants) Push(x any)        { *h = append(*h, x.(time.Time)) }
-func (h *instants) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
-}
 
 // BenchmarkStatus measures what it costs to put together what there is to know.
 func BenchmarkStatus(b *testing.B) {
@@ -101,24 +50,14 @@ func filled(b *testing.B, tokens int) *fixture {
 	for i := range names {
 		names[i] = fmt.Sprintf("token-%d", i)
 	}
-	f := newFixture(nil, names...)
-	p := f.agent.parts.Load()
-	for _, k := range p.keepers {
-		k.settle(grantedAnswer())
-	}
-	for _, w := range p.writers {
-		if err := w.write(); err != nil {
-			b.Fatal(err)
-		}
+	long := strings.Repeat("eyJ0eXAiOiJKV1Qi", 100)
+	f := newFixture(func(context.Context, provider.Request) (provider.Reply, error) {
+		return granted(long, time.Hour), nil
+	}, names...)
+	if err := f.agent.Once(b.Context()); err != nil {
+		b.Fatal(err)
 	}
 	return f
-}
-
-func grantedAnswer() answer {
-	at := time.Now()
-	a := readReply(granted(strings.Repeat("eyJ0eXAiOiJKV1Qi", 100), time.Hour), time.Minute, at)
-	a.sent = at
-	return a
 }
 
 // BenchmarkRefresh measures all that the agent does for one refresh but the exchange and the sink's
@@ -128,34 +67,20 @@ func BenchmarkRefresh(b *testing.B) {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			f := filled(b, tokens)
 			p := f.agent.parts.Load()
-			k, w := p.keepers["token-0"], p.writers[0]
-			var got answer
-			reply := func(a answer) { got = a }
-			k.client.credentials[0].provider = &scripted{answer: func(context.Context, provider.Request) (provider.Reply, error) {
-				return granted("token", time.Hour), nil
-			}}
+			k := p.keepers["token-0"]
+			written := make(chan struct{}, 1)
+			w := delivery.NewWriter(f.sinks["token-0"], delivery.Options{
+				Newest: f.agent.newest, Roll: rand.Float64, Changed: func() { written <- struct{}{} }, Metrics: f.agent.metrics, Log: f.agent.log,
+			})
 			b.ReportAllocs()
 			for b.Loop() {
-				k.client.gate.answer(b.Context(), ask{ctx: b.Context(), client: k.client, token: k.cfg.Name, form: k.nextForm, sending: k.noteSent, reply: reply})
-				k.settle(got)
-				<-k.note()
-				if err := w.write(); err != nil || got.failure != nil {
-					b.Fatal(err, got.failure)
+				if failure := k.Probe(b.Context()); failure != nil {
+					b.Fatal(failure)
 				}
+				w.Notify()
+				<-written
 			}
 		})
-	}
-}
-
-// BenchmarkSchedule measures what a keeper does when it looks at the clock and finds nothing due.
-func BenchmarkSchedule(b *testing.B) {
-	k := filled(b, 1).agent.parts.Load().keepers["token-0"]
-	b.ReportAllocs()
-	for b.Loop() {
-		now := time.Now()
-		if k.due(now) || k.untilDue(now) <= 0 {
-			b.Fatal("it is due")
-		}
 	}
 }
 

@@ -3,7 +3,9 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +24,6 @@ import (
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
-	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -105,8 +106,14 @@ func (c *challenged) report(t *testing.T, claims, tokenSHA256 string) {
 	synctest.Wait()
 }
 
+// digestOf is how a challenge names a token.
+func digestOf(t token.Token) string {
+	sum := sha256.Sum256([]byte(t.AccessToken.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
 // held is the SHA-256 of the token in the sink.
-func (c *challenged) held() string { return digest(c.sinks["a"].held("a")) }
+func (c *challenged) held() string { return digestOf(c.sinks["a"].held("a")) }
 
 // outcomes is what the metrics say became of challenges.
 func (c *challenged) outcomes(t *testing.T) map[string]float64 {
@@ -335,7 +342,7 @@ func TestChallengeOfAnOlderTokenIsAnsweredAlready(t *testing.T) {
 		pass(time.Hour) // it was refreshed by schedule
 		before, _ := c.requests()
 		c.report(t, newerThan(1), old)
-		c.report(t, newerThan(2), digest(token.Token{AccessToken: foreign}))
+		c.report(t, newerThan(2), digestOf(token.Token{AccessToken: foreign}))
 		pass(time.Minute)
 		if after, _ := c.requests(); len(after) != len(before) {
 			t.Errorf("%d requests, want %d", len(after), len(before))
@@ -560,91 +567,6 @@ func TestChallengeSurvivesARestart(t *testing.T) {
 	})
 }
 
-// TestChallengesAreTheSameAfterARestart goes on from what an earlier process could have kept.
-func TestChallengesAreTheSameAfterARestart(t *testing.T) {
-	held := token.Token{AccessToken: foreign}
-	waiting := store.Challenge{Claims: newerThan(2), Rejected: digest(held), Answered: `{"a":1,"b":2}`}
-	tests := []struct {
-		name             string
-		known            store.Challenge
-		claims, rejected string
-		want             string
-	}{
-		{"what waits", waiting, newerThan(2), digest(held), "duplicate"},
-		{"what waits, the token is not named", waiting, newerThan(2), "", "duplicate"},
-		{"what was answered, the token is not named", waiting, `{"a":1,"b":2}`, "", "duplicate"},
-		{"a part of what was answered, the token is not named", waiting, `{"b":2}`, "", "duplicate"},
-		{"more than was answered, the token is not named", waiting, `{"b":2,"c":3}`, "", "accepted"},
-		{"what was answered, but the new token is rejected", waiting, `{"a":1,"b":2}`, digest(held), "accepted"},
-		{"what is new", waiting, newerThan(3), "", "accepted"},
-		{"nothing", store.Challenge{}, newerThan(1), "", "accepted"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			c := newChallenges(test.known, held)
-			if waits := test.known.Claims != ""; c.since().IsZero() == waits {
-				t.Errorf("before: it waits since %v", c.since())
-			}
-			if got := c.report(test.claims, test.rejected, time.Now()); got != test.want {
-				t.Errorf("the challenge is %s, want %s", got, test.want)
-			}
-			if asked, _ := c.ask(false); test.want == "accepted" && asked != oauth.MergeClaims(test.known.Claims, test.claims) {
-				t.Errorf("the next request asks for %s", asked)
-			}
-		})
-	}
-}
-
-// TestWhatARefusalSaysOfClaims leaves claims out only when a refusal may be because of them.
-func TestWhatARefusalSaysOfClaims(t *testing.T) {
-	refused := &Failure{Class: policy.Configuration, Status: http.StatusBadRequest}
-	tests := []struct {
-		name  string
-		steps func(c *challenges)
-		want  string // what a refresh that is due then asks for
-	}{
-		{"of a request with them", func(c *challenges) {
-			c.ask(false)
-			c.failed(refused)
-		}, ""},
-		{"of none", func(*challenges) {}, newerThan(1)},
-		{"of a request that was never sent", func(c *challenges) {
-			c.ask(false)
-			c.failed(&Failure{Class: policy.Configuration, Local: true})
-		}, newerThan(1)},
-		{"of the credential", func(c *challenges) {
-			c.ask(false)
-			c.failed(&Failure{Class: policy.Credential})
-		}, newerThan(1)},
-		{"of a request before them", func(c *challenges) { c.failed(refused) }, newerThan(1)},
-		{"of a request with a part of them", func(c *challenges) {
-			c.ask(false)
-			c.report(newerThan(2), "", time.Now())
-			c.failed(refused)
-		}, newerThan(2)},
-		{"of a request with others", func(c *challenges) {
-			c.ask(false)
-			c.failed(refused)
-			c.report(newerThan(2), "", time.Now())
-		}, newerThan(2)},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			c := newChallenges(store.Challenge{}, token.Token{AccessToken: foreign})
-			c.ask(true)
-			c.failed(refused)
-			if _, leftOut := c.ask(true); leftOut {
-				t.Error("claims are left out although there are none")
-			}
-			c.report(newerThan(1), "", time.Now())
-			test.steps(c)
-			if asked, leftOut := c.ask(true); asked != test.want || leftOut != (test.want == "") {
-				t.Errorf("the refresh asks for %q, left out is %v, want %q", asked, leftOut, test.want)
-			}
-		})
-	}
-}
-
 func TestChallengeShowsInTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChallenged(lasting(time.Hour))
@@ -681,7 +603,7 @@ func everyTokenCAE(cfg *config.Config) {
 func (h *history) challenge(f *fixture, names []string) {
 	for range max(0, h.roll(-150, 11)) {
 		name := names[h.roll(0, len(names))]
-		rejected := []string{"", digest(f.sinks[name].held(name)), digest(token.Token{AccessToken: foreign})}
+		rejected := []string{"", digestOf(f.sinks[name].held(name)), digestOf(token.Token{AccessToken: foreign})}
 		err := f.agent.Challenge(h.t.Context(), name, www(newerThan(h.roll(0, 5))), rejected[h.roll(0, len(rejected))])
 		if err != nil {
 			h.broken("challenge of %s: %v", name, err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/sink"
 )
 
@@ -15,7 +16,7 @@ func (a *Agent) Environ() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sink.Environ(sinkVariables(variables), a.token)
+	return delivery.Environ(variables, a.token)
 }
 
 // Refused returns why a command cannot be started, once waiting alone will not help: something was
@@ -34,16 +35,16 @@ func (a *Agent) Unwritable() (envFiles []string, err error) {
 	p := a.parts.Load()
 	var errs []error
 	for _, w := range p.writers {
-		v := w.published.Load()
+		behind, failure := w.Behind()
 		var render *sink.RenderError
-		if !errors.As(v.failure, &render) || v.holds(w.sink.Tokens(), a.token) {
+		if !behind || !errors.As(failure, &render) {
 			continue
 		}
-		isEnv := slices.ContainsFunc(p.cfg.Sinks, func(s config.Sink) bool { return s.Path == w.sink.Path() && s.Type == config.SinkEnv })
+		isEnv := slices.ContainsFunc(p.cfg.Sinks, func(s config.Sink) bool { return s.Path == w.Sink().Path() && s.Type == config.SinkEnv })
 		if isEnv {
-			envFiles = append(envFiles, w.sink.Path())
+			envFiles = append(envFiles, w.Sink().Path())
 		} else {
-			errs = append(errs, &SinkError{Sink: w.sink.Path(), Err: v.failure})
+			errs = append(errs, &SinkError{Sink: w.Sink().Path(), Err: failure})
 		}
 	}
 	return envFiles, errors.Join(errs...)

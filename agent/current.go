@@ -1,60 +1,83 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"math"
-	"time"
 
+	"github.com/credagent/credagent/agent/keeper"
+	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/internal/token"
 )
 
 // ErrUnknownToken says that the configuration has no token of that name.
 var ErrUnknownToken = errors.New("no such token")
 
-// NotYetError says that there is no good token of a name now, and when to ask again.
-type NotYetError struct {
-	Token   string
-	RetryIn time.Duration // at least a second, in whole seconds: what a Retry-After may say
-}
+// ErrNoToken says that waiting might have helped, but the time was up.
+var ErrNoToken = keeper.ErrNoToken
 
-// Error implements error.
-func (e *NotYetError) Error() string {
-	return fmt.Sprintf("token %q: %s; ask again in %.0fs", e.Token, ErrNoToken, e.RetryIn.Seconds())
-}
+// What callers branch on.
+type (
+	// NotYetError says that there is no good token of a name now, and when to ask again.
+	NotYetError = keeper.NotYetError
+	// HeldBackError says that a refresh was not made, because no request may be sent now.
+	HeldBackError = keeper.HeldBackError
+	// ChallengeError says why a claims challenge was refused. Nothing has changed.
+	ChallengeError = keeper.ChallengeError
+)
 
-// Unwrap lets callers branch on [ErrNoToken].
-func (e *NotYetError) Unwrap() error { return ErrNoToken }
+func unknownToken(name string) error { return fmt.Errorf("token %q: %w", name, ErrUnknownToken) }
 
 // Token returns a token that is good now. Its error is [ErrUnknownToken] or a [*NotYetError].
 func (a *Agent) Token(name string) (token.Token, error) {
 	k, ok := a.parts.Load().keepers[name]
 	if !ok {
-		return token.Token{}, fmt.Errorf("token %q: %w", name, ErrUnknownToken)
+		return token.Token{}, unknownToken(name)
 	}
-	return k.current()
+	return k.Token()
 }
 
-// current returns the token if it is good now, else a [*NotYetError].
-func (k *keeper) current() (token.Token, error) {
-	now := time.Now()
-	v := k.published.Load()
-	if v.token.ValidAt(now) {
-		return v.token, nil
+// Refresh has a token refreshed now, and waits until ctx ends for how that went. It may override
+// credagent's own backoff, but nothing that the server asked for and no ceiling: its error is then a
+// [*HeldBackError]. Whoever asks while a request is under way shares its answer. An unknown name is
+// [ErrUnknownToken].
+func (a *Agent) Refresh(ctx context.Context, name string) (status.Refresh, error) {
+	k, ok := a.parts.Load().keepers[name]
+	if !ok {
+		return status.Refresh{}, unknownToken(name)
 	}
-	return token.Token{}, &NotYetError{Token: k.cfg.Name, RetryIn: wholeSeconds(k.nextRequest(v, now).Sub(now))}
+	r, err := k.Refresh(ctx)
+	if err != nil || r.Outcome != status.Pending {
+		return r, err
+	}
+	if k, ok = a.parts.Load().keepers[name]; !ok { // a reload may have replaced it, or taken it away
+		return status.Refresh{}, unknownToken(name)
+	}
+	return k.Pending(), nil
 }
 
-// nextRequest is when the next request for the token is planned, as far as its gate lets it.
-func (k *keeper) nextRequest(v *tokenView, now time.Time) time.Time {
-	next := v.nextAt
-	if opens := k.client.gate.published.Load().OpensAt(); opens.After(next) && opens.After(now) {
-		next = opens
+// Challenge takes the WWW-Authenticate value with which a resource server rejected a token, and
+// asks for a new one at once, with the claims that it names. tokenSHA256 is the SHA-256 of the
+// rejected access token in hexadecimal, "" where that is not known. However many report a challenge,
+// it is answered by one request; what was answered already is no error. An error is [ErrUnknownToken]
+// or a [*ChallengeError], or that of ctx.
+func (a *Agent) Challenge(ctx context.Context, name, wwwAuthenticate, tokenSHA256 string) error {
+	k, ok := a.parts.Load().keepers[name]
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !ok:
+		return unknownToken(name)
 	}
-	return next
-}
-
-// wholeSeconds rounds a wait up to seconds, to one at least.
-func wholeSeconds(wait time.Duration) time.Duration {
-	return max(time.Duration(math.Ceil(wait.Seconds()))*time.Second, time.Second)
+	accepted, err := k.Challenge(wwwAuthenticate, tokenSHA256)
+	if err != nil {
+		return err
+	}
+	if accepted { // a reload may have just put another keeper in its place, which knows of the same
+		if successor := a.parts.Load().keepers[name]; successor != nil {
+			successor.Wake()
+		}
+	}
+	a.changed()
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/hook"
+	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/secret"
@@ -108,11 +108,11 @@ type fixture struct {
 	sinks  map[string]*memory
 	check  func() (provider.Credential, error) // for every provider
 	watch  filewatch.Notifier                  // nil for none
-	clock  ClockWatch                          // nil for none
+	clock  clockWatch                          // nil for none
 	log    *slog.Logger                        // nil for none
 	random func(string) func() float64         // nil for chance itself
 	memory Memory                              // nil for none
-	act    func(path string) []hook.Action     // on a change of a sink's content; nil for nothing
+	act    func(path string) []delivery.Action // on a change of a sink's content; nil for nothing
 
 	provide func(provider.Spec) Provider // nil for one that answers
 }
@@ -146,36 +146,47 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 	if provide == nil {
 		provide = func(provider.Spec) Provider { return &scripted{answer: answer, check: f.check} }
 	}
-	f.agent = New(Options{
+	options := Options{
 		Config:   cfg,
 		Version:  "test",
 		Log:      log,
 		Registry: prometheus.NewRegistry(),
 		Memory:   f.memory,
-		Random:   f.random,
 		Provider: provide,
 		Sink:     f.open,
-		Actions: func(cfg config.Sink, _ Sink) []hook.Action {
+	}
+	f.agent = newAgent(options, f.machine())
+	if err := f.agent.Open(); err != nil {
+		panic(err)
+	}
+}
+
+// machine is what the fixture's agent takes for the machine it runs on.
+func (f *fixture) machine() machine {
+	random := f.random
+	if random == nil {
+		random = realMachine().random
+	}
+	return machine{
+		random: random,
+		actions: func(cfg config.Sink, _ Sink, _ *slog.Logger) []delivery.Action {
 			if f.act == nil {
 				return nil
 			}
 			return f.act(cfg.Path)
 		},
-		Watch: func() (filewatch.Notifier, error) {
+		watch: func() (filewatch.Notifier, error) {
 			if f.watch == nil {
 				return nil, errors.New("there is none")
 			}
 			return f.watch, nil
 		},
-		Clock: func() (ClockWatch, error) {
+		clock: func() (clockWatch, error) {
 			if f.clock == nil {
 				return untold()
 			}
 			return f.clock, nil
 		},
-	})
-	if err := f.agent.Open(); err != nil {
-		panic(err)
 	}
 }
 

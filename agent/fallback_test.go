@@ -132,7 +132,7 @@ func TestFallbackTakesOverAtOnceAndStays(t *testing.T) {
 		if got := strings.Join(used, " "); got != "primary fallback fallback" {
 			t.Errorf("requests with %q, want one refused and one for each token", got)
 		}
-		if !w.agent.Status().Ready || w.inUse().Name != fallback {
+		if !w.agent.Status().Ready || w.inUse().Name != status.Fallback {
 			t.Errorf("status %+v", w.agent.Status().Clients[0])
 		}
 		w.accept("primary", "fallback") // the first is good again, but its file is what it was
@@ -156,7 +156,7 @@ func TestRotatedPrimaryTakesOverFromTheFallback(t *testing.T) {
 		if got := strings.Join(used[3:], " "); got != "second" {
 			t.Errorf("requests after the rotation with %q, want one proof", got)
 		}
-		if in := w.inUse(); in.Name != primary || in.Identity != "second" || in.Problem != "" {
+		if in := w.inUse(); in.Name != status.Primary || in.Identity != "second" || in.Problem != "" {
 			t.Errorf("in use is %+v", in)
 		}
 	})
@@ -213,7 +213,7 @@ func TestBothRefusedAreProbedSlowlyInTurn(t *testing.T) {
 		w.accept("other")
 		replace(t, filepath.Join(w.dir, "fallback"), "other")
 		pass(time.Minute)
-		if !w.agent.Status().Ready || w.inUse().Name != fallback {
+		if !w.agent.Status().Ready || w.inUse().Name != status.Fallback {
 			t.Errorf("the fallback that is good now is not in use: %+v", w.agent.Status().Clients[0])
 		}
 	})
@@ -265,7 +265,7 @@ func TestNewestRecordDecidesAboutTheFallback(t *testing.T) {
 	for name, tt := range map[string]struct{ newest, older string }{
 		"the first by name": {"a", "b"}, "the last by name": {"b", "a"},
 	} {
-		for choice, want := range map[policy.Choice]string{{Fallback: true}: fallback, {}: primary} {
+		for choice, want := range map[policy.Choice]string{{Fallback: true}: status.Fallback, {}: status.Primary} {
 			t.Run(name+" used the "+want, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newTwofold(t, "primary", "fallback")

@@ -340,7 +340,7 @@ func TestStateDirectoryThatHangsCostsNoToken(t *testing.T) {
 		}
 		began := time.Now()
 		stop()
-		if took := time.Since(began); took > 2*stopTime {
+		if took := time.Since(began); took > 2*stopTimeout {
 			t.Errorf("stopped after %v", took)
 		}
 		close(m.hangs)

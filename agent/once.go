@@ -5,19 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/gate"
 )
-
-// ErrNoToken says that waiting might have helped, but the time was up.
-var ErrNoToken = errors.New("no token yet")
 
 // TokenError says which token could not be had, and why.
 type TokenError struct {
 	Token   string
 	Client  string
-	Failure *Failure // nil when there was no answer at all
+	Failure *gate.Failure // nil when there was no answer at all
 }
 
 // Error implements error.
@@ -30,18 +27,7 @@ func (e *TokenError) Error() string {
 }
 
 // SinkError says which sink could not be written although its tokens are there, and why.
-type SinkError struct {
-	Sink string
-	Err  error // nil when the time was up
-}
-
-// Error implements error.
-func (e *SinkError) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("writing %q: the time was up", e.Sink)
-	}
-	return e.Err.Error()
-}
+type SinkError = delivery.Error
 
 // Unwrap lets callers branch on the failure.
 func (e *TokenError) Unwrap() error {
@@ -81,45 +67,32 @@ func (a *Agent) settled() bool {
 	}
 	refused, pending := false, false
 	for _, k := range p.keepers {
-		v := k.published.Load()
-		refused = refused || v.failure != nil && v.failure.Class.Lasting()
-		pending = pending || !v.answered && k.client.gate.published.Load().Failures == 0
+		v := k.View()
+		refused = refused || v.Failure != nil && v.Failure.Class.Lasting()
+		pending = pending || !v.Answered && k.Client().Gate().View().Failures == 0
 	}
 	for _, w := range p.writers {
-		v := w.published.Load()
-		pending = pending || v.failure == nil && a.available(w) && !v.holds(w.sink.Tokens(), a.token)
+		behind, failure := w.Behind()
+		pending = pending || behind && failure == nil
 	}
 	return refused && !pending && !p.acting()
 }
 
 // acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
-// the sinks are written: a writer tells its hook before that.
-func (p *parts) acting() bool {
-	return slices.ContainsFunc(p.writers, func(w *writer) bool { return w.hook.Busy() })
-}
-
-// available reports whether a sink's tokens are all there.
-func (a *Agent) available(w *writer) bool {
-	for _, name := range w.sink.Tokens() {
-		if _, ok := a.token(name); !ok {
-			return false
-		}
-	}
-	return true
-}
+// the sinks are written.
+func (p *parts) acting() bool { return slices.ContainsFunc(p.writers, (*delivery.Writer).Acting) }
 
 func (a *Agent) missing() error {
 	var errs []error
 	p := a.parts.Load()
 	for _, cfg := range p.cfg.Tokens {
-		if v := p.keepers[cfg.Name].published.Load(); v.token.AccessToken.IsZero() {
-			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: v.failure})
+		if v := p.keepers[cfg.Name].View(); v.Token.AccessToken.IsZero() {
+			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: v.Failure})
 		}
 	}
 	for _, w := range p.writers {
-		v := w.published.Load()
-		if a.available(w) && !v.holds(w.sink.Tokens(), a.token) {
-			errs = append(errs, &SinkError{Sink: w.sink.Path(), Err: v.failure})
+		if behind, failure := w.Behind(); behind {
+			errs = append(errs, &SinkError{Sink: w.Sink().Path(), Err: failure})
 		}
 	}
 	return errors.Join(errs...)
@@ -129,7 +102,11 @@ func (a *Agent) missing() error {
 // process was asked to wait for holds here too, and what is asked for now is remembered. Its error
 // joins a [*TokenError] for each request that failed.
 func (a *Agent) Probe(ctx context.Context) error {
-	a.recall()
+	a.restore()
+	probing, stop := context.WithCancel(ctx)
+	defer a.gates.Stop()
+	defer stop()
+	a.gates.Start(probing)
 	p := a.parts.Load()
 	probed := map[string]bool{}
 	var errs []error
@@ -138,28 +115,9 @@ func (a *Agent) Probe(ctx context.Context) error {
 			continue
 		}
 		probed[cfg.Client] = true
-		k := p.keepers[cfg.Name]
-		if !k.client.gate.state.Open(time.Now()) {
-			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: &Failure{
-				Class: policy.Throttled, Message: "not asked: the client has to wait, " + waitOf(k.client.gate.state, time.Now()),
-			}})
-			continue
-		}
-		got := k.client.gate.serve(ctx, ask{ctx: ctx, client: k.client, token: cfg.Name, form: k.nextForm, held: k.held, sending: k.noteSent})
-		k.settle(got)
-		<-k.note()
-		if got.failure != nil {
-			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: got.failure})
+		if failure := p.keepers[cfg.Name].Probe(ctx); failure != nil {
+			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: failure})
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// waitOf says how long a gate stays closed, and on whose account.
-func waitOf(g policy.Gate, now time.Time) string {
-	left := wholeSeconds(g.OpensAt().Sub(now))
-	if !policy.Passed(now, g.BlockedUntil) {
-		return fmt.Sprintf("the server asked for %v more", left)
-	}
-	return fmt.Sprintf("%v more after its last request", left)
 }

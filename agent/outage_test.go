@@ -88,6 +88,7 @@ func TestWrongClockIsToldApartFromAWrongKey(t *testing.T) {
 
 func TestRefreshIsNoMomentOfNotBeingReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		const writeTimeout = 2 * time.Second // as package delivery has it
 		var slow atomic.Int64
 		f := newFixture((&server{answer: good}).exchange, "a")
 		f.sinks["a"].fail = func() error {
@@ -96,14 +97,14 @@ func TestRefreshIsNoMomentOfNotBeingReady(t *testing.T) {
 		}
 		defer f.run(t.Context())()
 		pass(time.Second)
-		slow.Store(int64(writeTime / 2))
+		slow.Store(int64(writeTimeout / 2))
 		for range 10 * 3600 {
 			pass(time.Second / 10)
 			if s := f.agent.Status(); !s.Ready {
 				t.Fatalf("not ready: %v", s.NotReady)
 			}
 		}
-		slow.Store(int64(10 * writeTime))
+		slow.Store(int64(10 * writeTimeout))
 		for range 3600 {
 			pass(time.Second)
 			if !f.agent.Status().Ready {

@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"reflect"
-	"time"
+	"sync"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/provider"
 )
 
@@ -14,12 +16,12 @@ import (
 // reload makes new parts and takes over from the old what the new configuration left as it was.
 type parts struct {
 	cfg     *config.Config
-	gates   map[gateKey]*gate
-	clients map[string]*client
-	keepers map[string]*keeper
-	writers []*writer
-	shows   map[string][]*writer // by token
-	access  map[string]access    // by token; nil without a socket
+	clients map[string]*gate.Client
+	keepers map[string]*keeper.Keeper
+	writers []*delivery.Writer
+	shows   map[string][]*delivery.Writer // by token
+	access  map[string]access             // by token; nil without a socket
+	shown   sync.Map                      // by token: the JSON form that was asked for last
 }
 
 // assemble makes the parts of a configuration, without sinks. What is the same in old stays the
@@ -27,16 +29,9 @@ type parts struct {
 func (a *Agent) assemble(cfg *config.Config, old *parts) *parts {
 	p := &parts{
 		cfg:     cfg,
-		gates:   make(map[gateKey]*gate, len(cfg.Clients)),
-		clients: make(map[string]*client, len(cfg.Clients)),
-		keepers: make(map[string]*keeper, len(cfg.Tokens)),
-		shows:   map[string][]*writer{},
-	}
-	// A gate outlives its clients until nothing is left of what the server asked for.
-	for key, g := range old.gates {
-		if time.Now().Before(g.published.Load().OpensAt()) {
-			p.gates[key] = g
-		}
+		clients: make(map[string]*gate.Client, len(cfg.Clients)),
+		keepers: make(map[string]*keeper.Keeper, len(cfg.Tokens)),
+		shows:   map[string][]*delivery.Writer{},
 	}
 	a.addClients(p, old)
 	a.addTokens(p, old)
@@ -44,65 +39,54 @@ func (a *Agent) assemble(cfg *config.Config, old *parts) *parts {
 }
 
 func (a *Agent) addClients(p, old *parts) {
-	host := a.processes(p.cfg)
+	options := gate.ClientOptions{Open: a.providers(p.cfg), Replaced: a.credentialReplaced, Metrics: a.metrics, Log: a.log}
 	for _, c := range p.cfg.Clients {
-		g := p.gate(keyOf(c), old)
-		if g == nil {
-			g = newGate(a.log, a.options.Random("gate "+c.ClientID), a.recovered)
-			p.gates[keyOf(c)] = g
-		}
-		if was, ok := old.clients[c.Name]; ok && sameClient(was.cfg, c) && samePlugins(old.cfg, p.cfg) {
+		if was, ok := old.clients[c.Name]; ok && sameClient(*was.Config(), c) && samePlugins(old.cfg, p.cfg) {
 			p.clients[c.Name] = was
 			continue
 		}
-		p.clients[c.Name] = newClient(c, g, host, a.metrics, a.log)
+		p.clients[c.Name] = gate.NewClient(c, a.gates, options)
 	}
-}
-
-// gate returns the gate of a key, from old if it is there.
-func (p *parts) gate(key gateKey, old *parts) *gate {
-	if g, ok := old.gates[key]; ok {
-		p.gates[key] = g
-	}
-	return p.gates[key]
 }
 
 func (a *Agent) addTokens(p, old *parts) {
-	deliver, changed := a.deliver, a.changed // one for all of them
+	options := keeper.Options{Deliver: a.deliver, Changed: a.changed, Metrics: a.metrics, Log: a.log}
+	if a.options.Memory != nil {
+		options.Save = a.options.Memory.Save
+	}
 	for _, t := range p.cfg.Tokens {
 		c := p.clients[t.Client]
-		if was, ok := old.keepers[t.Name]; ok && was.client == c && reflect.DeepEqual(was.cfg, t) {
+		if was, ok := old.keepers[t.Name]; ok && was.Client() == c && reflect.DeepEqual(*was.Config(), t) {
 			p.keepers[t.Name] = was
 			continue
 		}
-		made := newKeeper(t, c, newRecorder(t.Name, a.options.Memory, a.log), a.options.Random("token "+t.Name), a.log)
-		made.deliver, made.changed = deliver, changed
-		p.keepers[t.Name] = made
+		options.Roll = a.machine.random("token " + t.Name)
+		p.keepers[t.Name] = keeper.New(t, c, options)
 	}
 }
 
-// processes makes the providers of clients' credentials.
-func (a *Agent) processes(cfg *config.Config) func(provider.Spec) Provider {
+// providers returns what makes the providers of clients' credentials.
+func (a *Agent) providers(cfg *config.Config) func(provider.Spec) Provider {
 	if a.options.Provider != nil {
 		return a.options.Provider
 	}
-	host := provider.New(provider.Options{
+	processes := provider.New(provider.Options{
 		Builtin:     a.options.Builtin,
 		Dirs:        cfg.Plugins.Dirs,
 		SHA256:      cfg.Plugins.SHA256,
 		IdleTimeout: cfg.Plugins.IdleTimeout,
 		Log:         a.log,
-		Started:     a.metrics.started,
+		Started:     a.metrics.Started,
 	})
-	return func(spec provider.Spec) Provider { return host.Process(spec) }
+	return func(spec provider.Spec) Provider { return processes.Process(spec) }
 }
 
 // sameClient compares all but where the client stands in the file.
 func sameClient(a, b config.Client) bool {
-	return reflect.DeepEqual(placeless(a), placeless(b))
+	return reflect.DeepEqual(withoutPosition(a), withoutPosition(b))
 }
 
-func placeless(c config.Client) config.Client {
+func withoutPosition(c config.Client) config.Client {
 	c.Credential.Path = ""
 	if c.FallbackCredential != nil {
 		moved := *c.FallbackCredential
@@ -119,9 +103,12 @@ func (a *Agent) openSinks(p, old *parts) error {
 	var problems []config.Problem
 	open := make(map[string]int, len(old.writers)) // path → index in old
 	for i, w := range old.writers {
-		open[w.sink.Path()] = i
+		open[w.Sink().Path()] = i
 	}
-	opener := a.opener()
+	opener := a.options.Sink
+	if opener == nil {
+		opener = delivery.Opener()
+	}
 	for _, cfg := range p.cfg.Sinks {
 		if i, ok := open[cfg.Path]; ok && sameSink(old.cfg.Sinks[i], cfg) {
 			p.add(old.writers[i])
@@ -137,13 +124,13 @@ func (a *Agent) openSinks(p, old *parts) error {
 	if len(problems) > 0 {
 		return &config.Error{Problems: problems}
 	}
-	a.metrics.begin(p.cfg)
+	a.metrics.Begin(p.cfg)
 	return nil
 }
 
-func (p *parts) add(w *writer) {
+func (p *parts) add(w *delivery.Writer) {
 	p.writers = append(p.writers, w)
-	for _, name := range w.sink.Tokens() {
+	for _, name := range w.Sink().Tokens() {
 		p.shows[name] = append(p.shows[name], w)
 	}
 }
@@ -154,16 +141,19 @@ func sameSink(a, b config.Sink) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) (*writer, error) {
+func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) (*delivery.Writer, error) {
 	s, err := open(cfg)
 	if err != nil {
 		return nil, err
 	}
-	w := newWriter(s, a.token, a.metrics, a.log)
-	w.roll = a.options.Random("sink " + cfg.Path)
-	w.changed = a.changed
-	w.react(a.options.Actions(cfg, s))
-	return w, nil
+	return delivery.NewWriter(s, delivery.Options{
+		Newest:  a.newest,
+		Actions: a.machine.actions(cfg, s, a.log),
+		Roll:    a.machine.random("sink " + cfg.Path),
+		Changed: a.changed,
+		Metrics: a.metrics,
+		Log:     a.log,
+	}), nil
 }
 
 // Check asks every client's provider whether its configuration is sound and, if load, whether the
@@ -186,9 +176,9 @@ func (a *Agent) check(ctx context.Context, p *parts, load bool) error {
 func (a *Agent) ask(ctx context.Context, p *parts, load bool) []<-chan []config.Problem {
 	var answers []<-chan []config.Problem
 	for _, cfg := range p.cfg.Clients {
-		for _, c := range p.clients[cfg.Name].credentials {
+		for _, check := range p.clients[cfg.Name].Checks(p.cfg, load) {
 			answer := make(chan []config.Problem, 1)
-			a.looks.Go(func() { answer <- a.checkCredential(ctx, p.cfg, c, load) })
+			a.looks.Go(func() { answer <- check(ctx) })
 			answers = append(answers, answer)
 		}
 	}
@@ -215,28 +205,4 @@ func problemsOf(waiting context.Context, answers []<-chan []config.Problem) erro
 		return &config.Error{Problems: problems}
 	}
 	return nil
-}
-
-func (a *Agent) checkCredential(ctx context.Context, cfg *config.Config, c *credential, load bool) []config.Problem {
-	path := c.cfg.Path
-	said, wrong, err := c.provider.Check(ctx, load)
-	c.learn(said)
-	problems := cfg.Overwritten(c.cfg, said.Files)
-	for _, problem := range wrong {
-		at := path + ".config"
-		if problem.Key != "" {
-			at += "." + problem.Key
-		}
-		problems = append(problems, cfg.Problem(at, problem.Message))
-	}
-	var failure *provider.Failure
-	switch {
-	case errors.As(err, &failure) && failure.Kind == provider.KindConfig:
-		problems = append(problems, cfg.Problem(path+".provider", failure.Message))
-	case err != nil && load:
-		problems = append(problems, cfg.Problem(path, err.Error()))
-	case err != nil: // it may be better when it is needed; the request will tell
-		c.log.Warn("provider could not be asked", keyError, err)
-	}
-	return problems
 }

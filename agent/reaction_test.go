@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/hook"
+	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/provider"
 )
 
@@ -24,7 +24,7 @@ type actor struct {
 
 // on makes the actor act on a fixture's sinks.
 func (a *actor) on(f *fixture, s *server) *fixture {
-	f.act = func(path string) []hook.Action { return []hook.Action{acting{a, f, path}} }
+	f.act = func(path string) []delivery.Action { return []delivery.Action{acting{a, f, path}} }
 	return remade(f, s, f.agent.parts.Load().cfg)
 }
 
@@ -112,26 +112,6 @@ func TestActionsAreInNobodysWay(t *testing.T) {
 	})
 }
 
-func TestLatestIsTheLastFailureOfARun(t *testing.T) {
-	no := errors.New("no")
-	var last *hook.Result
-	for _, step := range []struct {
-		result hook.Result
-		action string
-		err    error
-	}{
-		{hook.Result{Run: 1, Action: "a"}, "a", nil},
-		{hook.Result{Run: 1, Action: "b"}, "b", nil},
-		{hook.Result{Run: 1, Action: "c", Err: no}, "c", no},
-		{hook.Result{Run: 1, Action: "d"}, "c", no},
-		{hook.Result{Run: 2, Action: "a"}, "a", nil},
-	} {
-		if last = latest(last, step.result); last.Action != step.action || last.Err != step.err || last.Run != step.result.Run {
-			t.Errorf("after %+v it is %+v", step.result, last)
-		}
-	}
-}
-
 func TestNothingIsDoneAfterAFailedWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{answer: good}
@@ -161,7 +141,7 @@ func TestStopEndsActions(t *testing.T) {
 		pass(time.Minute)
 		began := time.Now()
 		stop()
-		if took := time.Since(began); took > stopTime {
+		if took := time.Since(began); took > stopTimeout {
 			t.Errorf("stopping took %v", took)
 		}
 		pass(time.Minute)

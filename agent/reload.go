@@ -5,7 +5,11 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/logkey"
 )
 
 // reload asks the agent's goroutine to take a new configuration.
@@ -44,15 +48,15 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	missed := a.retire(old, next)
-	inherit(old, next)
+	a.inherit(old, next)
 	a.parts.Store(next)
 	a.start(ctx, next)
 	for _, w := range next.writers {
-		if missed[w.sink.Path()] {
-			w.hook.Changed()
+		if missed[w.Sink().Path()] {
+			w.ActAgain()
 		}
 	}
-	a.metrics.forget(old.cfg, cfg)
+	a.metrics.Forget(old.cfg, cfg)
 	a.reloaded(nil)
 	return nil
 }
@@ -61,7 +65,7 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 func (p *parts) abandon(old *parts) {
 	for name, c := range p.clients {
 		if old.clients[name] != c {
-			c.close()
+			c.Close()
 		}
 	}
 }
@@ -69,35 +73,38 @@ func (p *parts) abandon(old *parts) {
 // retire ends the parts of old that next does not keep, and waits for them, so that their state
 // can be taken over. It returns the sinks, by their paths, of which a change was not acted upon.
 func (a *Agent) retire(old, next *parts) (missed map[string]bool) {
-	stopping, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
+	var ended []*keeper.Keeper
 	for name, k := range old.keepers {
 		if next.keepers[name] != k {
-			k.stop()
-			k.recorder.stop(stopping)
+			k.Stop()
+			ended = append(ended, k)
 		}
 	}
 	for name, c := range old.clients {
 		if next.clients[name] != c {
-			c.retire()
-			c.gate.settle() // what is under way is seen through
-			c.close()
+			c.Retire()
 		}
 	}
-	for key, g := range old.gates {
-		if next.gates[key] != g {
-			g.life.stop()
+	for _, k := range ended {
+		if next.keepers[k.Config().Name] != nil {
+			k.Finish()
 		}
 	}
-	kept := make(map[*writer]bool, len(next.writers))
+	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	for _, k := range ended {
+		k.StopSaving(stopping)
+	}
+	a.gates.Prune(next.gates())
+	kept := make(map[*delivery.Writer]bool, len(next.writers))
 	for _, w := range next.writers {
 		kept[w] = true
 	}
 	missed = map[string]bool{}
 	for _, w := range old.writers {
 		if !kept[w] {
-			missed[w.sink.Path()] = w.stop(stopping)
-			a.log.Info("sink is not kept as it was, its file stays", keySink, w.sink.Path())
+			missed[w.Sink().Path()] = w.Stop(stopping)
+			a.log.Info("sink removed or changed; file left in place", logkey.Sink, w.Sink().Path())
 		}
 	}
 	return missed
@@ -105,16 +112,25 @@ func (a *Agent) retire(old, next *parts) (missed map[string]bool) {
 
 // inherit hands tokens that are still the right ones to the new keepers, and ends the waits of our
 // own: the new configuration may be what was missing.
-func inherit(old, next *parts) {
+func (a *Agent) inherit(old, next *parts) {
 	for name, k := range next.keepers {
 		if was, ok := old.keepers[name]; ok && was != k {
-			k.inherit(was)
+			k.Inherit(was)
 		}
-		k.forgive()
+		k.ResetBackoff()
 	}
-	for _, g := range next.gates {
-		g.forgive()
+	for _, g := range a.gates.All() {
+		g.ResetBackoff()
 	}
+}
+
+// gates are those that the clients' requests pass.
+func (p *parts) gates() map[*gate.Gate]bool {
+	gates := make(map[*gate.Gate]bool, len(p.clients))
+	for _, c := range p.clients {
+		gates[c.Gate()] = true
+	}
+	return gates
 }
 
 // ReloadFailed records that a new configuration could not even be read.
@@ -122,7 +138,7 @@ func (a *Agent) ReloadFailed(err error) { a.reloaded(err) }
 
 // reloaded publishes how the last reload ended.
 func (a *Agent) reloaded(err error) {
-	a.metrics.reloaded(err == nil)
+	a.metrics.Reloaded(err == nil)
 	last := &status.Reload{At: time.Now().Round(0).UTC(), Successful: err == nil}
 	if err != nil {
 		last.Error = err.Error()

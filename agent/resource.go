@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -25,13 +26,13 @@ func (a *Agent) TokenFor(resource, clientID string) (token.Token, error) {
 		return token.Token{}, fmt.Errorf("resource %q: %w", resource, ErrUnknownResource)
 	}
 	// Entra's are GUIDs, which people write in either case.
-	if clientID != "" && !strings.EqualFold(clientID, k.client.cfg.ClientID) {
+	if clientID != "" && !strings.EqualFold(clientID, k.Client().Config().ClientID) {
 		return token.Token{}, fmt.Errorf("resource %q, client_id %q: %w", resource, clientID, ErrOtherClient)
 	}
-	return k.current()
+	return k.Token()
 }
 
-func (p *parts) keeperFor(resource string) (*keeper, bool) {
+func (p *parts) keeperFor(resource string) (*keeper.Keeper, bool) {
 	if p.cfg.Identity == nil {
 		return nil, false
 	}

@@ -2,16 +2,16 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/credagent/credagent/agent/policy"
-	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/internal/filewatch"
+	"github.com/credagent/credagent/internal/logkey"
 )
 
 // proveWithin spreads the requests that prove a rotated credential.
@@ -22,8 +22,7 @@ const proveWithin = 3 * time.Second
 // changes. It never reads a credential: only the provider's process may. It belongs to the watch's
 // goroutine.
 type rotation struct {
-	watcher  filewatch.Notifier     // nil until the first second is over, and where there is none
-	seen     map[*credential]string // what stat said of the credential's files
+	watcher  filewatch.Notifier // nil until the first second is over, and where there is none
 	settling *filewatch.Settling
 	begun    bool
 	looking  atomic.Bool
@@ -32,7 +31,7 @@ type rotation struct {
 // newRotation has the files looked at once more when they had time to settle, and watched from then
 // on. A run that is over before that need not end a watch, for which Linux takes 15 ms.
 func newRotation() *rotation {
-	r := &rotation{seen: map[*credential]string{}, settling: filewatch.NewSettling()}
+	r := &rotation{settling: filewatch.NewSettling()}
 	r.settling.Touch()
 	return r
 }
@@ -45,7 +44,7 @@ func (r *rotation) begin(open func() (filewatch.Notifier, error), log *slog.Logg
 	r.begun = true
 	watcher, err := open()
 	if err != nil {
-		log.Warn("credential files are looked at every half minute only, the system does not tell of changes", keyError, err)
+		log.Warn("credential files are looked at every half minute only, the system does not tell of changes", logkey.Error, err)
 		return
 	}
 	r.watcher = watcher
@@ -74,99 +73,40 @@ func (r *rotation) failures() <-chan error {
 	return r.watcher.Failures()
 }
 
-// look returns the credentials whose files are not as they were at the last look, and has the watcher,
-// if there is one, watch them all.
-func (r *rotation) look(watcher filewatch.Notifier, clients map[string]*client) []replaced {
-	var all []replaced
-	seen := make(map[*credential]string, len(clients))
+// look returns a function for each credential whose files are not as they were at the last look: it
+// proves that credential. The watcher, if there is one, is made to watch them all.
+func look(watcher filewatch.Notifier, clients map[string]*gate.Client) (proofs []func(context.Context)) {
+	watch := func([]string) {}
+	if watcher != nil {
+		watch = func(files []string) { filewatch.Watch(watcher, files) }
+	}
 	for _, c := range clients {
-		for _, in := range c.credentials {
-			files := in.published.Load().known.Files
-			if len(files) == 0 {
-				continue
-			}
-			if watcher != nil {
-				filewatch.Watch(watcher, files)
-			}
-			now := filewatch.Fingerprint(files)
-			before, known := r.seen[in]
-			if known && before != now {
-				all = append(all, replaced{c, in})
-			}
-			if before != now {
-				in.change(func(view *credentialView) { view.files = now })
-			}
-			seen[in] = now
+		for _, changed := range c.LookAtFiles(watch) {
+			proofs = append(proofs, func(ctx context.Context) { c.Prove(ctx, changed) })
 		}
 	}
-	r.seen = seen
-	return all
+	return proofs
 }
 
-// replaced is a credential whose files changed.
-type replaced struct {
-	client     *client
-	credential *credential
-}
-
-// prove makes use of a credential that changed: the provider loads it, every wait of our own ends,
-// and one token is refreshed early, while the old one is still good.
-func (a *Agent) prove(ctx context.Context, r replaced) {
-	c, in := r.client, r.credential
-	before := in.published.Load().known.Identity
-	said, err := in.load(ctx)
-	if ctx.Err() != nil {
-		return
-	}
-	a.metrics.rotated(c.cfg.Name, err)
-	if err != nil {
-		in.found("it changed and cannot be loaded: " + err.Error())
-		in.log.Warn("changed credential cannot be loaded, tokens stay as they are; the next change is tried again", keyError, err)
-		return
-	}
-	in.learn(said)
-	in.found("")
-	failing := c.gate.published.Load().Failures > 0
-	if said.Identity != "" && said.Identity == before && !failing {
-		in.log.Info("credential files changed, the credential is the same", keyIdentity, said.Identity)
-		return
-	}
-	a.use(c, in, said.Identity)
-}
-
-// use makes a client use a credential that is another one now, if it is that one's turn.
-func (a *Agent) use(c *client, in *credential, identity string) {
-	failing := c.gate.published.Load().Failures > 0
-	if !c.rotated(in) && !failing {
-		in.log.Info("credential changed, it is not in use", keyIdentity, identity)
-		return
-	}
-	in.log.Info("credential changed, proving it by one early refresh", keyIdentity, identity)
+// credentialReplaced ends every wait of our own, as a client has another credential in use, and has one
+// of its tokens refreshed early, while the old one is still good.
+func (a *Agent) credentialReplaced(c *gate.Client) {
 	keepers := a.keepersOf(c)
 	proof := proofAmong(keepers) // before the waits end: a token that waits is proof enough
-	c.gate.forgive()
+	c.Gate().ResetBackoff()
 	for _, k := range keepers {
-		k.forgive()
+		k.ResetBackoff()
 	}
 	if proof != nil {
-		proof.advance(time.Now().Add(time.Duration(proof.roll() * float64(proveWithin))))
+		proof.RefreshWithin(proveWithin)
 	}
 }
 
-// load has the provider load the credential, without a request.
-func (c *credential) load(ctx context.Context) (provider.Credential, error) {
-	said, problems, err := c.provider.Check(ctx, true)
-	if err == nil && len(problems) > 0 {
-		err = fmt.Errorf("its configuration: %s", problems[0].Message)
-	}
-	return said, err
-}
-
-func (a *Agent) keepersOf(c *client) []*keeper {
-	var keepers []*keeper
+func (a *Agent) keepersOf(c *gate.Client) []*keeper.Keeper {
+	var keepers []*keeper.Keeper
 	p := a.parts.Load()
 	for _, cfg := range p.cfg.Tokens {
-		if k := p.keepers[cfg.Name]; k.client == c {
+		if k := p.keepers[cfg.Name]; k.Client() == c {
 			keepers = append(keepers, k)
 		}
 	}
@@ -175,9 +115,9 @@ func (a *Agent) keepersOf(c *client) []*keeper {
 
 // proofAmong picks the keeper whose refresh is to prove a new credential. It is nil when one of
 // them asks for a token anyway.
-func proofAmong(keepers []*keeper) *keeper {
+func proofAmong(keepers []*keeper.Keeper) *keeper.Keeper {
 	for _, k := range keepers {
-		if v := k.published.Load(); v.token.AccessToken.IsZero() || v.attempts.Failures > 0 {
+		if v := k.View(); v.Token.AccessToken.IsZero() || v.Attempts.Failures > 0 {
 			return nil
 		}
 	}
@@ -185,20 +125,4 @@ func proofAmong(keepers []*keeper) *keeper {
 		return nil
 	}
 	return keepers[0]
-}
-
-// advance makes the keeper refresh its token at the given time, if that is earlier than planned.
-func (k *keeper) advance(at time.Time) {
-	k.early.Store(&at)
-	k.wake()
-}
-
-// earlier takes note of a refresh that was brought forward.
-func (k *keeper) earlier() {
-	at := k.early.Swap(nil)
-	if at == nil || k.view.token.AccessToken.IsZero() || policy.Overdue(*at, k.view.token.RefreshOn) {
-		return
-	}
-	k.proofAt = *at
-	k.publish()
 }

@@ -266,7 +266,15 @@ func newRotations(t *testing.T, links, tells bool) *rotations {
 
 // agent makes the agent, with a sink on disk.
 func (r *rotations) agent(t *testing.T) *Agent {
-	a := New(Options{
+	m := realMachine()
+	m.clock = untold
+	m.watch = func() (filewatch.Notifier, error) {
+		if r.watch.changes == nil {
+			return nil, os.ErrInvalid
+		}
+		return r.watch, nil
+	}
+	a := newAgent(Options{
 		Config: &config.Config{
 			Clients: []config.Client{{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: 10 * time.Second}},
 			Tokens:  []config.Token{{Name: "a", Client: "client", RefreshAt: 0.5}},
@@ -274,14 +282,7 @@ func (r *rotations) agent(t *testing.T) *Agent {
 		},
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		Provider: func(provider.Spec) Provider { return r },
-		Watch: func() (filewatch.Notifier, error) {
-			if r.watch.changes == nil {
-				return nil, os.ErrInvalid
-			}
-			return r.watch, nil
-		},
-		Clock: untold,
-	})
+	}, m)
 	if err := a.Open(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
 )
 
@@ -138,7 +140,7 @@ func play(t *testing.T, s uint64, total *tally) {
 		}
 		cfg := f.changed(everyTokenCAE)
 		if h.spare {
-			cfg.Clients[0].FallbackCredential = &config.Credential{Provider: fallback}
+			cfg.Clients[0].FallbackCredential = &config.Credential{Provider: status.Fallback}
 		}
 		began := time.Now()
 		h.start(f, cfg)
@@ -158,7 +160,7 @@ func (h *history) start(f *fixture, cfg *config.Config) {
 }
 
 func (h *history) provide(spec provider.Spec) Provider {
-	spare := spec.Provider == fallback
+	spare := spec.Provider == status.Fallback
 	return &scripted{answer: func(ctx context.Context, r provider.Request) (provider.Reply, error) {
 		return h.answer(ctx, r, spare)
 	}}
@@ -245,12 +247,13 @@ func (h *history) reload() {
 // rotate has the agent notice that a credential was replaced.
 func (h *history) rotate() {
 	for _, c := range h.agent.agent.parts.Load().clients {
-		which := h.roll(0, len(c.credentials))
+		names := []string{status.Primary, status.Fallback}[:len(c.Status().Credentials)]
+		which := h.roll(0, len(names))
 		h.mu.Lock()
 		h.spent = false
 		h.changes++
 		h.mu.Unlock()
-		h.agent.agent.prove(h.t.Context(), replaced{c, c.credentials[which]})
+		c.Prove(h.t.Context(), names[which])
 	}
 }
 
@@ -398,37 +401,32 @@ func (h *history) leave(name string, reply *provider.Reply, err error, spare boo
 		seconds, _ := strconv.Atoi(reply.Header.Get("Retry-After"))
 		reply.Header.Set("Retry-After", now.UTC().Add(time.Duration(seconds)*time.Second).Format(http.TimeFormat))
 	}
-	a := answer{at: now}
-	if err != nil {
-		a = unanswered(err, 10*time.Second, now)
-	} else {
-		a = readReply(*reply, 10*time.Second, now)
-	}
+	a := gate.Read(*reply, err, 10*time.Second, now)
 	switch {
-	case a.failure == nil:
+	case a.Failure == nil:
 		h.spent = false
 		return
-	case a.outcome.HasRetryAfter:
-		h.blocked = now.Add(a.outcome.RetryAfter)
+	case a.Outcome.HasRetryAfter:
+		h.blocked = now.Add(a.Outcome.RetryAfter)
 		h.refused++
 	default:
 		h.failed++
 	}
-	if a.failure.Local { // it never reached the server
+	if a.Failure.Local { // it never reached the server
 		h.sent[name] = h.sent[name][:len(h.sent[name])-1]
 	}
-	if h.spare && a.failure.Class == policy.Credential && changes == unsure {
+	if h.spare && a.Failure.Class == policy.Credential && changes == unsure {
 		h.spent = false
 		return
 	}
-	if h.spare && a.failure.Class == policy.Credential && h.changes == changes {
+	if h.spare && a.Failure.Class == policy.Credential && h.changes == changes {
 		if !spare && !h.spent {
 			return // one request with the fallback may follow at once
 		}
 		h.spent = h.spent || spare
 	}
 	h.badTokens[name] = now
-	if a.outcome.ClientWide {
+	if a.Outcome.ClientWide {
 		h.lastBad = now
 	}
 }

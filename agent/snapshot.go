@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/credagent/credagent/agent/status"
@@ -23,17 +24,17 @@ func (a *Agent) Status() status.Status {
 		Sinks:     make([]status.Sink, 0, len(p.writers)),
 	}
 	for _, cfg := range p.cfg.Tokens {
-		t := tokenStatus(p.keepers[cfg.Name], now)
+		t := p.keepers[cfg.Name].Status(now)
 		if !t.Valid {
 			s.NotReady = append(s.NotReady, notValid(t.Name))
 		}
 		s.Tokens = append(s.Tokens, t)
 	}
 	for _, cfg := range p.cfg.Clients {
-		s.Clients = append(s.Clients, p.clients[cfg.Name].status())
+		s.Clients = append(s.Clients, p.clients[cfg.Name].Status())
 	}
 	for _, w := range p.writers {
-		sink := a.sinkStatus(w)
+		sink := w.Status()
 		if !sink.Holds {
 			s.NotReady = append(s.NotReady, notHeld(sink.Path))
 		}
@@ -61,19 +62,19 @@ func (a *Agent) Brief() status.Brief {
 	}
 	for i := range p.cfg.Tokens {
 		k := p.keepers[p.cfg.Tokens[i].Name]
-		v := k.published.Load()
-		if v.token.ValidAt(now) {
+		v := k.View()
+		if v.Token.ValidAt(now) {
 			b.Valid++
 		} else {
-			missing(notValid, k.cfg.Name)
+			missing(notValid, p.cfg.Tokens[i].Name)
 		}
-		if next := k.nextRequest(v, now); !next.IsZero() && (b.Next.IsZero() || next.Before(b.Next)) {
+		if next := k.NextRequest(v, now); !next.IsZero() && (b.Next.IsZero() || next.Before(b.Next)) {
 			b.Next = next
 		}
 	}
 	for _, w := range p.writers {
-		if !a.upToDate(w) {
-			missing(notHeld, w.sink.Path())
+		if !w.UpToDate() {
+			missing(notHeld, w.Sink().Path())
 		}
 	}
 	return b
@@ -83,76 +84,9 @@ func notValid(token string) string { return fmt.Sprintf("token %q is not valid",
 
 func notHeld(sink string) string { return fmt.Sprintf("sink %q does not hold the newest token", sink) }
 
-func tokenStatus(k *keeper, now time.Time) status.Token {
-	v := k.published.Load()
-	t := status.Token{
-		Name:                k.cfg.Name,
-		Client:              k.cfg.Client,
-		Valid:               v.token.ValidAt(now),
-		Scope:               v.token.Scope,
-		AcquiredAt:          status.Instant(v.acquiredAt),
-		Expiry:              status.Instant(v.token.Expiry),
-		RefreshAt:           status.Instant(k.nextRequest(v, now)),
-		ConsecutiveFailures: v.attempts.Failures,
-		Requests:            v.requests,
-		CAE:                 k.cfg.CAE,
-	}
-	waits, lastAt, last := k.challenges.look()
-	t.ChallengePending, t.LastChallengeAt, t.LastChallengeOutcome = waits, status.Instant(lastAt), last
-	if t.Expiry != nil {
-		t.ExpiresOn = t.Expiry.Unix()
-	}
-	if v.answered {
-		t.LastOutcome = v.last.String()
-	}
-	if v.failure != nil {
-		t.LastError, t.Advice = v.failure.Error(), v.failure.Advice
-		t.LastErrorAt = status.Instant(v.failedAt)
-	}
-	return t
-}
-
-// writeTime is how long a sink may take to get a new token, while the one that it holds is still
-// good, before that is worth a word: every refresh would be a moment of not being ready.
-const writeTime = 2 * time.Second
-
-// catchingUp reports whether a sink holds good tokens, and newer ones have only just come.
-func (a *Agent) catchingUp(v *sinkView, names []string) bool {
-	now := time.Now()
-	p := a.parts.Load()
-	for _, name := range names {
-		k, ok := p.keepers[name]
-		if !ok || v.failure != nil || !v.wrote.of(name).ValidAt(now) {
-			return false
-		}
-		newest := k.published.Load()
-		if v.wrote.of(name).AccessToken != newest.token.AccessToken && now.Sub(newest.acquiredAt) > writeTime {
-			return false
-		}
-	}
-	return true
-}
-
-// upToDate reports whether a sink holds what it should.
-func (a *Agent) upToDate(w *writer) bool {
-	v, names := w.published.Load(), w.sink.Tokens()
-	return v.holds(names, a.token) || a.catchingUp(v, names)
-}
-
-func (a *Agent) sinkStatus(w *writer) status.Sink {
-	v := w.published.Load()
-	s := status.Sink{
-		Path:        w.sink.Path(),
-		Tokens:      w.sink.Tokens(),
-		Holds:       a.upToDate(w),
-		LastSuccess: status.Instant(v.lastSuccess),
-		LastChange:  status.Instant(v.lastChange),
-		LastErrorAt: status.Instant(v.failedAt),
-		RetryAt:     status.Instant(v.retryAt),
-		OnChange:    w.onChange(),
-	}
-	if v.failure != nil {
-		s.LastError = v.failure.Error()
-	}
-	return s
+// WriteMetrics writes the metrics of tokens, clients and sinks that are not in the registry, in
+// Prometheus's text format.
+func (a *Agent) WriteMetrics(w io.Writer) error {
+	s := a.Status()
+	return a.metrics.Write(w, &s)
 }

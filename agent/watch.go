@@ -6,6 +6,7 @@ import (
 
 	"github.com/credagent/credagent/internal/clockwatch"
 	"github.com/credagent/credagent/internal/filewatch"
+	"github.com/credagent/credagent/internal/logkey"
 )
 
 const (
@@ -21,21 +22,21 @@ const (
 	alive = 2*checkEvery + lookEvery
 )
 
-// ClockWatch tells when the wall clock jumps.
-type ClockWatch interface {
+// clockWatch tells when the wall clock jumps.
+type clockWatch interface {
 	Jumps() <-chan struct{}
 	Close() error
 }
 
 // watchClock opens the watch of the clock: [clockwatch.New], but for tests.
-func watchClock() (ClockWatch, error) { return clockwatch.New() }
+func watchClock() (clockWatch, error) { return clockwatch.New() }
 
 // watch compares the wall clock with the monotonic one, which stands still during a suspend and
 // does not follow steps. Timers run on the monotonic clock; after a difference everybody looks at
 // the time again. It also notices when sinks or credential files were changed.
 func (a *Agent) watch(ctx context.Context) {
 	every, jumps := lookEvery, (<-chan struct{})(nil)
-	if clock, err := a.options.Clock(); err == nil {
+	if clock, err := a.machine.clock(); err == nil {
 		defer clock.Close()
 		every, jumps = checkEvery, clock.Jumps()
 	}
@@ -43,11 +44,10 @@ func (a *Agent) watch(ctx context.Context) {
 	defer ticker.Stop()
 	files := newRotation()
 	defer files.close()
-	ends := endings{}
 	last := a.lookAtClocks(time.Now())
 	a.lookAtFiles(ctx, files)
 	for _, c := range a.parts.Load().clients {
-		a.looks.Go(func() { a.recognise(ctx, c) })
+		a.looks.Go(func() { c.CompareCredential(ctx) })
 	}
 	for looks := 1; ; {
 		select {
@@ -60,18 +60,20 @@ func (a *Agent) watch(ctx context.Context) {
 			files.settling.Touch()
 			continue
 		case err := <-files.failures():
-			a.log.Warn("changes of credential files may have been missed, looking at them", keyError, err)
+			a.log.Warn("changes of credential files may have been missed, looking at them", logkey.Error, err)
 			files.settling.Touch()
 			continue
 		case <-files.settling.C():
 			files.settling.Done()
-			files.begin(a.options.Watch, a.log)
+			files.begin(a.machine.watch, a.log)
 			a.lookAtFiles(ctx, files)
 			continue
 		case <-ticker.C:
 		}
 		last = a.lookAtClocks(last)
-		ends.look(last, a.parts.Load().clients)
+		for _, c := range a.parts.Load().clients {
+			c.WarnOfExpiry(last)
+		}
 		if looks++; time.Duration(looks)*every%checkEvery == 0 {
 			a.lookAround(ctx, files)
 		}
@@ -82,7 +84,7 @@ func (a *Agent) lookAtClocks(last time.Time) time.Time {
 	now := time.Now()
 	a.heartbeat.Store(&now)
 	if step := timeStep(last, now); step.Abs() > stepped {
-		a.log.Info("clock stepped or the machine slept, looking at the time again", keyStep, step)
+		a.log.Info("clock stepped or the machine slept, looking at the time again", logkey.Step, step)
 		a.wakeAll()
 	}
 	return now
@@ -100,8 +102,8 @@ func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
 // look looks at the credentials' files; who calls it has said that it is looking.
 func (a *Agent) look(ctx context.Context, files *rotation, watcher filewatch.Notifier) {
 	defer files.looking.Store(false)
-	for _, r := range files.look(watcher, a.parts.Load().clients) {
-		a.looks.Go(func() { a.prove(ctx, r) })
+	for _, prove := range look(watcher, a.parts.Load().clients) {
+		a.looks.Go(func() { prove(ctx) })
 	}
 }
 
@@ -127,11 +129,11 @@ func timeStep(from, to time.Time) time.Duration {
 
 func (a *Agent) wakeAll() {
 	p := a.parts.Load()
-	for _, g := range p.gates {
-		g.wake()
+	for _, g := range a.gates.All() {
+		g.Wake()
 	}
 	for _, k := range p.keepers {
-		k.wake()
+		k.Wake()
 	}
 }
 
@@ -142,7 +144,7 @@ func (a *Agent) checkSinks() {
 	}
 	defer a.checking.Store(false)
 	for _, w := range a.parts.Load().writers {
-		w.check()
+		w.Check()
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // untold is a system that does not tell when its clock is set.
-func untold() (ClockWatch, error) { return nil, clockwatch.ErrNotTold }
+func untold() (clockWatch, error) { return nil, clockwatch.ErrNotTold }
 
 // jumping is a clock that somebody sets.
 type jumping chan struct{}
@@ -36,7 +36,7 @@ func TestClocksAreComparedWhenTheSystemTellsOfAJump(t *testing.T) {
 
 func TestClocksAreLookedAtAsOftenAsTheyHaveTo(t *testing.T) {
 	for name, test := range map[string]struct {
-		clock ClockWatch
+		clock clockWatch
 		every time.Duration
 	}{
 		"told of jumps":     {make(jumping), checkEvery},

@@ -85,7 +85,7 @@ var plan = []group{
 		{"processor time for each, with all providers; the baseline at the same pace", "by=credagent", "by=bare", "paced-cpu-sec/token", ratio(1.3)},
 		{"anonymous memory for each, no provider counted", "by=credagent", "", "B/token", below(8<<10, "B/token")},
 	}},
-	{pkg: "agent", benchmark: "Gate", benchtime: "20000x", rows: []row{
+	{pkg: "agent/gate", benchmark: "Gate", benchtime: "20000x", rows: []row{
 		{"the next request of a client, of one token that waits", "waiting=1/by=credagent", "waiting=1/by=heap", "sec/op", aim{}},
 		{"of 10,000", "waiting=10000/by=credagent", "waiting=10000/by=heap", "sec/op", ratio(3)},
 	}},

@@ -61,6 +61,13 @@ type Refresh struct {
 	RefreshAt *time.Time `json:"refresh_at,omitempty"` // when the next request is planned
 }
 
+// What becomes of a claims challenge that is handed in.
+const (
+	ChallengeAccepted  = "accepted"  // the next request asks for its claims
+	ChallengeDuplicate = "duplicate" // it is, or was, answered without it
+	ChallengeInvalid   = "invalid"   // it is refused
+)
+
 // Pending is the outcome of a refresh that has no answer yet.
 const Pending = "pending"
 
@@ -91,6 +98,12 @@ type Gate struct {
 	RetryAt      *time.Time `json:"retry_at,omitempty"`      // credagent's own backoff
 	Failures     int        `json:"failures"`
 }
+
+// The names of a client's credentials.
+const (
+	Primary  = "primary"
+	Fallback = "fallback"
+)
 
 // Credential is what is known of one of a client's credentials.
 type Credential struct {

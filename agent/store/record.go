@@ -30,6 +30,7 @@ type Record struct {
 type Binding struct {
 	ClientID string
 	Server   string // where tokens come from, as the gates are told apart
+	Issuer   string // whose metadata named the server; "" where it was configured itself
 	Request  string // what is asked for: see RequestHash
 	Provider string // the credential provider
 }
@@ -59,7 +60,7 @@ func (b Binding) Differs(wanted Binding) string {
 	switch {
 	case b.ClientID != wanted.ClientID:
 		return "another client_id"
-	case b.Server != wanted.Server:
+	case b.Server != wanted.Server && (b.Issuer == "" || b.Issuer != wanted.Issuer):
 		return "another authorization server"
 	case b.Request != wanted.Request:
 		return "another scope, audience or parameter"

@@ -9,10 +9,10 @@ func TestBindingDiffers(t *testing.T) {
 	wanted := Binding{ClientID: "c", Server: "s", Request: "r", Provider: "p"}
 	for want, b := range map[string]Binding{
 		"":                                     wanted,
-		"another client_id":                    {"x", "x", "x", "x"},
-		"another authorization server":         {"c", "x", "r", "p"},
-		"another scope, audience or parameter": {"c", "s", "x", "p"},
-		"another credential provider":          {"c", "s", "r", "x"},
+		"another client_id":                    {ClientID: "x", Server: "x", Request: "x", Provider: "x"},
+		"another authorization server":         {ClientID: "c", Server: "x", Request: "r", Provider: "p"},
+		"another scope, audience or parameter": {ClientID: "c", Server: "s", Request: "x", Provider: "p"},
+		"another credential provider":          {ClientID: "c", Server: "s", Request: "r", Provider: "x"},
 	} {
 		if got := b.Differs(wanted); got != want {
 			t.Errorf("%v.Differs() = %q, want %q", b, got, want)

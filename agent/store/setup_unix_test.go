@@ -108,7 +108,7 @@ func TestOwnersThatAreRefused(t *testing.T) {
 	must(t, os.Chown(dir, 0, 0))
 	must(t, os.Chown(keyFile, 4001, 4001))
 	_, err = Open(dir, keyFile)
-	wantSetup(t, err, "key_file", "it belongs to uid 4001, neither root nor the agent's user (uid 0); make a new one")
+	wantSetup(t, err, "key_file", "it belongs to uid 4001, who could read and choose it; run: chown 0")
 	must(t, os.Chown(keyFile, 0, 0))
 	link := dir + "-link"
 	must(t, os.Symlink(dir, link))

@@ -33,6 +33,7 @@ type form struct {
 type bindingForm struct {
 	ClientID string `json:"client_id"`
 	Server   string `json:"server"`
+	Issuer   string `json:"issuer,omitempty"`
 	Request  string `json:"request"`
 	Provider string `json:"provider"`
 }

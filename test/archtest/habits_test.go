@@ -26,10 +26,10 @@ var calls = []struct {
 	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "examples/watch-file", "bench/baseline", "bench/baseline/loop", "bench", "deploy/release", "test/sdktest/azidentity", "bench/sidebyside", "bench/sidebyside/loop", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
-		"agent/config", "agent/hook/command.go", "agent/provider/start.go", "cmd/credagent", "internal/host/getent.go", "internal/demo", "testkit/nodetest", "plugins/serve.go", "plugins/certcred/pair.go", "plugins/secretcred/secretcred.go",
+		"agent/config", "agent/delivery/command.go", "agent/provider/start.go", "cmd/credagent", "internal/host/getent.go", "internal/demo", "testkit/nodetest", "plugins/serve.go", "plugins/certcred/pair.go", "plugins/secretcred/secretcred.go",
 	}, "the environment is configuration, and what a provider inherits of it is decided in one place"},
 	{"time", []string{"Sleep"}, nil, "nothing that waits may be deaf meanwhile: use a timer beside ctx.Done()"},
-	{"rand", []string{"Float64"}, []string{"agent"}, "jitter is rolled once, by the daemon, and handed to policy"},
+	{"rand", []string{"Float64"}, []string{"agent", "agent/keeper/recorder.go"}, "jitter is rolled once, by the daemon, and handed to policy"},
 }
 
 func TestDangerousCallsStayWhereTheyAreLookedAt(t *testing.T) {
@@ -60,7 +60,7 @@ func TestPolicyHasNoClock(t *testing.T) {
 var revealers = map[string]string{
 	"sink/render.go":                     "the file is where the token goes",
 	"agent/access.go":                    "who may have the token gets it",
-	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
+	"agent/keeper/challenge.go":          "a challenge names the token it rejects by its SHA-256",
 	"agent/api/header.go":                "the file is where workloads read the value of the identity header",
 	"agent/api/identity.go":              "the answer is where the token goes, and what a caller sends is compared with the header",
 	"plugins/certcred/encrypted.go":      "the password opens the key",

@@ -25,13 +25,22 @@ var rooms = map[string]room{
 	"agent/config":   {[]string{"internal/pattern", "internal/samefile", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/pattern", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
-	"agent/hook":     {[]string{"internal/host", "internal/process"}, "it does what is wanted after a change, and knows neither sinks nor tokens"},
+	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
+	"agent/gate": {[]string{
+		"agent/config", "agent/metrics", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/logkey", "internal/redact", "internal/secret", "internal/transport", "internal/worker",
+	}, "it sends a client's requests and knows no token but by name, and no sink"},
+	"agent/keeper": {[]string{
+		"agent/config", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "internal/token", "internal/worker",
+	}, "it decides about a token, asks a gate for it and hands it on; it knows neither sinks nor providers"},
+	"agent/delivery": {[]string{
+		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/process", "internal/token", "internal/worker", "sink",
+	}, "it brings sinks up to date, and knows nothing of how tokens are had"},
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/pattern", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/hook", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/redact", "internal/secret", "internal/token", "internal/transport", "sink",
+		"agent/config", "agent/delivery", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "internal/token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/pattern", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -79,6 +88,8 @@ var rooms = map[string]room{
 	"internal/keyfile":     {nil, "it reads bytes, whoever has them, and opens no file"},
 	"internal/logqueue":    {nil, "it hands lines on and knows nothing of what they say"},
 	"internal/setup":       {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
+	"internal/worker":      {nil, "it runs what is posted to it, whatever that is"},
+	"internal/logkey":      {nil, "it is names"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
@@ -142,7 +153,7 @@ var guests = map[string]guest{
 	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "plugins/jwtcred", "testkit/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},
 	"go.yaml.in/yaml/v3":                   {[]string{"agent/config"}, "one place reads the configuration file"},
-	"github.com/prometheus/client_golang":  {[]string{"agent", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
+	"github.com/prometheus/client_golang":  {[]string{"agent", "agent/metrics", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
 	"github.com/prometheus/procfs":         {[]string{"testkit/usage"}, "only tests look at what a process uses"},
 	"github.com/spf13/cobra":               {[]string{"cmd/credagent"}, "only the command line parses flags"},
 	"github.com/coreos/go-systemd/v22":     {[]string{"cmd/credagent"}, "only the program talks to the service manager"},
@@ -156,7 +167,7 @@ var guests = map[string]guest{
 	"github.com/Azure/azure-sdk-for-go":    {[]string{"test/sdktest/azidentity", "bench/sidebyside/azidentity"}, "it is what a test gives tokens to and what credagent is compared with, in modules of their own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/hoststate", "agent/hook", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
+	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/hoststate", "agent/delivery", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go": {[]string{"bench/sidebyside/msal"}, "credagent is only compared with it, in a module of its own"},
 }

@@ -227,9 +227,9 @@ func waits(t *testing.T, cell string) [2]time.Duration {
 }
 
 func TestLogKeysAreDocumented(t *testing.T) {
-	constant := regexp.MustCompile(`(?m)^\tkey\w+\s*= "(\w+)"`)
+	constant := regexp.MustCompile(`(?m)^\t[A-Z]\w+\s*= "(\w+)"`)
 	var keys []string
-	for _, match := range constant.FindAllStringSubmatch(read(t, "agent/keys.go"), -1) {
+	for _, match := range constant.FindAllStringSubmatch(read(t, "internal/logkey/logkey.go"), -1) {
 		keys = append(keys, match[1])
 	}
 	same(t, "log keys", keys, names(table(t, "docs/operations.md", "key")))
@@ -240,7 +240,7 @@ func TestLogKeysAreDocumented(t *testing.T) {
 // program.
 func TestLogMessagesAreDocumented(t *testing.T) {
 	documented := names(table(t, "docs/operations.md", "message"))
-	logged, literals := logCalls(t, "agent", "agent/api", "agent/hook", "agent/provider", "cmd/credagent", "internal/supervise")
+	logged, literals := logCalls(t, "agent", "agent/api", "agent/delivery", "agent/gate", "agent/keeper", "agent/provider", "cmd/credagent", "internal/supervise")
 	for _, message := range logged {
 		if !slices.Contains(documented, message) {
 			t.Errorf("log message %q is not documented", message)

@@ -170,7 +170,7 @@ func (s *crashSuite) restart(t *testing.T, agent *process) *process {
 func (s *crashSuite) examine(t *testing.T, agent *process) {
 	t.Helper()
 	s.written += agent.Log.Count(`"sink written"`)
-	for _, message := range []string{"state cannot be used", "state is of something else", "saving state failed", "writing sink failed", "panic", "bug"} {
+	for _, message := range []string{"state cannot be used", "ignoring saved state", "saving state failed", "writing sink failed", "panic", "bug"} {
 		if n := agent.Log.Count(message); n > 0 {
 			t.Errorf("%d lines of the log say %q:\n%s", n, message, agent.Log.Last(10))
 		}

@@ -1,0 +1,125 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const canary = "canary-7d1c"
+
+func command(log *bytes.Buffer, timeout time.Duration, words ...string) Command {
+	return Command{
+		Words: words, Timeout: timeout, Sink: "/run/credagent/graph.token", Tokens: []string{"graph", "mail"},
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
+func TestCommand(t *testing.T) {
+	t.Setenv("CREDAGENT_CLIENT_SECRET", canary)
+	for name, tc := range map[string]struct {
+		words []string
+		want  string // the error
+	}{
+		"well":      {[]string{"sh", "-c", "exit 0"}, ""},
+		"failing":   {[]string{"sh", "-c", "exit 3"}, "it exited with status 3"},
+		"slow":      {[]string{"sh", "-c", "cat /dev/zero >/dev/null"}, "the time limit was reached after 300ms"},
+		"not there": {[]string{"no-such-program"}, `starting "no-such-program": executable file not found in $PATH`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			limit := time.Minute
+			if name == "slow" {
+				limit = 300 * time.Millisecond
+			}
+			err := command(&bytes.Buffer{}, limit, tc.words...).Run(t.Context())
+			if got := text(err); got != tc.want {
+				t.Errorf("error %q, want %q", got, tc.want)
+			}
+		})
+	}
+	if got := command(nil, 0, "/usr/bin/app", "--password", canary).String(); got != "command /usr/bin/app" {
+		t.Errorf("it is called %q", got)
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestEnvironmentOfACommand(t *testing.T) {
+	for _, name := range inherited {
+		t.Setenv(name, "")
+		_ = os.Unsetenv(name)
+	}
+	t.Setenv("PATH", "/usr/bin:/bin")
+	t.Setenv("LANG", "C")
+	t.Setenv("AZURE_CLIENT_SECRET", canary)
+	t.Setenv("CREDAGENT_CLIENT_ID", canary)
+	t.Setenv("NOTIFY_SOCKET", canary)
+	report := filepath.Join(t.TempDir(), "report")
+	if err := command(&bytes.Buffer{}, time.Minute, "sh", "-c", `cat /proc/self/environ >"$1"; pwd >"$1.dir"`, "sh", report).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	environ, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.FieldsFunc(string(environ), func(r rune) bool { return r == 0 })
+	slices.Sort(got)
+	want := []string{"CREDAGENT_SINK=/run/credagent/graph.token", "CREDAGENT_TOKENS=graph mail", "LANG=C", "PATH=/usr/bin:/bin", "PWD=/"}
+	if !slices.Equal(got, want) {
+		t.Errorf("environment %q, want %q", got, want)
+	}
+	if dir, err := os.ReadFile(report + ".dir"); string(dir) != "/\n" {
+		t.Errorf("it runs in %q, %v", dir, err)
+	}
+}
+
+func TestOutputOfACommandIsBounded(t *testing.T) {
+	var log bytes.Buffer
+	err := command(&log, time.Minute, "sh", "-c", `echo first; head -c 5000000 /dev/zero | tr '\0' '\n'; echo last >&2`).Run(t.Context())
+	if lines := strings.Count(log.String(), "\n"); err != nil || lines != 101 || !strings.Contains(log.String(), `msg="command printed" line=first`) {
+		t.Errorf("%v, %d lines: %.300s", err, lines, log.String())
+	}
+	log.Reset()
+	if err := command(&log, time.Minute, "printf", `last\033[2J words`).Run(t.Context()); err != nil || !strings.Contains(log.String(), `line="last [2J words"`) {
+		t.Errorf("%v, log %s", err, log.String())
+	}
+}
+
+func TestACommandEndsWithTheAgent(t *testing.T) {
+	started := filepath.Join(t.TempDir(), "started")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		await(func() bool { _, err := os.Stat(started); return err == nil })
+		cancel()
+	}()
+	err := command(&bytes.Buffer{}, time.Hour, "sh", "-c", `: >"$1"; cat /dev/zero >/dev/null`, "sh", started).Run(ctx)
+	if text(err) != "context canceled" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// await asks often until the answer is yes, and gives up after a while.
+func await(done func() bool) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(15 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,94 @@
+package delivery
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/credagent/credagent/internal/worker"
+)
+
+// Action is one thing to do after a sink's content changed.
+type Action interface {
+	// String names the action for people, and shows nothing that a secret could be in.
+	String() string
+	// Run does it, within its own time limit and until ctx ends.
+	Run(ctx context.Context) error
+}
+
+// result is how an action went.
+type result struct {
+	run    int // which run of all the actions it was part of, counted from 1
+	action string
+	at     time.Time // when it had ended
+	took   time.Duration
+	err    error // nil for a success
+}
+
+// hook runs the actions of one sink, away from the writer: one after another and never twice at once.
+// However often the content changes meanwhile, they run once more afterwards, so the last run always
+// sees the last content. Each change is acted upon at most once: an action that fails is not repeated.
+type hook struct {
+	actions []Action
+	done    func(result) // called after each action
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    *worker.Worker
+	runs    int         // owned by run
+	cut     atomic.Bool // a change was not acted upon to the end, because of the stop
+}
+
+// newHook makes a hook. It starts nothing. Done is called after each action, and rested when there is
+// nothing left to do.
+func newHook(actions []Action, done func(result), rested func()) *hook {
+	h := &hook{actions: actions, done: done}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.work = worker.New(h.run)
+	h.work.OnRest(rested)
+	h.work.Start()
+	return h
+}
+
+// changed runs the actions for a new content. It does not wait. A nil hook has none.
+func (h *hook) changed() {
+	if h != nil {
+		h.work.Wake()
+	}
+}
+
+// busy reports whether actions are running, or are about to.
+func (h *hook) busy() bool { return h != nil && h.work.Busy() }
+
+// stop ends what is running and waits for its end, or for that of ctx. It reports whether a change
+// was not acted upon to the end.
+func (h *hook) stop(ctx context.Context) (missed bool) {
+	if h == nil {
+		return false
+	}
+	h.cancel()
+	finished := h.work.Stop(ctx)
+	return !finished || h.cut.Load()
+}
+
+func (h *hook) run() {
+	h.runs++
+	whole := true
+	for _, action := range h.actions {
+		whole = h.act(action) && whole
+	}
+	if !whole {
+		h.cut.Store(true)
+	}
+}
+
+// act runs one action and reports whether it was let run to its end.
+func (h *hook) act(action Action) (whole bool) {
+	if h.ctx.Err() != nil {
+		return false
+	}
+	began := time.Now()
+	err := action.Run(h.ctx)
+	now := time.Now()
+	h.done(result{run: h.runs, action: action.String(), at: now, took: now.Sub(began), err: err})
+	return err == nil || h.ctx.Err() == nil
+}

@@ -1,0 +1,87 @@
+package delivery
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// tick is the unit of a process's start in /proc: the same on every Linux system.
+	tick = time.Second / 100
+	// startField is where the start stands in /proc/PID/stat, counted from what follows the name.
+	startField = 19
+	// slack is by how much a process may seem younger than its file: clocks are slewed.
+	slack = 2 * time.Second
+)
+
+// check refuses a process that cannot be the one that is meant, as far as /proc tells of it.
+func (f pidFile) check() error {
+	if isZombie(f.pid) {
+		return fmt.Errorf("process %d has ended, and whoever started it has not noticed (a zombie); the program is not running", f.pid)
+	}
+	if started, ok := startOf(f.pid); ok && started.After(f.info.ModTime().Add(slack)) {
+		return fmt.Errorf("process %d began at %s, after the file was written at %s: it has the number of another that ended; refusing",
+			f.pid, started.UTC().Format(time.RFC3339), f.info.ModTime().UTC().Format(time.RFC3339))
+	}
+	owner, ok := f.info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	if uid, ok := userOf(f.pid); ok && uid != int(owner.Uid) {
+		return fmt.Errorf("the file belongs to user %d, but process %d to user %d: its owner could have anybody's process signalled; refusing, give the file to root",
+			owner.Uid, f.pid, uid)
+	}
+	return nil
+}
+
+// isZombie reports whether a process has ended, but still has its number.
+func isZombie(pid int) bool {
+	fields := statOf(pid)
+	return len(fields) > 0 && (fields[0] == "Z" || fields[0] == "X")
+}
+
+// statOf returns what /proc/PID/stat says after the process's name; nil where there is none.
+func statOf(pid int) []string {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	text := string(stat)
+	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // a name may hold anything
+}
+
+// startOf is when a process began, by the wall clock as it is now.
+func startOf(pid int) (time.Time, bool) {
+	fields := statOf(pid)
+	if len(fields) <= startField {
+		return time.Time{}, false
+	}
+	ticks, err := strconv.ParseInt(fields[startField], 10, 64)
+	var sinceBoot unix.Timespec
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot) != nil {
+		return time.Time{}, false
+	}
+	age := time.Duration(sinceBoot.Nano()) - time.Duration(ticks)*tick
+	return time.Now().Add(-age), true
+}
+
+// userOf is the real user of a process.
+func userOf(pid int) (int, bool) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "Uid:"); ok {
+			uid, err := strconv.Atoi(strings.Fields(rest + " -")[0])
+			return uid, err == nil
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,212 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/credagent/credagent/agent/oauth"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/redact"
+)
+
+// Answer is how one token request ended: a grant, or a failure.
+type Answer struct {
+	Sent    time.Time // when the request was sent; zero when it was not
+	At      time.Time // when the answer was there
+	Grant   oauth.Grant
+	Failure *Failure
+	Outcome policy.Outcome
+	ahead   time.Duration // the server's clock before this host's, as far as the answer says
+	capped  bool          // more than policy.MaxRetryAfter was asked for
+	unread  string        // a header that asks for a wait which cannot be read; "" for none
+	Claims  string        // what the server wants the next request to ask for; "" for nothing
+	cut     bool          // the agent's own end cut the request off, which says nothing
+	// Switched says that the client uses its fallback from now on, so that the request can be made
+	// again at once.
+	Switched bool
+}
+
+// Read gives the end of an exchange its meaning. Limit is how long it could have taken, and at when it
+// ended.
+func Read(reply provider.Reply, err error, limit time.Duration, at time.Time) Answer {
+	if err != nil {
+		return unanswered(err, limit, at)
+	}
+	return readReply(reply, limit, at)
+}
+
+// readReply gives a server's answer its meaning. Who sent it does not matter: a token endpoint's
+// answer and a failed metadata request are read alike.
+func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
+	a := Answer{At: at}
+	a.ahead, _ = policy.Skew(reply.Header.Get("Date"), at)
+	if reply.TimedOut {
+		a.Outcome.TimedOut = limit
+	}
+	if reply.Status/100 == 2 && reply.BodyError == "" {
+		grant, err := oauth.ParseGrant(reply.Body, at)
+		if err == nil {
+			a.Grant = grant
+			return a
+		}
+		var unusable *oauth.UnusableTypeError
+		if errors.As(err, &unusable) {
+			a.fail(&Failure{Class: policy.Configuration, Status: reply.Status, Message: err.Error(),
+				Advice: "configure the server to issue Bearer tokens to this client"}, false)
+			return a
+		}
+		if said, isError := oauth.ParseError(reply.Body); !isError {
+			message := err.Error()
+			if said.Description != "" {
+				message += ": " + said.Description
+			}
+			a.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: message}, true)
+			return a
+		}
+	}
+	a.refused(reply)
+	return a
+}
+
+// withoutToken hides in a refusal the token that it is about: a server may repeat what it issued, and
+// what it says is shown. The provider, which hides the credential, does not know the token.
+func (r Request) withoutToken(reply provider.Reply) provider.Reply {
+	if r.Held == nil {
+		return reply
+	}
+	if _, err := oauth.ParseGrant(reply.Body, time.Now()); err == nil {
+		return reply
+	}
+	hidden := redact.New(r.Held().Reveal())
+	if hidden.Empty() {
+		return reply
+	}
+	reply.Body, reply.BodyError, reply.Header = hidden.Bytes(reply.Body), hidden.Text(reply.BodyError), reply.Header.Clone()
+	for _, values := range reply.Header {
+		for i, value := range values {
+			values[i] = hidden.Text(value)
+		}
+	}
+	return reply
+}
+
+// refused reads an answer that is not a grant.
+func (a *Answer) refused(reply provider.Reply) {
+	wire := errorOf(reply)
+	refusal := policy.Refusal{Status: reply.Status, Error: wire.Code, Codes: wire.AADSTS}
+	if reply.Status >= http.StatusBadRequest {
+		asked := policy.RetryAfter(reply.Header, reply.Status, a.At)
+		a.Outcome.RetryAfter, a.Outcome.HasRetryAfter, a.capped, a.unread = asked.For, asked.Known, asked.Capped, asked.Unread
+	}
+	refusal.RetryAfter = a.Outcome.HasRetryAfter
+	a.Claims = wire.Claims
+	failure := &Failure{
+		Class:         policy.Classify(refusal),
+		Status:        reply.Status,
+		Code:          wire.Code,
+		Message:       wire.Description,
+		AADSTS:        wire.AADSTS,
+		CorrelationID: first(wire.CorrelationID, reply.Header.Get("Client-Request-Id"), reply.Header.Get("X-Correlation-Id"), reply.Header.Get("X-Request-Id")),
+		TraceID:       first(wire.TraceID, reply.Header.Get("X-Ms-Request-Id")),
+		RefusesClient: refusal.RefusesClient(),
+	}
+	switch {
+	case reply.BodyError != "":
+		failure.Message = reply.BodyError
+	case failure.Code == "":
+		failure.Message = unreadable(reply, wire.Description)
+	}
+	failure.Advice = adviceFor(failure.Class, failure.Code)
+	if failure.Class == policy.Configuration && failure.Code == "" {
+		failure.Advice = "check the token endpoint (token_url or issuer), and whether this host may use it"
+	}
+	if failure.Class.Lasting() && wantsOtherMethod(wire.Description) {
+		failure.Advice = "the server wants the client to authenticate in another way: check auth_method in the credential's config"
+	}
+	if advice, known := policy.Advise(wire.AADSTS); known {
+		failure.Advice = advice.Do
+	}
+	if failure.Class == policy.Credential && policy.Skewed(a.ahead) { // the key may be good
+		failure.Advice = fmt.Sprintf("set the clock: this host's is %v the server's, which makes every assertion invalid; if that does not help, %s", apart(a.ahead), failure.Advice)
+	}
+	a.fail(failure, refusal.ClientWide())
+}
+
+func (a *Answer) fail(f *Failure, clientWide bool) {
+	a.Failure = f
+	a.Outcome.Class = f.Class
+	a.Outcome.ClientWide = clientWide
+}
+
+// apart says where this host's clock is, from the server's.
+func apart(ahead time.Duration) string {
+	if ahead > 0 {
+		return ahead.String() + " behind"
+	}
+	return ahead.Abs().String() + " ahead of"
+}
+
+// errorOf reads what the server says, wherever it says that.
+func errorOf(reply provider.Reply) oauth.Error {
+	said, isError := oauth.ParseError(reply.Body)
+	if isError && said.Description != "" {
+		return said
+	}
+	code, words := oauth.ChallengeWords(reply.Header.Values("Www-Authenticate"))
+	said.Code, said.Description = first(said.Code, code), first(said.Description, words)
+	if said.Description == "" && !isError && reply.Status >= http.StatusBadRequest {
+		said.Description = oauth.Words(reply.Body)
+	}
+	return said
+}
+
+// unreadable says what came instead of an OAuth error, with the server's own words.
+func unreadable(reply provider.Reply, words string) string {
+	switch {
+	case reply.Status >= 300 && reply.Status < 400:
+		return "the server answered with a redirect, which credagent does not follow: check the token endpoint's URL"
+	case reply.Status == http.StatusNotFound && words == "":
+		return "there is nothing at this URL"
+	case words != "":
+		return http.StatusText(reply.Status) + ": " + words
+	}
+	return http.StatusText(reply.Status) + ", with no OAuth error in the answer"
+}
+
+// unanswered reads the error of an exchange that brought no answer.
+func unanswered(err error, limit time.Duration, at time.Time) Answer {
+	a := Answer{At: at}
+	var failure *provider.Failure
+	if !errors.As(err, &failure) {
+		failure = &provider.Failure{Kind: provider.KindProvider, Message: err.Error()}
+	}
+	switch failure.Kind {
+	case provider.KindConfig:
+		a.fail(&Failure{Class: policy.Configuration, Message: failure.Message, Local: true,
+			Advice: "mend the credential's config"}, true)
+	case provider.KindCredential:
+		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
+			Advice: "mend the credential's files; nothing was sent to the server"}, true)
+	case provider.KindRefused:
+		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, RefusesClient: true,
+			Advice: adviceFor(policy.Credential, "")}, true)
+	case provider.KindTimeout:
+		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
+		a.Outcome.TimedOut = limit
+	default:
+		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
+	}
+	return a
+}
+
+func first(values ...string) string {
+	for _, value := range values {
+		if value != "" {
+			return oauth.Printable(value)
+		}
+	}
+	return ""
+}

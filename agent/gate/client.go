@@ -1,0 +1,315 @@
+package gate
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/metrics"
+	"github.com/credagent/credagent/agent/oauth"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/logkey"
+)
+
+// Provider authenticates and sends one client's token requests, one at a time. It never retries.
+type Provider interface {
+	Exchange(ctx context.Context, r provider.Request) (provider.Reply, error)
+	// Check validates the configuration and, if load, the credential, without a request.
+	Check(ctx context.Context, load bool) (provider.Credential, []provider.Problem, error)
+	Close()
+}
+
+// Client is a registered client at one authorization server: where its requests go and what
+// authenticates them. Its gate's goroutine is the only one to send requests.
+type Client struct {
+	cfg         config.Client
+	log         *slog.Logger
+	gates       *Gates
+	gate        atomic.Pointer[Gate] // the one that requests pass: another one once the token endpoint is known
+	credentials []*credential        // the first, then the fallback where there is one
+	endpoint    *endpoint
+	metrics     *metrics.Metrics
+	replaced    func(*Client)
+	located     atomic.Pointer[string] // the token endpoint; "" while it is not known
+	ahead       atomic.Int64           // the server's clock before this host's, nanoseconds
+
+	choosing  sync.Mutex
+	choice    policy.Choice // guarded by choosing, as is rotations
+	rotations int           // how often a credential was replaced
+}
+
+// ClientOptions are what clients are made with.
+type ClientOptions struct {
+	Open     func(provider.Spec) Provider // makes the provider of a credential
+	Replaced func(*Client)                // called when a client has another credential in use than before
+	Metrics  *metrics.Metrics
+	Log      *slog.Logger
+}
+
+// NewClient returns a client that sends its requests through one of the gates.
+func NewClient(cfg config.Client, gates *Gates, o ClientOptions) *Client {
+	c := &Client{
+		cfg:      cfg,
+		log:      o.Log.With(logkey.Client, cfg.Name),
+		gates:    gates,
+		endpoint: newEndpoint(cfg),
+		metrics:  o.Metrics,
+		replaced: o.Replaced,
+	}
+	c.add(status.Primary, cfg.Credential, o.Open)
+	if cfg.FallbackCredential != nil {
+		c.add(status.Fallback, *cfg.FallbackCredential, o.Open)
+	}
+	c.locate(c.endpoint.url())
+	c.moveTo(gates.At(c.key()))
+	return c
+}
+
+func (c *Client) add(name string, cfg config.Credential, open func(provider.Spec) Provider) {
+	p := open(provider.Spec{Client: c.cfg.Name, Provider: cfg.Provider, Config: cfg.Config})
+	c.credentials = append(c.credentials, newCredential(name, cfg, p, c.log))
+}
+
+// Config returns what the client is configured as. It is not to be changed.
+func (c *Client) Config() *config.Client { return &c.cfg }
+
+// key returns what the client is to the server, as far as that is known without asking.
+func (c *Client) key() Key {
+	if at := c.endpoint.url(); at != "" {
+		return keyOf(c.cfg.ClientID, at)
+	}
+	return unresolved(c.cfg)
+}
+
+// Gate returns the gate that the client's requests pass.
+func (c *Client) Gate() *Gate { return c.gate.Load() }
+
+// Issuer returns the one spelling of the issuer that the client is configured with; "" for none.
+func (c *Client) Issuer() string {
+	if c.cfg.Issuer == "" {
+		return ""
+	}
+	return oauth.CanonicalEndpoint(c.cfg.Issuer)
+}
+
+// Resume goes on where an earlier process was with a token of the client, which knew the issuer's token
+// endpoint.
+func (c *Client) Resume(b store.Binding) {
+	if b.ClientID == c.cfg.ClientID && b.Issuer != "" && b.Issuer == c.Issuer() && c.endpoint.url() == "" {
+		c.moveTo(c.gates.At(Key(b.GateKey())))
+	}
+}
+
+// Succeeds reports whether the client is to its server what one is that it replaces. As far as it is
+// known, it passes the same gate from now on.
+func (c *Client) Succeeds(was *Client) bool {
+	key := was.Gate().Key()
+	c.Resume(store.Binding{ClientID: key.ClientID, Server: key.Server, Issuer: was.Issuer()})
+	return c.Gate() == was.Gate()
+}
+
+// moveTo has the client's requests pass another gate from now on.
+func (c *Client) moveTo(g *Gate) { c.gate.Store(g) }
+
+// Close ends the providers' processes.
+func (c *Client) Close() {
+	for _, in := range c.credentials {
+		in.provider.Close()
+	}
+}
+
+// found is where a request goes.
+type found struct {
+	request provider.Request
+	key     Key
+	waits   time.Time // until when other commands on the host know that the server asked for a wait
+	failed  *Answer   // nil where it was found
+}
+
+// find finds the token endpoint, by asking the issuer if need be.
+func (c *Client) find(ctx context.Context) found {
+	request, failed := c.endpoint.request(ctx)
+	if failed != nil {
+		failed.cut = ctx.Err() != nil && failed.Failure.Status == 0
+		return found{failed: failed}
+	}
+	c.locate(request.TokenEndpoint)
+	request.ClientID = c.cfg.ClientID
+	return found{request: request, key: keyOf(c.cfg.ClientID, request.TokenEndpoint)}
+}
+
+// exchange makes one token request.
+func (c *Client) exchange(ctx context.Context, r Request, request provider.Request) Answer {
+	request.Form = r.Form()
+	in, rotations := c.inUse()
+	reply, err := in.provider.Exchange(ctx, request)
+	if err == nil {
+		reply = r.withoutToken(reply)
+	}
+	got := Read(reply, err, request.Timeout, time.Now())
+	if err != nil {
+		in.learn(credentialOf(err))
+		got.cut = ctx.Err() != nil
+	} else {
+		in.learn(reply.Credential)
+		c.compareClocks(got.ahead)
+		if reply.Status == http.StatusNotFound || reply.Status == http.StatusGone {
+			if c.endpoint.moved(ctx, request) {
+				got.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: "the token endpoint has moved: the issuer's metadata names another one now"}, true)
+			}
+		}
+	}
+	if !got.cut {
+		got.Switched = c.judge(in, got.Failure, rotations)
+	}
+	return got
+}
+
+// count counts a request that was sent, and logs what a person should know of its answer.
+func (c *Client) count(token string, got Answer) {
+	if got.Failure != nil && got.Failure.Local {
+		return
+	}
+	c.metrics.Requested(c.cfg.Name, token, got.Outcome.Class, got.At.Sub(got.Sent))
+	if got.capped {
+		c.log.Error("server asked for more than a day, waiting one day", logkey.Error, got.Failure)
+	}
+	if got.unread != "" {
+		c.log.Warn("header that asks for a wait cannot be read and counts as absent", logkey.Header, got.unread)
+	}
+}
+
+// compareClocks says when this host's clock has come to be too far from the server's.
+func (c *Client) compareClocks(ahead time.Duration) {
+	before := time.Duration(c.ahead.Swap(int64(ahead)))
+	if policy.Skewed(ahead) && !policy.Skewed(before) {
+		c.log.Warn("clock differs from the server's", logkey.Skew, ahead,
+			logkey.Advice, "set this host's clock, it is "+apart(ahead)+" the server's")
+	}
+}
+
+// inUse is the credential to authenticate with, as of so many rotations.
+func (c *Client) inUse() (in *credential, rotations int) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	return c.chosen(), c.rotations
+}
+
+// chosen is the credential in use; c.choosing is held.
+func (c *Client) chosen() *credential {
+	if c.choice.Fallback {
+		return c.credentials[1]
+	}
+	return c.credentials[0]
+}
+
+// judge learns from an answer whether a credential is accepted. It reports whether the client has
+// switched to its fallback, which is to be tried at once.
+func (c *Client) judge(in *credential, failure *Failure, rotations int) (switched bool) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	if rotations != c.rotations {
+		return false // it was replaced meanwhile: the answer says nothing of the new one
+	}
+	if in != c.chosen() { // another request, under way at the same time, was the first to be refused
+		return failure != nil && failure.Class == policy.Credential && !c.choice.Spent
+	}
+	switch {
+	case failure == nil:
+		in.found("")
+		c.choice = c.choice.Accepted()
+	case failure.Class == policy.Credential:
+		in.found(failure.Error())
+		if len(c.credentials) == 1 {
+			return false
+		}
+		c.choice, switched = c.choice.Refused()
+		in.log.LogAttrs(context.Background(), slog.LevelError, "credential is not accepted, the other one is next", failure.Attributes()...)
+	}
+	return switched
+}
+
+// rotated takes note that the files of a credential were replaced. It reports whether that
+// credential is in use from now on.
+func (c *Client) rotated(changed *credential) (inUse bool) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	c.rotations++
+	if changed.name == status.Primary {
+		c.choice = policy.Choice{}
+	} else {
+		c.choice = c.choice.FallbackChanged()
+	}
+	return c.chosen() == changed
+}
+
+// Retire ends a client that another one replaces: what is under way is seen through. The answer to
+// that is no reason to use the fallback any more: the client that takes this one's place would not know
+// of it, and ask with the first credential again.
+func (c *Client) Retire() {
+	c.choosing.Lock()
+	c.rotations++
+	c.choosing.Unlock()
+	c.Gate().Finish(c)
+	c.Close()
+}
+
+// Saved returns what a later process has to know of the client's credentials.
+func (c *Client) Saved() store.Credential {
+	c.choosing.Lock()
+	choice := c.choice
+	c.choosing.Unlock()
+	first := c.credentials[0].published.Load()
+	return store.Credential{
+		Files:    first.files,
+		Identity: first.known.Identity,
+		Choice:   choice,
+	}
+}
+
+// Restore takes over which credential an earlier process used.
+func (c *Client) Restore(r store.Credential) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	if len(c.credentials) > 1 {
+		c.choice = r.Choice
+	}
+	c.credentials[0].earlier = &r
+}
+
+// locate publishes where the client's requests go.
+func (c *Client) locate(endpoint string) {
+	if at := c.located.Load(); at == nil || *at != endpoint {
+		c.located.Store(&endpoint)
+	}
+}
+
+// Status returns what there is to tell of the client.
+func (c *Client) Status() status.Client {
+	gate := c.Gate().View()
+	in, _ := c.inUse()
+	s := status.Client{
+		Name:          c.cfg.Name,
+		ClientID:      c.cfg.ClientID,
+		TokenEndpoint: *c.located.Load(),
+		ClockSkew:     time.Duration(c.ahead.Load()).Seconds(),
+		Gate: status.Gate{
+			BlockedUntil: status.Instant(gate.BlockedUntil),
+			RetryAt:      status.Instant(gate.RetryAt),
+			Failures:     gate.Failures,
+		},
+	}
+	for _, credential := range c.credentials {
+		one := credential.status()
+		one.InUse = credential == in
+		s.Credentials = append(s.Credentials, one)
+	}
+	return s
+}

@@ -1,0 +1,339 @@
+package gate
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/oauth"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/transport"
+)
+
+const (
+	metadataLife = 24 * time.Hour
+	maxMetadata  = 1 << 20
+)
+
+// endpoint knows where a client's token requests go, and finds it out from the issuer's metadata
+// if need be.
+type endpoint struct {
+	cfg config.Client
+
+	mu        sync.Mutex // held while the issuer is asked: others need not ask too
+	metadata  oauth.Metadata
+	fetchedAt time.Time // of the metadata; zero while there is none
+
+	soundRoots [sha256.Size]byte // of the content of ca_file that was found to hold certificates
+}
+
+func newEndpoint(cfg config.Client) *endpoint {
+	e := &endpoint{cfg: cfg}
+	switch {
+	case cfg.Entra != nil:
+		base := cfg.Entra.Authority + "/" + url.PathEscape(cfg.Entra.Tenant)
+		e.metadata = oauth.Metadata{
+			Issuer:               base + "/v2.0",
+			TokenEndpoint:        base + "/oauth2/v2.0/token",
+			AuthMethodsSupported: []string{"client_secret_post", "private_key_jwt"},
+		}
+	case cfg.TokenURL != "":
+		e.metadata.TokenEndpoint = cfg.TokenURL
+	}
+	return e
+}
+
+// url is the token endpoint, or "" while it is not known.
+func (e *endpoint) url() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.metadata.TokenEndpoint
+}
+
+// request begins a token request: everything that is the same for all the client's tokens.
+func (e *endpoint) request(ctx context.Context) (provider.Request, *Answer) {
+	roots, err := e.roots()
+	if err != nil {
+		a := Answer{At: time.Now()}
+		a.fail(&Failure{Class: policy.Configuration, Message: err.Error(), Advice: "mend ca_file", Local: true}, true)
+		return provider.Request{}, &a
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if failed := e.discover(ctx, roots); failed != nil {
+		return provider.Request{}, failed
+	}
+	return provider.Request{
+		TokenEndpoint:        e.metadata.TokenEndpoint,
+		MTLSTokenEndpoint:    e.metadata.MTLSAliases.TokenEndpoint,
+		Issuer:               e.metadata.Issuer,
+		AuthMethodsSupported: e.metadata.AuthMethodsSupported,
+		Header:               e.header(),
+		TrustRoots:           roots,
+		Proxy:                e.cfg.Proxy,
+		Timeout:              e.cfg.RequestTimeout,
+	}, nil
+}
+
+func (e *endpoint) roots() ([]byte, error) {
+	if e.cfg.CAFile == "" {
+		return nil, nil
+	}
+	roots, err := os.ReadFile(e.cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading ca_file: %w", err)
+	}
+	if sum := sha256.Sum256(roots); sum != e.soundRoots {
+		if _, err := transport.Roots(roots); err != nil {
+			return nil, fmt.Errorf("reading ca_file %q: %w", e.cfg.CAFile, err)
+		}
+		e.soundRoots = sum
+	}
+	return roots, nil
+}
+
+// header is what Entra wants to see: an id to find the request by, and that this client obeys
+// Retry-After.
+func (e *endpoint) header() http.Header {
+	header := http.Header{"User-Agent": {"credagent"}}
+	if e.cfg.Entra != nil {
+		header.Set("Client-Request-Id", newGUID())
+		header.Set("Return-Client-Request-Id", "true")
+		header.Set("X-Ms-Lib-Capability", "retry-after, h429")
+	}
+	return header
+}
+
+func newGUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// discover fetches the issuer's metadata when there is none or it is old. Old metadata serves on
+// while new cannot be had.
+func (e *endpoint) discover(ctx context.Context, roots []byte) *Answer {
+	if e.cfg.Issuer == "" || !e.fetchedAt.IsZero() && time.Since(e.fetchedAt) < metadataLife {
+		return nil
+	}
+	metadata, failed := e.fetch(ctx, roots)
+	if failed != nil && e.fetchedAt.IsZero() {
+		return failed
+	}
+	if failed == nil {
+		e.metadata = metadata
+	}
+	e.fetchedAt = time.Now()
+	return nil
+}
+
+// moved has the metadata read afresh, because there is nothing any more where a request went that it
+// named. It reports whether it names another token endpoint now.
+func (e *endpoint) moved(ctx context.Context, request provider.Request) bool {
+	if e.cfg.Issuer == "" {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.metadata.TokenEndpoint != request.TokenEndpoint {
+		return true // another request has found out already
+	}
+	metadata, failed := e.fetch(ctx, request.TrustRoots)
+	if failed != nil {
+		return false
+	}
+	e.metadata, e.fetchedAt = metadata, time.Now()
+	return metadata.TokenEndpoint != request.TokenEndpoint
+}
+
+// fetch asks the places where metadata may be, one after another while there is none.
+func (e *endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *Answer) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.RequestTimeout)
+	defer cancel()
+	connections, err := transport.New(roots, e.cfg.Proxy)
+	if err != nil {
+		a := Answer{At: time.Now()}
+		a.fail(&Failure{Class: policy.Configuration, Message: err.Error(), Local: true}, true)
+		return oauth.Metadata{}, &a
+	}
+	defer connections.CloseIdleConnections()
+	var metadata oauth.Metadata
+	var failed *Answer
+	for _, at := range oauth.MetadataURLs(e.cfg.Issuer) {
+		reply, err := follow(ctx, connections, at)
+		metadata, another := e.read(reply, err)
+		if another == nil {
+			return metadata, nil
+		}
+		if failed == nil || another.Failure.Status != http.StatusNotFound {
+			failed = another // a place where there is nothing says less than the other one
+		}
+		if err != nil || !elsewhere(reply) {
+			break
+		}
+	}
+	return metadata, failed
+}
+
+// elsewhere reports whether the metadata may be at the other place: servers that know only one of the
+// two answer for the other with what they answer to any address.
+func elsewhere(reply provider.Reply) bool {
+	switch reply.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusGone:
+		return true
+	case http.StatusOK:
+		return !oauth.IsMetadata(reply.Body)
+	}
+	return reply.Status >= 300 && reply.Status < 400
+}
+
+// follow gets a document, also where the same host has it at another address. No credential travels
+// with the request; what it brings is believed only if it is the issuer's own.
+func follow(ctx context.Context, connections http.RoundTripper, at string) (provider.Reply, error) {
+	const most = 5
+	var reply provider.Reply
+	for range most {
+		var err error
+		if reply, err = get(ctx, connections, at); err != nil {
+			return reply, err
+		}
+		next := redirected(at, reply)
+		if next == "" {
+			break
+		}
+		at = next
+	}
+	return reply, nil
+}
+
+// redirected is where an answer leads to on the same host; "" for nowhere. From http it may lead to
+// https, but not back.
+func redirected(at string, reply provider.Reply) string {
+	switch reply.Status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return ""
+	}
+	from, err := url.Parse(at)
+	if err != nil || reply.Header.Get("Location") == "" {
+		return ""
+	}
+	to, err := from.Parse(reply.Header.Get("Location"))
+	switch {
+	case err != nil || to.User != nil:
+	case to.Scheme == from.Scheme && to.Host == from.Host:
+		return to.String()
+	case from.Scheme == "http" && to.Scheme == "https" && to.Hostname() == from.Hostname():
+		return to.String()
+	}
+	return ""
+}
+
+// read gives the metadata's answer its meaning; its failures are of the same classes as a token
+// request's.
+func (e *endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answer) {
+	now := time.Now()
+	var a Answer
+	switch {
+	case err != nil:
+		a = unanswered(&provider.Failure{Kind: kindOf(err), Message: transport.Explain(err)}, e.cfg.RequestTimeout, now)
+	case reply.Status != http.StatusOK || reply.BodyError != "":
+		a = Answer{At: now}
+		a.refused(reply)
+	default:
+		metadata, err := oauth.ParseMetadata(reply.Body, e.cfg.Issuer, e.cfg.AllowInsecureHTTP)
+		if err == nil {
+			return metadata, nil
+		}
+		a = Answer{At: now}
+		failure := &Failure{Class: policy.Transient, Status: reply.Status, Message: err.Error()}
+		var other *oauth.IssuerError
+		if errors.As(err, &other) {
+			failure.Class = policy.Configuration
+			failure.Advice = "spell issuer exactly as the server does; where the two can never match, give token_url in its place"
+		}
+		a.fail(failure, true)
+		return oauth.Metadata{}, &a
+	}
+	e.speakOfIssuer(reply, &a)
+	return oauth.Metadata{}, &a
+}
+
+// speakOfIssuer makes a failed request for metadata one of the issuer and not of the token endpoint.
+func (e *endpoint) speakOfIssuer(reply provider.Reply, a *Answer) {
+	message := a.Failure.Message
+	switch {
+	case reply.Status >= 300 && reply.Status < 400:
+		message = "the server answered with redirects that lead to another host or to no end"
+	case a.Failure.Class == policy.Credential: // no credential went with the request
+		a.Failure.Class, a.Failure.RefusesClient = policy.Configuration, false
+		a.Outcome.Class = policy.Configuration
+	}
+	if a.Failure.Class == policy.Configuration {
+		a.Failure.Advice = "check issuer; where the server has no metadata for this host to read, give token_url in its place"
+	}
+	a.Failure.Message = fmt.Sprintf("reading the metadata of %q: %s", e.cfg.Issuer, message)
+}
+
+func get(ctx context.Context, connections http.RoundTripper, at string) (provider.Reply, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return provider.Reply{}, errors.New("the issuer is not a URL")
+	}
+	request.Header.Set("Accept", "application/json")
+	response, err := connections.RoundTrip(request)
+	if err != nil {
+		return provider.Reply{}, err
+	}
+	defer response.Body.Close()
+	reply := provider.Reply{Status: response.StatusCode, Header: response.Header}
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the naked connection, on which no time limit would hold.
+		reply.BodyError = "reading the answer: the server switched to another protocol"
+		return reply, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxMetadata+1))
+	switch {
+	case err != nil:
+		reply.BodyError = "reading the answer: " + err.Error()
+	case len(body) > maxMetadata:
+		reply.BodyError = "reading the answer: it is longer than 1 MiB"
+	default:
+		reply.Body = body
+	}
+	return reply, nil
+}
+
+func kindOf(err error) provider.Kind {
+	var network net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout() {
+		return provider.KindTimeout
+	}
+	var proxy *transport.ProxyError
+	if errors.As(err, &proxy) && proxy.Setting {
+		return provider.KindConfig
+	}
+	return provider.KindNetwork
+}
+
+// credentialOf is what a failed exchange still says of the credential.
+func credentialOf(err error) provider.Credential {
+	var failure *provider.Failure
+	if errors.As(err, &failure) {
+		return failure.Credential
+	}
+	return provider.Credential{}
+}

@@ -1,0 +1,104 @@
+package gate
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/logkey"
+)
+
+// Failure is a token request that brought no token. It holds nothing secret.
+type Failure struct {
+	Class         policy.Class
+	Status        int    // HTTP status; 0 where there was no answer
+	Code          string // error of RFC 6749, 5.2
+	Message       string // what happened
+	Advice        string // what to do; "" where waiting is all
+	AADSTS        []int
+	CorrelationID string
+	TraceID       string
+
+	Local         bool // nothing was sent: the credential or the configuration is not usable here
+	RefusesClient bool // the server does not accept the credential or the client
+}
+
+// Error implements error: `invalid_client (401), AADSTS7000222: …`, or `HTTP 503, …` where the
+// answer holds no OAuth error.
+func (f *Failure) Error() string {
+	head := ""
+	switch {
+	case f.Code != "":
+		head = fmt.Sprintf("%s (%d)", f.Code, f.Status)
+	case f.Status != 0:
+		head = fmt.Sprintf("HTTP %d", f.Status)
+	}
+	if head == "" || f.Message == "" {
+		return head + f.Message
+	}
+	return head + ", " + f.Message
+}
+
+// Like reports whether two failures say the same, but for the names of their requests.
+func (f *Failure) Like(other *Failure) bool {
+	return f != nil && other != nil && f.Class == other.Class && f.Status == other.Status &&
+		f.Code == other.Code && slices.Equal(f.AADSTS, other.AADSTS)
+}
+
+// Attributes are what a log line says of the failure.
+func (f *Failure) Attributes() []slog.Attr {
+	attrs := []slog.Attr{slog.String(logkey.Class, f.Class.String()), slog.String(logkey.Error, f.Error())}
+	if f.Status != 0 {
+		attrs = append(attrs, slog.Int(logkey.Status, f.Status))
+	}
+	for _, text := range []struct{ key, value string }{
+		{logkey.ErrorCode, f.Code}, {logkey.CorrelationID, f.CorrelationID}, {logkey.TraceID, f.TraceID}, {logkey.Advice, f.Advice},
+	} {
+		if text.value != "" {
+			attrs = append(attrs, slog.String(text.key, text.value))
+		}
+	}
+	if len(f.AADSTS) > 0 {
+		attrs = append(attrs, slog.Any(logkey.AADSTS, f.AADSTS))
+	}
+	return attrs
+}
+
+// adviceFor is what to do about a class of failure when nothing more precise is known.
+func adviceFor(class policy.Class, code string) string {
+	switch {
+	case code == "invalid_scope":
+		return "check the token's scopes against what the server lets this client ask for"
+	case code == "unauthorized_client" && class != policy.Credential:
+		return "allow this client the client-credentials grant at the server"
+	case code == "invalid_target":
+		return "check the token's resources and audience"
+	case code == "unsupported_grant_type":
+		return "the server does not offer the client-credentials grant: check the token endpoint"
+	case class == policy.Credential:
+		return "check the client's credential against what is registered at the server for this client_id, and auth_method against what the server accepts"
+	case class == policy.Configuration:
+		return "check the token's and the client's configuration"
+	case class == policy.Refused:
+		return "ask the administrator of the authorization server which rule refuses this client"
+	}
+	return ""
+}
+
+// wantsOtherMethod reports whether a server's words are those with which one refuses not the secret,
+// but the form in which it came: in a header where it wants it in the body, or the other way round.
+func wantsOtherMethod(words string) bool {
+	words = strings.ToLower(words)
+	for _, sign := range []string{
+		"auth_method", "authentication method", "auth method", "authentication scheme",
+		"secret not provided", "secret is missing", "missing client_secret", "missing client secret", "client_secret is required",
+		"missing client credentials", "no client credentials", "no client authentication", "multiple client credentials",
+	} {
+		if strings.Contains(words, sign) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,336 @@
+// Package gate sends a client's token requests and gives their answers a meaning.
+//
+// A gate is the server's view of a client: everything with one client_id at one token endpoint passes
+// it, never while the server or the gate's own backoff wants none, and one request at a time until the
+// server is known to answer. The package owns what a client knows of its endpoint and its credentials,
+// and never sees a credential itself: a provider's process authenticates and sends. One caveat: what a
+// request's callbacks do holds up the gate, so they must not wait.
+package gate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/worker"
+)
+
+// NoteTimeout is how long anything waits for the state directory. One that does not answer must not
+// cost a workload its token.
+const NoteTimeout = 2 * time.Second
+
+// Gate is where every request of a client passes, the one that is due longest first. It lives on when
+// the configuration changes, so that nothing the server asked for is forgotten. It costs no goroutine
+// but those of requests that are under way.
+type Gate struct {
+	key   Key
+	gates *Gates
+	roll  func() float64
+
+	ctx      context.Context // of requests; from the start on
+	cancel   context.CancelFunc
+	requests sync.WaitGroup // goroutines
+	work     *worker.Worker
+
+	line      line            // owned by the worker, as is all that follows
+	preparing bool            // the next request is being noted
+	underWay  map[*Client]int // requests that were sent, or are about to be
+	finishing map[*Client][]chan<- struct{}
+	state     policy.Gate
+
+	published atomic.Pointer[policy.Gate]
+}
+
+// Request is a token's wish for one request.
+type Request struct {
+	Ctx    context.Context // ends when nobody waits for the answer any more
+	Client *Client
+	Token  string
+	Due    time.Time           // since when the token wants it
+	Form   func() url.Values   // called when the request is sent
+	Held   func() secret.Value // the token that there is until the request brings another one; may be nil
+	// Sending has the request noted before it is sent; the channel closes when that was tried.
+	Sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
+	Urgent  *atomic.Bool // somebody asks for it now; nil for never
+	Once    bool         // where no request may be sent now, that is the answer
+	Reply   func(Answer) // called when it ended; does not wait
+}
+
+func newGate(key Key, s *Gates) *Gate {
+	g := &Gate{
+		key: key, gates: s, roll: s.o.Roll(key.ClientID),
+		underWay: map[*Client]int{}, finishing: map[*Client][]chan<- struct{}{},
+	}
+	g.work = worker.New(g.step)
+	g.publish()
+	return g
+}
+
+// Key returns what the gate is to the server.
+func (g *Gate) Key() Key { return g.key }
+
+// Restore takes over the state that an earlier process saved. It comes before the start.
+func (g *Gate) Restore(state policy.Gate) {
+	g.state = state
+	g.publish()
+}
+
+// View returns the gate's state now.
+func (g *Gate) View() *policy.Gate { return g.published.Load() }
+
+// start lets requests pass until ctx ends.
+func (g *Gate) start(ctx context.Context) {
+	g.ctx, g.cancel = context.WithCancel(ctx)
+	g.work.Start()
+}
+
+// stop ends what is under way and waits for that.
+func (g *Gate) stop() {
+	if g.cancel != nil {
+		g.cancel()
+	}
+	g.work.Stop(context.Background())
+	g.requests.Wait()
+	g.work.Drain() // answers that were there nevertheless
+}
+
+// Enqueue puts a request in line.
+func (g *Gate) Enqueue(r Request) {
+	g.work.Post(func() { g.line.push(r) })
+}
+
+// ResetBackoff ends the gate's own backoff, because the configuration or a credential changed. What
+// the server asked for stays.
+func (g *Gate) ResetBackoff() { g.edit(policy.Gate.Forgiven) }
+
+// Suspended takes the time for which the host was suspended from what the server asked for.
+func (g *Gate) Suspended(d time.Duration) {
+	g.edit(func(state policy.Gate) policy.Gate { return state.Suspended(d) })
+}
+
+func (g *Gate) edit(change func(policy.Gate) policy.Gate) {
+	g.work.Post(func() {
+		g.state = change(g.state)
+		g.publish()
+	})
+}
+
+// Expedite lets requests that have become urgent go first.
+func (g *Gate) Expedite() { g.work.Post(g.line.sort) }
+
+// Wake makes the gate look again at the clock.
+func (g *Gate) Wake() { g.work.Wake() }
+
+// Finish waits for a client's requests that are under way, and for their replies.
+func (g *Gate) Finish(c *Client) {
+	if g.ctx == nil {
+		return
+	}
+	finished := make(chan struct{})
+	g.work.Post(func() {
+		if g.underWay[c] == 0 {
+			close(finished)
+			return
+		}
+		g.finishing[c] = append(g.finishing[c], finished)
+	})
+	select {
+	case <-finished:
+	case <-g.ctx.Done():
+		g.requests.Wait()
+	}
+}
+
+// step sends what may be sent now. Requests are prepared one after another, and under way together.
+func (g *Gate) step() {
+	first := g.line.first()
+	if first == nil || g.preparing || g.ctx.Err() != nil || g.total() >= g.state.MaxUnderWay() {
+		return
+	}
+	if first.urgent {
+		g.state = g.state.Pressed()
+		g.publish()
+	}
+	now := time.Now()
+	switch {
+	case g.state.Open(now):
+		g.line.pop()
+		g.begin(first.Request)
+	case first.Once && !policy.Passed(now, g.waitsUntil()):
+		g.line.pop()
+		first.Reply(closed(g.state, now))
+		g.work.Wake()
+	default:
+		g.work.Retry(g.state.OpensAt().Sub(now))
+	}
+}
+
+// waitsUntil is how long the gate stays closed, but for the pace of its requests, which is soon over.
+func (g *Gate) waitsUntil() time.Time {
+	unpaced := g.state
+	unpaced.Recent = nil
+	return unpaced.OpensAt()
+}
+
+func (g *Gate) total() (sum int) {
+	for _, n := range g.underWay {
+		sum += n
+	}
+	return sum
+}
+
+// begin has a request prepared, away from the worker: the endpoint found, and the request noted.
+func (g *Gate) begin(r Request) {
+	g.preparing = true
+	g.underWay[r.Client]++
+	now := time.Now()
+	sending := g.state.Sent(now)
+	g.requests.Go(func() {
+		found := r.Client.find(g.ctx)
+		if found.failed == nil {
+			found.waits = g.gates.waitsOf(g.ctx, found.key)
+			if found.key == g.key {
+				g.waitForNote(r.Sending(sending, now))
+			}
+		}
+		g.work.Post(func() { g.prepared(r, now, found) })
+	})
+}
+
+// waitForNote waits for a request to be noted, but not for long.
+func (g *Gate) waitForNote(tried <-chan struct{}) {
+	timer := time.NewTimer(NoteTimeout)
+	defer timer.Stop()
+	select {
+	case <-tried:
+	case <-timer.C:
+		g.gates.o.Log.Warn("sending a request although the state directory does not answer")
+	case <-g.ctx.Done():
+	}
+}
+
+// prepared sends a request, unless it has become clear meanwhile that it may not be sent, or that it
+// belongs to another gate.
+func (g *Gate) prepared(r Request, begun time.Time, found found) {
+	g.preparing = false
+	now := time.Now()
+	switch {
+	case g.ctx.Err() != nil:
+		g.ended(r.Client)
+	case found.failed != nil:
+		g.state = g.state.Sent(begun)
+		found.failed.Sent = begun
+		g.answered(r, *found.failed)
+	case found.key != g.key:
+		g.ended(r.Client)
+		r.Client.moveTo(g.gates.At(found.key))
+		r.Client.Gate().Enqueue(r)
+	default:
+		g.state = g.state.Blocked(found.waits)
+		if !g.state.Open(now) {
+			g.publish()
+			g.ended(r.Client)
+			g.line.push(r)
+			return
+		}
+		g.send(r, found.request, now)
+	}
+}
+
+func (g *Gate) send(r Request, request provider.Request, now time.Time) {
+	g.state = g.state.Sent(now)
+	g.requests.Go(func() {
+		got := r.Client.exchange(g.ctx, r, request)
+		got.Sent = now
+		g.work.Post(func() { g.answered(r, got) })
+	})
+}
+
+// answered learns from an answer, also when nobody waits for it any more: the server has seen the
+// request. What the agent's own end cut off is no answer: the keeper that got one as it ended would
+// take it for a failure, and remember that.
+func (g *Gate) answered(r Request, got Answer) {
+	g.ended(r.Client)
+	if got.cut {
+		return
+	}
+	r.Client.count(r.Token, got)
+	if got.Failure != nil && got.Failure.Local {
+		got.Sent = time.Time{}
+	}
+	outcome := got.Outcome
+	outcome.Sent = got.Sent
+	if got.Switched { // not a failure yet: the other credential may do, when the server allows a request
+		outcome.ClientWide = false
+		if outcome.HasRetryAfter {
+			g.learn(outcome, got.At)
+		}
+		g.publish()
+		r.Reply(got)
+		return
+	}
+	since, failing := g.state.FailingSince, g.state.Failures > 0
+	g.learn(outcome, got.At)
+	g.publish()
+	if failing && g.state.Failures == 0 {
+		g.gates.o.Recovered(g, since)
+	}
+	if g.ctx.Err() != nil { // who asked is not there to have it noted
+		r.Sending(g.state, got.Sent)
+	}
+	r.Reply(got)
+}
+
+// learn takes the meaning of an answer in, and keeps what the server asked for.
+func (g *Gate) learn(o policy.Outcome, at time.Time) {
+	before := g.state.BlockedUntil
+	g.state = g.state.Answered(at, o, g.roll())
+	if until := g.state.BlockedUntil; until.After(before) {
+		g.requests.Go(func() { g.gates.keepWait(g.key, until) })
+	}
+}
+
+// ended takes note that a client's request is not under way any more.
+func (g *Gate) ended(c *Client) {
+	if g.underWay[c]--; g.underWay[c] > 0 {
+		return
+	}
+	delete(g.underWay, c)
+	for _, finished := range g.finishing[c] {
+		close(finished)
+	}
+	delete(g.finishing, c)
+}
+
+// isUrgent reports whether somebody asks for the request now, and not only the schedule.
+func (r Request) isUrgent() bool { return r.Urgent != nil && r.Urgent.Load() }
+
+// publish shows the gate's state to whoever reads it.
+func (g *Gate) publish() {
+	state := g.state
+	g.published.Store(&state)
+}
+
+// closed is the answer to a request that may not be sent now.
+func closed(g policy.Gate, now time.Time) Answer {
+	a := Answer{At: now}
+	left := wholeSeconds(g.OpensAt().Sub(now))
+	message := fmt.Sprintf("not asked: the client has to wait, %v more after its last request", left)
+	if !policy.Passed(now, g.BlockedUntil) {
+		message = fmt.Sprintf("not asked: the client has to wait, the server asked for %v more", left)
+	}
+	a.fail(&Failure{Class: policy.Throttled, Message: message, Local: true}, true)
+	return a
+}
+
+// wholeSeconds rounds a wait up to seconds, to one at least.
+func wholeSeconds(wait time.Duration) time.Duration {
+	return max(time.Duration(math.Ceil(wait.Seconds()))*time.Second, time.Second)
+}

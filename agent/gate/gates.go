@@ -1,0 +1,152 @@
+package gate
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/oauth"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/logkey"
+)
+
+// Key is what a gate is to the server: a client_id at one token endpoint, however that is written.
+// Configured clients that are one to the server share the gate.
+type Key store.GateKey
+
+// keyOf returns the key of a client whose token endpoint is known.
+func keyOf(clientID, endpoint string) Key {
+	return Key{ClientID: clientID, Server: oauth.CanonicalEndpoint(endpoint)}
+}
+
+// unresolved returns the key of a client that has yet to find out its token endpoint.
+func unresolved(cfg config.Client) Key {
+	return Key{ClientID: cfg.ClientID, Server: "issuer " + oauth.CanonicalEndpoint(cfg.Issuer)}
+}
+
+// Waits is what all commands on the host know of what servers asked for. It may block as long as its
+// file system does.
+type Waits interface {
+	Until(endpoint, clientID string) (time.Time, error)
+	Extend(endpoint, clientID string, until time.Time) error
+}
+
+// Options are what gates are made with.
+type Options struct {
+	Waits     Waits                                // nil for none but this process's own
+	Roll      func(clientID string) func() float64 // makes a source of jitter
+	Recovered func(g *Gate, since time.Time)       // called when an outage ended that had begun at since
+	Log       *slog.Logger
+}
+
+// Gates are the gates of a process. Its methods may be called from several goroutines.
+type Gates struct {
+	o Options
+
+	mu    sync.Mutex
+	byKey map[Key]*Gate   // guarded by mu, as is ctx
+	ctx   context.Context // nil before the start
+}
+
+// NewGates returns no gates yet.
+func NewGates(o Options) *Gates { return &Gates{o: o, byKey: map[Key]*Gate{}} }
+
+// At returns the gate of a key.
+func (s *Gates) At(key Key) *Gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.byKey[key]
+	if !ok {
+		g = newGate(key, s)
+		s.byKey[key] = g
+		if s.ctx != nil {
+			g.start(s.ctx)
+		}
+	}
+	return g
+}
+
+// All returns the gates that there are.
+func (s *Gates) All() []*Gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Gate, 0, len(s.byKey))
+	for _, g := range s.byKey {
+		all = append(all, g)
+	}
+	return all
+}
+
+// Start lets requests pass until ctx ends. Only the first call does anything.
+func (s *Gates) Start(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx != nil {
+		return
+	}
+	s.ctx = ctx
+	for _, g := range s.byKey {
+		g.start(ctx)
+	}
+}
+
+// Stop ends what is under way and waits for that.
+func (s *Gates) Stop() {
+	for _, g := range s.All() {
+		g.stop()
+	}
+}
+
+// Prune drops the gates that no client uses, but for those that the server asked to wait: a later
+// configuration may have that client again. The clients that were dropped have finished.
+func (s *Gates) Prune(used map[*Gate]bool) {
+	now := time.Now()
+	for _, g := range s.All() {
+		if used[g] || !policy.Passed(now, g.View().OpensAt()) {
+			continue
+		}
+		s.mu.Lock()
+		delete(s.byKey, g.key)
+		s.mu.Unlock()
+		g.stop()
+	}
+}
+
+// waitsOf returns until when other commands on the host know that the server asked for a wait. A file
+// system that does not answer costs no workload its token.
+func (s *Gates) waitsOf(ctx context.Context, key Key) time.Time {
+	if s.o.Waits == nil {
+		return time.Time{}
+	}
+	read := make(chan time.Time, 1)
+	go func() {
+		until, err := s.o.Waits.Until(key.Server, key.ClientID)
+		if err != nil {
+			s.o.Log.Warn("cannot read what the server asked other commands for", logkey.Error, err)
+		}
+		read <- until
+	}()
+	timer := time.NewTimer(NoteTimeout)
+	defer timer.Stop()
+	select {
+	case until := <-read:
+		return until
+	case <-timer.C:
+		s.o.Log.Warn("sending a request although the directory of the host's waits does not answer")
+	case <-ctx.Done():
+	}
+	return time.Time{}
+}
+
+// keepWait has other commands on the host know what the server asked for.
+func (s *Gates) keepWait(key Key, until time.Time) {
+	if s.o.Waits == nil {
+		return
+	}
+	if err := s.o.Waits.Extend(key.Server, key.ClientID, until); err != nil {
+		s.o.Log.Warn("other commands on this host will not know what the server asked for", logkey.Error, err)
+	}
+}

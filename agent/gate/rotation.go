@@ -1,0 +1,194 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/filewatch"
+	"github.com/credagent/credagent/internal/logkey"
+)
+
+// watched is what was seen of a credential before. It belongs to whoever looks at the files.
+type watched struct {
+	files string // what stat said of them; "" while there are none
+
+	identity string // of which the end was logged
+	notice   policy.ExpiryNotice
+}
+
+// LookAtFiles returns the names of the credentials whose files are not as they were at the last look.
+// Watch is called with each credential's files. Nobody may look twice at once.
+func (c *Client) LookAtFiles(watch func(files []string)) (changed []string) {
+	for _, in := range c.credentials {
+		files := in.published.Load().known.Files
+		before := in.watched.files
+		if len(files) == 0 {
+			in.watched.files = ""
+			continue
+		}
+		watch(files)
+		now := filewatch.Fingerprint(files)
+		if before == now {
+			continue
+		}
+		if before != "" {
+			changed = append(changed, in.name)
+		}
+		in.change(func(view *credentialView) { view.files = now })
+		in.watched.files = now
+	}
+	return changed
+}
+
+// Prove makes use of a credential that changed: the provider loads it, and if it is another one now,
+// the client uses it from now on.
+func (c *Client) Prove(ctx context.Context, name string) {
+	in := c.named(name)
+	before := in.published.Load().known.Identity
+	loaded, err := in.load(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	c.metrics.Rotated(c.cfg.Name, err)
+	if err != nil {
+		in.found("it changed and cannot be loaded: " + err.Error())
+		in.log.Warn("changed credential cannot be loaded, tokens stay as they are; the next change is tried again", logkey.Error, err)
+		return
+	}
+	in.learn(loaded)
+	in.found("")
+	failing := c.Gate().View().Failures > 0
+	if loaded.Identity != "" && loaded.Identity == before && !failing {
+		in.log.Info("credential files changed, the credential is the same", logkey.Identity, loaded.Identity)
+		return
+	}
+	c.use(in, loaded.Identity)
+}
+
+// use makes the client use a credential that is another one now, if it is that one's turn.
+func (c *Client) use(in *credential, identity string) {
+	failing := c.Gate().View().Failures > 0
+	if !c.rotated(in) && !failing {
+		in.log.Info("credential changed, it is not in use", logkey.Identity, identity)
+		return
+	}
+	in.log.Info("credential changed, proving it by one early refresh", logkey.Identity, identity)
+	c.replaced(c)
+}
+
+// CompareCredential compares the client's credential with the one that an earlier process used. One
+// that was replaced while nobody watched is proved as if somebody had.
+func (c *Client) CompareCredential(ctx context.Context) {
+	first := c.credentials[0]
+	if first.earlier == nil {
+		return
+	}
+	loaded, err := first.load(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		first.found("it cannot be loaded: " + err.Error())
+		first.log.Warn("credential cannot be loaded", logkey.Error, err)
+		return
+	}
+	first.learn(loaded)
+	gate := c.Gate().View()
+	refused := gate.Failures > 0 && gate.Lasting
+	in, _ := c.inUse()
+	// Files look different after many a restart of a machine or a container; that alone is worth a
+	// request only where it may be what was missing.
+	moved := filewatch.Fingerprint(loaded.Files) != first.earlier.Files && (refused || in != first)
+	if loaded.Identity != first.earlier.Identity || moved {
+		c.use(first, loaded.Identity)
+	}
+}
+
+// named returns the credential of a name: the first or the fallback.
+func (c *Client) named(name string) *credential {
+	if name == status.Fallback {
+		return c.credentials[1]
+	}
+	return c.credentials[0]
+}
+
+// WarnOfExpiry logs what a person has to know of each credential whose end has come nearer, once. It
+// is for one caller at a time.
+func (c *Client) WarnOfExpiry(now time.Time) {
+	for _, in := range c.credentials {
+		known := in.published.Load().known
+		if in.watched.identity != known.Identity {
+			in.watched.identity, in.watched.notice = known.Identity, policy.NoNotice
+		}
+		if notice := policy.NoticeOf(now, known.NotBefore, known.NotAfter); notice > in.watched.notice {
+			in.watched.notice = notice
+			in.warn(now, notice)
+		}
+	}
+}
+
+// warn logs that the credential ends.
+func (c *credential) warn(now time.Time, notice policy.ExpiryNotice) {
+	known := c.published.Load().known
+	level, message := slog.LevelWarn, "credential ends soon"
+	switch notice {
+	case policy.NoNotice:
+		return
+	case policy.Expired:
+		level, message = slog.LevelError, "credential has expired"
+	}
+	c.log.LogAttrs(context.Background(), level, message, slog.String(logkey.Identity, known.Identity),
+		slog.String(logkey.NotAfter, known.NotAfter.Round(0).UTC().Format(time.RFC3339)),
+		slog.Duration(logkey.Left, known.NotAfter.Sub(now).Round(time.Minute)),
+		slog.String(logkey.Advice, "register a new one at the server and put it into the credential's files"))
+}
+
+// load has the provider load the credential, without a request.
+func (c *credential) load(ctx context.Context) (provider.Credential, error) {
+	loaded, problems, err := c.provider.Check(ctx, true)
+	if err == nil && len(problems) > 0 {
+		err = fmt.Errorf("its configuration: %s", problems[0].Message)
+	}
+	return loaded, err
+}
+
+// Checks returns a function for each credential: it asks the provider whether the configuration is
+// sound and, if load, whether the credential could be used.
+func (c *Client) Checks(cfg *config.Config, load bool) []func(context.Context) []config.Problem {
+	var checks []func(context.Context) []config.Problem
+	for _, in := range c.credentials {
+		checks = append(checks, func(ctx context.Context) []config.Problem { return in.check(ctx, cfg, load) })
+	}
+	return checks
+}
+
+func (c *credential) check(ctx context.Context, cfg *config.Config, load bool) []config.Problem {
+	path := c.cfg.Path
+	known, wrong, err := c.provider.Check(ctx, load)
+	c.learn(known)
+	problems := cfg.Overwritten(c.cfg, known.Files)
+	for _, problem := range wrong {
+		at := path + ".config"
+		if problem.Key != "" {
+			at += "." + problem.Key
+		}
+		problems = append(problems, cfg.Problem(at, problem.Message))
+	}
+	var failure *provider.Failure
+	switch {
+	case errors.As(err, &failure) && failure.Kind == provider.KindConfig:
+		problems = append(problems, cfg.Problem(path+".provider", failure.Message))
+	case err != nil && load:
+		problems = append(problems, cfg.Problem(path, err.Error()))
+	case err != nil: // it may be better when it is needed; the request will tell
+		c.log.Warn("provider could not be asked", logkey.Error, err)
+	}
+	return problems
+}

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package hook
-
-// check knows nothing of a process where there is no /proc of Linux's.
-func (f pidFile) check() error { return nil }

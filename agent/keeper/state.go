@@ -1,0 +1,83 @@
+package keeper
+
+import (
+	"time"
+
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/logkey"
+)
+
+// Restore takes over what an earlier process saved of the token, as far as it is the same one. It
+// comes before the start.
+func (k *Keeper) Restore(r store.Record, now time.Time) {
+	k.client.Resume(r.Binding)
+	if r.Binding.GateKey() == store.GateKey(k.client.Gate().Key()) {
+		k.edit().Attempts = r.Attempts
+	}
+	if why := r.Binding.Differs(k.binding()); why != "" {
+		k.log().Warn("ignoring saved state: configuration differs", logkey.Reason, why)
+		k.edit().Attempts = k.view.Attempts.Forgiven() // what was refused then is not what is asked for now
+		k.publish()
+		return
+	}
+	k.client.Restore(r.Credential)
+	if r.Token.ValidAt(now) {
+		view := k.edit()
+		view.Token, view.AcquiredAt = r.Token, r.AcquiredAt
+		view.Token.Name, view.Token.ClientID = k.cfg.Name, k.client.Config().ClientID
+		k.log().Info("token restored", logkey.Expiry, stamp(r.Token.Expiry), logkey.RefreshAt, stamp(r.Token.RefreshOn))
+	}
+	k.challenges = newChallenges(r.Challenge, k.view.Token)
+	k.publish()
+}
+
+// binding says whose token this is.
+func (k *Keeper) binding() store.Binding {
+	key := k.client.Gate().Key()
+	return store.Binding{
+		ClientID: key.ClientID,
+		Server:   key.Server,
+		Issuer:   k.client.Issuer(),
+		Request:  store.RequestHash(k.form()),
+		Provider: k.client.Config().Credential.Provider,
+	}
+}
+
+// save has what is known of the token saved. The channel closes when that was tried.
+func (k *Keeper) save() (tried <-chan struct{}) {
+	if k.recorder == nil {
+		return done()
+	}
+	view := k.published.Load()
+	return k.recorder.record(k.recordOf(view, *k.client.Gate().View(), view.Attempts))
+}
+
+// saveSent has a request saved that is about to be sent through a gate, so that no crash makes
+// another process send too many. It is called by the gate's goroutine.
+func (k *Keeper) saveSent(state policy.Gate, at time.Time) (tried <-chan struct{}) {
+	if k.recorder == nil {
+		return done()
+	}
+	view := k.published.Load()
+	return k.recorder.record(k.recordOf(view, state, view.Attempts.Sent(at)))
+}
+
+// done is what was tried already.
+func done() <-chan struct{} {
+	tried := make(chan struct{})
+	close(tried)
+	return tried
+}
+
+func (k *Keeper) recordOf(view *View, state policy.Gate, attempts policy.Attempts) store.Record {
+	return store.Record{
+		Binding:    k.binding(),
+		Token:      view.Token,
+		AcquiredAt: view.AcquiredAt,
+		Attempts:   attempts,
+		Gate:       state,
+		Challenge:  k.challenges.remembered(),
+		Credential: k.client.Saved(),
+	}
+}

@@ -1,0 +1,36 @@
+// Package logkey has the keys of log attributes. They are a contract with whoever searches the logs.
+package logkey
+
+// The keys of log attributes. They are a contract with whoever searches the logs.
+const (
+	Token         = "token"
+	Client        = "client"
+	Sink          = "sink"
+	Provider      = "provider"
+	Class         = "class"
+	Error         = "error"
+	Status        = "status"
+	ErrorCode     = "error_code"
+	AADSTS        = "aadsts"
+	CorrelationID = "correlation_id"
+	TraceID       = "trace_id"
+	Advice        = "advice"
+	Attempt       = "attempt"
+	RetryIn       = "retry_in"
+	RetryAfter    = "retry_after"
+	Expiry        = "expiry"
+	Header        = "header"
+	RefreshAt     = "refresh_at"
+	Issuer        = "issuer"
+	Reason        = "reason"
+	Step          = "step"
+	Skew          = "skew"
+	Failures      = "failures"
+	For           = "for"
+	Credential    = "credential"
+	Identity      = "identity"
+	NotAfter      = "not_after"
+	Left          = "left"
+	Action        = "action"
+	Took          = "took"
+)
