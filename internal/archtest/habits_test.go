@@ -23,7 +23,7 @@ var calls = []struct {
 	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "examples/watch-file", "internal/baseline", "internal/baseline/loop", "internal/bench", "internal/release", "internal/sdktest/azidentity", "internal/sidebyside", "internal/sidebyside/loop", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
-		"agent/config", "agent/hook/command.go", "agent/provider/start.go", "cmd/credagent", "internal/demo", "internal/nodetest", "plugins/serve.go", "plugins/secretcred/secretcred.go",
+		"agent/config", "agent/hook/command.go", "agent/provider/start.go", "cmd/credagent", "internal/demo", "internal/nodetest", "internal/transport/proxy.go", "plugins/serve.go", "plugins/secretcred/secretcred.go",
 	}, "the environment is configuration, and what a provider inherits of it is decided in one place"},
 	{"time", []string{"Sleep"}, nil, "nothing that waits may be deaf meanwhile: use a timer beside ctx.Done()"},
 	{"rand", []string{"Float64"}, []string{"agent"}, "jitter is rolled once, by the daemon, and handed to policy"},
@@ -55,21 +55,23 @@ func TestPolicyHasNoClock(t *testing.T) {
 
 // revealers are the only files that may see what a secret.Value holds.
 var revealers = map[string]string{
-	"sink/render.go":                     "the file is where the token goes",
-	"agent/access.go":                    "who may have the token gets it",
-	"agent/challenge.go":                 "a challenge names the token it rejects by its SHA-256",
-	"agent/api/header.go":                "the file is where workloads read the value of the identity header",
-	"agent/api/identity.go":              "the answer is where the token goes, and what a caller sends is compared with the header",
-	"plugins/certcred/encrypted.go":      "the password opens the key",
-	"plugins/certcred/pkcs12.go":         "the password opens the key",
-	"plugins/pkcs11cred/pin.go":          "the PIN opens the token",
-	"plugins/secretcred/secretcred.go":   "the request carries the secret",
-	"plugins/jwtcred/jwtcred.go":         "the request carries the assertion",
-	"agent/store/wire.go":                "the file is encrypted, and a restart needs the token",
-	"cmd/credagent/keygen.go":            "the new key is what was asked for",
-	"internal/demo/serve.go":             "the secret is written to a file for who tries the server",
-	"internal/demo/world.go":             "the demo writes its own credential, which a provider then reads",
-	"internal/devserver/authenticate.go": "the server compares the secret with the one it is sent",
+	"sink/render.go":                        "the file is where the token goes",
+	"agent/answer.go":                       "what a server says is searched for the token",
+	"plugins/internal/credfile/credfile.go": "a secret is searched for what no secret holds",
+	"agent/access.go":                       "who may have the token gets it",
+	"agent/challenge.go":                    "a challenge names the token it rejects by its SHA-256",
+	"agent/api/header.go":                   "the file is where workloads read the value of the identity header",
+	"agent/api/identity.go":                 "the answer is where the token goes, and what a caller sends is compared with the header",
+	"plugins/certcred/encrypted.go":         "the password opens the key",
+	"plugins/certcred/pkcs12.go":            "the password opens the key",
+	"plugins/pkcs11cred/pin.go":             "the PIN opens the token",
+	"plugins/secretcred/secretcred.go":      "the request carries the secret",
+	"plugins/jwtcred/jwtcred.go":            "the request carries the assertion",
+	"agent/store/wire.go":                   "the file is encrypted, and a restart needs the token",
+	"cmd/credagent/keygen.go":               "the new key is what was asked for",
+	"internal/demo/serve.go":                "the secret is written to a file for who tries the server",
+	"internal/demo/world.go":                "the demo writes its own credential, which a provider then reads",
+	"internal/devserver/authenticate.go":    "the server compares the secret with the one it is sent",
 }
 
 func TestSecretsAreRevealedWhereTheyAreUsed(t *testing.T) {
