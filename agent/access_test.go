@@ -73,8 +73,8 @@ func TestAllowOfAnUnknownNameIsRefused(t *testing.T) {
 		t.Fatalf("ResolveAccess: %v, want two problems", err)
 	}
 	for i, want := range []string{
-		`tokens.a.allow[0]: looking up user "no-such-user": no such user`,
-		`tokens.b.allow[0]: looking up group "no-such-group": no such group`,
+		`tokens.a.allow[0]: looking up user "no-such-user": no such user: it is not in /etc/passwd, and getent does not know it either; check the name, or give a number`,
+		`tokens.b.allow[0]: looking up group "no-such-group": no such group: it is not in /etc/group, and getent does not know it either; check the name, or give a number`,
 	} {
 		if got := bad.Problems[i].String(); !strings.HasSuffix(got, want) {
 			t.Errorf("problem %q, want %q", got, want)

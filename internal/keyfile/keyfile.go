@@ -34,8 +34,14 @@ const mostWrappings = 3
 // Read finds the keys and certificates in data, which it leaves as it is.
 func Read(data []byte) Content {
 	inner := unwrap(data)
-	if inner.text == nil {
+	if inner.der != nil {
+		if !inner.made {
+			inner.der = bytes.Clone(inner.der) // [Content.Clear] is not to clear what is the caller's
+		}
 		return readDER(inner.der)
+	}
+	if inner.made {
+		defer clear(inner.text)
 	}
 	text := repaired(inner.text)
 	defer clear(text)
@@ -50,28 +56,44 @@ func Read(data []byte) Content {
 }
 
 // wrapped is what is left of a file when nothing is around it any more: text or DER.
-type wrapped struct{ text, der []byte }
+type wrapped struct {
+	text, der []byte
+	made      bool // it is a copy
+}
+
+// replace takes another text in the place of this one, and leaves no copy behind.
+func (w *wrapped) replace(text []byte) {
+	if w.made {
+		clear(w.text)
+	}
+	w.text, w.made = text, true
+}
 
 // unwrap undoes encodings of the whole file: UTF-16, and base64 as Key Vault hands out PKCS#12.
 func unwrap(data []byte) wrapped {
+	w := wrapped{text: data}
 	for range mostWrappings {
-		if isDER(data) {
-			return wrapped{der: bytes.Clone(data)}
-		}
-		data = Text(data)
-		if bytes.Contains(data, []byte("-----BEGIN")) {
+		if isDER(w.text) {
 			break
 		}
-		inner, ok := fromBase64(data)
+		if text := Text(w.text); len(text) < len(w.text) && !bytes.HasSuffix(w.text, text) {
+			w.replace(text)
+		} else {
+			w.text = text
+		}
+		if bytes.Contains(w.text, []byte("-----BEGIN")) {
+			return w
+		}
+		inner, ok := fromBase64(w.text)
 		if !ok {
-			break
+			return w
 		}
-		data = inner
+		w.replace(inner)
 	}
-	if isDER(data) {
-		return wrapped{der: data}
+	if isDER(w.text) {
+		return wrapped{der: w.text, made: w.made}
 	}
-	return wrapped{text: data}
+	return w
 }
 
 // isDER tells DER, of which everything here is a SEQUENCE, from text that begins with a zero.
@@ -83,27 +105,51 @@ func isDER(data []byte) bool {
 
 // fromBase64 decodes base64 that holds DER or text with PEM; other base64, such as a secret, it is not for.
 func fromBase64(text []byte) ([]byte, bool) {
-	packed := base64Only(text)
+	packed := appendBase64(make([]byte, 0, len(text)), text)
+	defer clear(packed)
 	if len(packed) < 64 {
 		return nil, false
 	}
 	packed = bytes.TrimRight(packed, "=")
 	inner := make([]byte, base64.RawStdEncoding.DecodedLen(len(packed)))
 	if _, err := base64.RawStdEncoding.Decode(inner, packed); err != nil {
+		clear(inner)
 		return nil, false
 	}
 	return inner, true
 }
 
-// base64Only drops what variables and configuration files put around and into base64.
-func base64Only(text []byte) []byte {
-	plain := lineBreaks().ReplaceAll(text, nil)
-	return bytes.Map(func(r rune) rune {
-		if strings.ContainsRune(" \t\r\n\v\f\"'\u00a0\u200b\ufeff", r) {
-			return -1
+// appendBase64 appends text without what variables and configuration files put around and into base64.
+// It makes no copy that somebody would have to clear: to has room.
+func appendBase64(to, text []byte) []byte {
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' { // a line break as programs write it, or a quote
+			for i+1 < len(text) && text[i+1] == '\\' {
+				i++
+			}
+			if i+1 < len(text) && bytes.IndexByte([]byte("nrt"), text[i+1]) >= 0 {
+				i++
+			}
+			continue
 		}
-		return r
-	}, plain)
+		if n := blank(text[i:]); n > 0 {
+			i += n - 1
+			continue
+		}
+		to = append(to, text[i])
+	}
+	return to
+}
+
+// blank is the length of what text begins with that is no part of base64, and that people cannot see or
+// take for a mark of their own.
+func blank(text []byte) int {
+	for _, b := range [...]string{" ", "\t", "\r", "\n", "\v", "\f", "\"", "'", "\u00a0", "\u200b", "\ufeff"} {
+		if bytes.HasPrefix(text, []byte(b)) {
+			return len(b)
+		}
+	}
+	return 0
 }
 
 // These cost nothing until a file needs them.
@@ -124,19 +170,22 @@ func repaired(text []byte) []byte {
 	out.Grow(2 * len(text))
 	for _, found := range blocks().FindAllSubmatch(text, -1) {
 		label, body, end := found[1], found[2], found[3]
-		body = lineBreaks().ReplaceAll(body, []byte("\n"))
 		fmt.Fprintf(&out, "-----BEGIN %s-----\n", label)
+		if bytes.Contains(body, []byte("Proc-Type")) { // what it holds is encrypted, so copies do no harm
+			body = lineBreaks().ReplaceAll(body, []byte("\n"))
+		}
 		if header := encryption().FindSubmatch(body); header != nil {
 			fmt.Fprintf(&out, "Proc-Type: 4,ENCRYPTED\nDEK-Info: %s\n\n", header[1])
 			body = body[len(header[0]):]
 		}
-		packed := base64Only(body)
-		for len(packed) > 0 {
-			line := packed[:min(64, len(packed))]
+		packed := appendBase64(make([]byte, 0, len(body)), body)
+		for left := packed; len(left) > 0; {
+			line := left[:min(64, len(left))]
 			out.Write(line)
 			out.WriteByte('\n')
-			packed = packed[len(line):]
+			left = left[len(line):]
 		}
+		clear(packed)
 		fmt.Fprintf(&out, "-----END %s-----\n", end)
 	}
 	return out.Bytes()

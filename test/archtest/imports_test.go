@@ -150,7 +150,7 @@ var guests = map[string]guest{
 	"github.com/hashicorp/go-hclog":        {[]string{"agent/provider", "plugins"}, "go-plugin wants a logger of this kind; everything else logs with slog"},
 	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/plugintest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC"},
 	"google.golang.org/protobuf":           {[]string{"plugins/providerpb"}, "only generated code handles messages' insides"},
-	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "plugins/jwtcred", "testkit/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
+	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "testkit/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},
 	"go.yaml.in/yaml/v3":                   {[]string{"agent/config"}, "one place reads the configuration file"},
 	"github.com/prometheus/client_golang":  {[]string{"agent", "agent/metrics", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
@@ -166,6 +166,7 @@ var guests = map[string]guest{
 	"golang.org/x/crypto":                  {[]string{"plugins/certcred"}, "keys are opened in the provider's process"},
 	"github.com/Azure/azure-sdk-for-go":    {[]string{"test/sdktest/azidentity", "bench/sidebyside/azidentity"}, "it is what a test gives tokens to and what credagent is compared with, in modules of their own"},
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
+	"golang.org/x/net":                     {[]string{"internal/transport"}, "only connections are made through proxies"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
 	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/hoststate", "agent/delivery", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
 

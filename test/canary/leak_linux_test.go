@@ -221,7 +221,7 @@ func mistakes() map[string]mistake {
 		"the secret for the method":    {credential: secretcred + `{ secret_file: DIR/post.secret, auth_method: "SECRET" }`, status: 78, says: "auth_method"},
 		"the secret for the provider":  {credential: `provider: "SECRET", config: {}`, status: 78, says: "provider"},
 		"another secret":               {credential: secretcred + "{ secret_file: DIR/basic.secret }", status: 77, says: "invalid_client"},
-		"a key for the secret":         {credential: secretcred + "{ secret_file: DIR/rsa.key }", status: 77, says: "invalid_client"},
+		"a key for the secret":         {credential: secretcred + "{ secret_file: DIR/rsa.key }", status: 78, says: "it holds PEM, a certificate or a key, and no secret"},
 		"no file":                      {credential: secretcred + "{ secret_file: DIR/none }", status: 78, says: "no such file"},
 		"a directory":                  {credential: secretcred + "{ secret_file: DIR }", status: 78, says: "is a directory"},
 		"the secret for the assertion": {credential: jwtcred + "{ assertion_file: DIR/post.secret }", status: 78, says: "it is not a signed JWT"},

@@ -48,7 +48,15 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestSecretsInFiles(t *testing.T) {
+// secretFile is a file and what becomes of it.
+type secretFile struct {
+	content string
+	want    string // "" for an error
+	refused string // the error of a secret, and of a line unless line is given
+	line    string
+}
+
+func secretFiles() map[string]secretFile {
 	utf16 := func(text string) string {
 		var out []byte
 		for _, r := range text {
@@ -56,12 +64,7 @@ func TestSecretsInFiles(t *testing.T) {
 		}
 		return string(out)
 	}
-	for name, tc := range map[string]struct {
-		content string
-		want    string // "" for an error
-		refused string // the error of a secret, and of a line unless line is given
-		line    string
-	}{
+	return map[string]secretFile{
 		"plain":               {content: "sesame", want: "sesame"},
 		"line break":          {content: "sesame\n", want: "sesame"},
 		"Windows' line break": {content: "sesame\r\n", want: "sesame"},
@@ -86,9 +89,13 @@ func TestSecretsInFiles(t *testing.T) {
 		"tab":                 {content: "sesame\t", refused: "character 7 of 7 is U+0009", line: "sesame\t"},
 		"no-break space":      {content: "\u00a0sesame", refused: "character 1 of 7 is U+00A0", line: "\u00a0sesame"},
 		"zero width":          {content: "ses\u200bame", refused: "character 4 of 7 is U+200B", line: "ses\u200bame"},
-		"escape":              {content: "ses\x1bame", refused: "character 4 of 7 is U+001B", line: "ses\x1bame"},
+		"control":             {content: "ses\x1bame", refused: "character 4 of 7 is U+001B", line: "ses\x1bame"},
 		"Latin-1":             {content: "ses\xe4me", refused: "it is not text in UTF-8", line: "ses\xe4me"},
-	} {
+	}
+}
+
+func TestSecretsInFiles(t *testing.T) {
+	for name, tc := range secretFiles() {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secret")
 			if err := os.WriteFile(path, []byte(tc.content), 0o600); err != nil {
