@@ -28,11 +28,11 @@ func TestDemoAndDevserverRefuseWhatCannotWork(t *testing.T) {
 		want string
 	}{
 		"demo too short":            {[]string{"demo", "--for", "14s"}, `"14s" for --for: 15s is the least`},
-		"demo with an argument":     {[]string{"demo", "30s"}, "unknown command"},
+		"demo with an argument":     {[]string{"demo", "30s"}, `unexpected argument "30s"`},
 		"devserver too short":       {[]string{"devserver", "--ttl", "10ms"}, `"10ms" for --ttl: a token lives for a second at least`},
 		"devserver, no such fault":  {[]string{"devserver", "--fault", "sulk"}, `there is no fault "sulk", only ok, throttle`},
 		"devserver, fault mistaken": {[]string{"devserver", "--fault", "ok", "--fault", "slow=soon"}, `"soon" is not a duration`},
-		"devserver with an arg":     {[]string{"devserver", "8080"}, "unknown command"},
+		"devserver with an arg":     {[]string{"devserver", "8080"}, `unexpected argument "8080"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

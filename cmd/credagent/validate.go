@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/host"
 )
 
@@ -156,12 +159,37 @@ func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	if advice := probeAs(cfg.Source); advice != "" {
 		fmt.Fprintln(c.ErrOrStderr(), "credagent: note: probing as root, who may read what the service may not\n    hint: "+advice)
 	}
-	a, _ := newAgent(cfg, newLogger(cfg, c.ErrOrStderr()))
+	memory, err := rememberedOnly(cfg)
+	if err != nil {
+		return err
+	}
+	a, _ := newAgentWith(memory, cfg, newLogger(cfg, c.ErrOrStderr()))
 	defer a.Close()
 	if err := a.Check(ctx, true); err != nil {
 		return err
 	}
 	return a.Probe(ctx)
+}
+
+// readOnly is a memory that nothing is added to.
+type readOnly struct{ agent.Memory }
+
+func (readOnly) Save(string, store.Record) error { return nil }
+func (readOnly) Remove(string) error             { return nil }
+
+// rememberedOnly opens the state that is there, for the waits in it; where there is none, none is made.
+func rememberedOnly(cfg *config.Config) (agent.Memory, error) {
+	if cfg.State == nil {
+		return nil, nil
+	}
+	if _, err := os.Stat(cfg.State.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	memory, err := openMemory(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return readOnly{memory}, nil
 }
 
 // probeAs is how to probe as the service does, for root on a host that has the service's user.

@@ -24,7 +24,7 @@ import (
 const fixturePassword = "sesame-4711-open"
 
 func TestOpenFindsEveryProblem(t *testing.T) {
-	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, key_id, password_file, private_key_file, send_x5c, signing_alg, thumbprint"
+	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, key_id, password_env, password_file, private_key_file, send_x5c, signing_alg, thumbprint"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string

@@ -156,6 +156,7 @@ var guests = map[string]guest{
 	"github.com/prometheus/client_golang":  {[]string{"agent", "agent/metrics", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},
 	"github.com/prometheus/procfs":         {[]string{"testkit/usage"}, "only tests look at what a process uses"},
 	"github.com/spf13/cobra":               {[]string{"cmd/credagent"}, "only the command line parses flags"},
+	"github.com/spf13/pflag":               {[]string{"cmd/credagent"}, "it is the flags of cobra, and names the one that was probably meant"},
 	"github.com/coreos/go-systemd/v22":     {[]string{"cmd/credagent"}, "only the program talks to the service manager"},
 	"filippo.io/age":                       {[]string{"agent/store"}, "one place encrypts"},
 	"github.com/fsnotify/fsnotify":         {[]string{"agent", "cmd/credagent", "examples/watch-file", "internal/filewatch"}, "one place notices changes; its users only get its events, and the example is not credagent"},
