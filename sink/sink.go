@@ -259,7 +259,7 @@ func (f *File) put(content []byte) (Outcome, error) {
 	if !settled {
 		next := atomicfile.File{Name: f.base, Content: content, Old: old, Prepare: f.want.give}
 		if err := atomicfile.Replace(root, next); err != nil {
-			return Unchanged, err
+			return Unchanged, f.explain(err)
 		}
 		outcome, f.unsynced = Written, true
 	}
@@ -286,6 +286,19 @@ func (f *File) openOrMake(mode fs.FileMode) (*os.Root, error) {
 		return nil, fmt.Errorf("opening directory %q: %w", f.dir, atomicfile.Cause(err))
 	}
 	return root, nil
+}
+
+// explain says what keeps even root from writing.
+func (f *File) explain(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	for _, path := range []string{f.path, f.dir} {
+		if host.IsImmutable(path) {
+			return fmt.Errorf("%w; %q is marked as not to be changed; run: chattr -ia %q", err, path, path)
+		}
+	}
+	return err
 }
 
 // standing returns what is at the path now, nil for nothing, and refuses all but regular files.

@@ -444,12 +444,16 @@ func TestOutcomeNames(t *testing.T) {
 }
 
 // TestBatchRemovesEachLeftOver: a directory that several sinks share is looked through once, and still
-// nothing is left in it that was made for one of them.
+// nothing is left in it but what somebody else is writing.
 func TestBatchRemovesEachLeftOver(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".credagent-a-0123456789abcdef", ".credagent-a-0123456789abcde0", ".credagent-b-0123456789abcdef", ".credagent-c-0123456789abcdef"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 	}
+	writing, err := os.Open(filepath.Join(dir, ".credagent-c-0123456789abcdef"))
+	must(t, err)
+	defer writing.Close()
+	must(t, syscall.Flock(int(writing.Fd()), syscall.LOCK_EX)) // another agent's
 	var batch sink.Batch
 	for _, name := range []string{"a", "b"} {
 		if _, err := batch.New(sink.Options{Path: filepath.Join(dir, name), Renderer: sink.Raw("graph")}); err != nil {

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
+	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
 )
 
 // The permissions of a mode's three bits.
@@ -152,7 +152,7 @@ func (p person) barred(dir string) (at string, mode fs.FileMode, barred bool) {
 }
 
 // errNobody says that there is no such user or group.
-var errNobody = errors.New("does not exist on this host")
+var errNobody = errors.New("is not known on this host")
 
 // personOf finds out who a principal is; for a group, one of its members, whoever that is.
 func personOf(p config.Principal) (person, error) {
@@ -160,55 +160,26 @@ func personOf(p config.Principal) (person, error) {
 		gid, err := groupID(p.Group)
 		return person{name: "a member of group " + quote(p.Group), uid: nobody, gids: []int{gid}}, err
 	}
-	uid, u, err := userID(p.User)
+	uid, err := host.User(p.User)
 	who := person{name: "user " + quote(p.User), uid: uid}
-	if err != nil || u == nil {
-		return who, err
+	if err != nil {
+		who.uid = nobody
+		return who, fmt.Errorf("user %q %w", p.User, errNobody)
 	}
-	ids, err := u.GroupIds()
-	for _, id := range append(ids, u.Gid) {
-		if gid, err := strconv.Atoi(id); err == nil {
-			who.gids = append(who.gids, gid)
-		}
+	if name := host.UserName(uid); !strings.HasPrefix(name, "#") {
+		who.gids, err = host.Groups(name)
 	}
 	return who, err
 }
 
-// userID looks a user up by name or number; u is nil for a number that has no name.
-func userID(name string) (uid int, u *user.User, err error) {
-	if uid, err := strconv.Atoi(name); err == nil {
-		u, _ := user.LookupId(name)
-		return uid, u, nil
-	}
-	u, err = user.Lookup(name)
-	if err != nil {
-		return nobody, nil, fmt.Errorf("user %q %w", name, errNobody)
-	}
-	uid, err = strconv.Atoi(u.Uid)
-	return uid, u, err
-}
-
 func groupID(name string) (int, error) {
-	if gid, err := strconv.Atoi(name); err == nil {
-		return gid, nil
-	}
-	g, err := user.LookupGroup(name)
+	gid, err := host.Group(name)
 	if err != nil {
 		return nobody, fmt.Errorf("group %q %w", name, errNobody)
 	}
-	return strconv.Atoi(g.Gid)
+	return gid, nil
 }
 
-func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return u.Username
-	}
-	return "#" + strconv.Itoa(uid)
-}
+func userName(uid int) string { return host.UserName(uid) }
 
-func groupName(gid int) string {
-	if g, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
-		return g.Name
-	}
-	return "#" + strconv.Itoa(gid)
-}
+func groupName(gid int) string { return host.GroupName(gid) }

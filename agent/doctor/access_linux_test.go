@@ -100,8 +100,8 @@ func TestPersonOf(t *testing.T) {
 		"a number":       {config.Principal{User: "65532"}, 65532, nobody, ""},
 		"a group":        {config.Principal{Group: "root"}, nobody, 0, ""},
 		"a group number": {config.Principal{Group: "65532"}, nobody, 65532, ""},
-		"no such user":   {config.Principal{User: "no-such-user"}, nobody, nobody, `user "no-such-user" does not exist on this host`},
-		"no such group":  {config.Principal{Group: "no-such-group"}, nobody, nobody, `group "no-such-group" does not exist on this host`},
+		"no such user":   {config.Principal{User: "no-such-user"}, nobody, nobody, `user "no-such-user" is not known on this host`},
+		"no such group":  {config.Principal{Group: "no-such-group"}, nobody, nobody, `group "no-such-group" is not known on this host`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			who, err := personOf(tc.principal)
@@ -139,7 +139,7 @@ func TestDeclaredConsumers(t *testing.T) {
 		"a group, shut out":      {func(s *config.Sink) { s.Group, s.Mode = "4001", 0o640 }, 0o754, []want{{Problem, `a member of group "4001" cannot enter`, "", ""}}},
 		"the directory's group":  {func(s *config.Sink) { s.Group, s.Mode = "0", 0o640 }, 0o750, nil},
 		"a group with nothing":   {func(s *config.Sink) { s.Group = "4001" }, 0o755, []want{{Problem, `mode 0600 gives group "4001" nothing`, "cannot read", `mode: "0640"`}}},
-		"unknown":                {func(s *config.Sink) { s.Readers = []config.Principal{{Group: "no-such-group"}} }, 0o755, []want{{Problem, `"no-such-group" does not exist`, "does not start", "create it"}}},
+		"unknown":                {func(s *config.Sink) { s.Readers = []config.Principal{{Group: "no-such-group"}} }, 0o755, []want{{Problem, `"no-such-group" is not known`, "does not start", "check the name"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shut(t)

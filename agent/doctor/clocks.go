@@ -78,15 +78,15 @@ func compared(at string, ahead time.Duration, err error) []Finding {
 	case err != nil:
 		return []Finding{{
 			Level: Warning, What: fmt.Sprintf("%s could not be reached, so the clock was not compared with its: %v", at, err),
-			Why: "without it there is no new token", Mend: "look at the network, proxy and ca_file",
+			Why: "without it there is no new token", Fix: "look at the network, proxy and ca_file",
 		}}
 	case !policy.Skewed(ahead):
 		return nil
 	}
 	f := Finding{
 		Level: Warning, What: fmt.Sprintf("this host's clock is %v %s that of %s", ahead.Abs(), direction(ahead), at),
-		Why:  "assertions and certificates are good for a time that the server reads from its own clock; it refuses what is not good by that",
-		Mend: "have the clock set: timedatectl set-ntp true",
+		Why: "assertions and certificates are good for a time that the server reads from its own clock; it refuses what is not good by that",
+		Fix: "have the clock set: timedatectl set-ntp true",
 	}
 	if ahead.Abs() >= farSkew {
 		f.Level = Problem

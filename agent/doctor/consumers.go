@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
 )
 
 // consumers looks whether those for whom a sink is meant can read it.
@@ -41,21 +42,21 @@ func (e *exam) declared(s config.Sink) []Finding {
 		if s.Mode&0o040 == 0 {
 			all = append(all, Finding{
 				Level: Problem, What: fmt.Sprintf("mode %04o gives group %q nothing", s.Mode, s.Group),
-				Why: "its members cannot read the token", Mend: `mode: "0640"`,
+				Why: "its members cannot read the token", Fix: `mode: "0640"`,
 			})
 		}
 	}
 	named = append(named, s.Readers...)
 	if len(named) == 0 && s.Mode&0o044 == 0 {
 		all = append(all, Finding{
-			Level: Note, What: "only the agent's user can read it", Mend: "if somebody else is to, give group and mode, readers or owner",
+			Level: Note, What: "only the agent's user can read it", Fix: "if somebody else is to, give group and mode, readers or owner",
 		})
 	}
 	for _, principal := range named {
 		who, err := personOf(principal)
 		if errors.Is(err, errNobody) {
 			all = append(all, Finding{
-				Level: Problem, What: err.Error(), Why: "the agent does not start", Mend: "create it, or give a number",
+				Level: Problem, What: err.Error(), Why: "the agent does not start", Fix: "check the name, or give a number",
 			})
 			continue
 		}
@@ -72,10 +73,10 @@ func (p person) reach(dir string) []Finding {
 	}
 	f := Finding{
 		Level: Problem, What: fmt.Sprintf("%s cannot enter directory %q (mode %04o)", p.name, at, mode),
-		Why: "what is in it can be read by nobody who cannot enter it", Mend: "chmod o+x " + quote(at),
+		Why: "what is in it can be read by nobody who cannot enter it", Fix: "chmod o+x " + quote(at),
 	}
 	if strings.HasPrefix(at, "/run/") {
-		f.Mend += ", in the agent's unit RuntimeDirectoryMode=0755"
+		f.Fix += ", in the agent's unit RuntimeDirectoryMode=0755"
 	}
 	return []Finding{f}
 }
@@ -88,7 +89,7 @@ func (e *exam) asWritten(s config.Sink) facts {
 			f.gid = dir.gid
 		}
 	}
-	if uid, _, err := userID(s.Owner); s.Owner != "" && err == nil {
+	if uid, err := host.User(s.Owner); s.Owner != "" && err == nil {
 		f.uid = uid
 	}
 	if gid, err := groupID(s.Group); s.Group != "" && err == nil {
@@ -101,7 +102,7 @@ func (e *exam) asWritten(s config.Sink) facts {
 	f.mode |= mayRead << 3 // the group bits show the ACL's mask
 	f.acl = append(f.acl, entry{tag: aclGroupObj, perm: group}, entry{tag: aclMask, perm: group | mayRead})
 	for _, reader := range s.Readers {
-		if uid, _, err := userID(reader.User); reader.User != "" && err == nil {
+		if uid, err := host.User(reader.User); reader.User != "" && err == nil {
 			f.acl = append(f.acl, entry{aclUser, mayRead, uint32(uid)})
 		}
 		if gid, err := groupID(reader.Group); reader.Group != "" && err == nil {
@@ -117,33 +118,33 @@ func (e *exam) signalled(s config.Sink, signal config.Signal) []Finding {
 	if err != nil {
 		return []Finding{{
 			Level: Warning, What: fmt.Sprintf("no process can be told of changes: pid_file %q %v", signal.PIDFile, err),
-			Why: "it goes on with the old token", Mend: "start it, or give the file that it writes its number to",
+			Why: "it goes on with the old token", Fix: "start it, or give the file that it writes its number to",
 		}}
 	}
 	who, err := e.personIn(pid)
 	if err != nil {
 		return []Finding{{
 			Level: Warning, What: fmt.Sprintf("pid_file %q names process %d, which does not run", signal.PIDFile, pid),
-			Why: "the signal reaches nobody, or one day a stranger that got the number", Mend: "start it, and have it remove the file when it ends",
+			Why: "the signal reaches nobody, or one day a stranger that got the number", Fix: "start it, and have it remove the file when it ends",
 		}}
 	}
 	var all []Finding
 	if !maySignal(pid) {
 		all = append(all, Finding{
 			Level: Problem, What: fmt.Sprintf("%s may not send a signal to %s", userName(os.Geteuid()), who.name),
-			Why: "it is never told of a new token", Mend: "run both as one user, or reload it by a command that may",
+			Why: "it is never told of a new token", Fix: "run both as one user, or reload it by a command that may",
 		})
 	}
 	if e.elsewhere(pid) {
 		return append(all, Finding{
 			Level: Note, What: who.name + " is in a mount namespace of its own", Why: "what it sees of the sink cannot be told from here",
-			Mend: fmt.Sprintf("mount the directory %q into it, not the file", filepath.Dir(s.Path)),
+			Fix: fmt.Sprintf("mount the directory %q into it, not the file", filepath.Dir(s.Path)),
 		})
 	}
 	if !who.may(mayRead, e.asWritten(s)) {
 		all = append(all, Finding{
 			Level: Problem, What: fmt.Sprintf("%s, which runs as %s, will not be allowed to read it", who.name, userName(who.uid)),
-			Why: "it is told of a token that it cannot use", Mend: fmt.Sprintf("readers: [{ user: %s }]", strings.TrimPrefix(userName(who.uid), "#")),
+			Why: "it is told of a token that it cannot use", Fix: fmt.Sprintf("readers: [{ user: %s }]", strings.TrimPrefix(userName(who.uid), "#")),
 		})
 	}
 	return append(all, who.reach(filepath.Dir(s.Path))...)

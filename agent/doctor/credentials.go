@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,12 +48,12 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 	var all []Finding
 	for _, p := range problems {
 		all = append(all, Finding{
-			Level: Problem, What: strings.TrimPrefix(p.Key+": "+p.Message, ": "), Why: "the agent does not start", Mend: "mend the keys under config",
+			Level: Problem, What: strings.TrimPrefix(p.Key+": "+p.Message, ": "), Why: "the agent does not start", Fix: "correct the keys under config",
 		})
 	}
 	if err != nil {
 		message, mend, _ := strings.Cut(err.Error(), "; ")
-		all = append(all, Finding{Level: Problem, What: message, Why: "no token can be requested with it", Mend: mend})
+		all = append(all, Finding{Level: Problem, What: message, Why: "no token can be requested with it", Fix: cmp.Or(mend, "correct the credential's files or its config, then: credagent validate --probe")})
 	}
 	all = append(all, e.ending(said)...)
 	for _, file := range said.Files {
@@ -70,11 +71,11 @@ func (e *exam) ending(said provider.Credential) []Finding {
 	if said.NotBefore.After(e.now) {
 		return []Finding{{
 			Level: Warning, What: "the credential is not good before " + stamp(said.NotBefore),
-			Why: "the server refuses it until then", Mend: "wait, or look at this host's clock",
+			Why: "the server refuses it until then", Fix: "wait, or look at this host's clock",
 		}}
 	}
 	left := said.NotAfter.Sub(e.now)
-	f := Finding{Level: Warning, Why: "the server refuses it from then on", Mend: mend}
+	f := Finding{Level: Warning, Why: "the server refuses it from then on", Fix: mend}
 	switch policy.NoticeOf(e.now, said.NotBefore, said.NotAfter) {
 	case policy.NoNotice:
 		return nil
@@ -102,7 +103,7 @@ func credentialFile(file string) []Finding {
 	if othersWrite(info.Mode()) {
 		found = append(found, Finding{
 			Level: Problem, What: fmt.Sprintf("others may write to %q (mode %04o)", file, info.Mode().Perm()),
-			Why: "they could put a credential of theirs in its place", Mend: "chmod go-w " + quote(file),
+			Why: "they could put a credential of theirs in its place", Fix: "chmod go-w " + quote(file),
 		})
 	}
 	if at := fileSystemOf(filepath.Dir(file)); at.remote {
@@ -121,7 +122,7 @@ func secretFile(file string) []Finding {
 	}
 	return []Finding{{
 		Level: Problem, What: fmt.Sprintf("everybody on this host may read %q (mode %04o)", file, info.Mode().Perm()),
-		Why: "whoever reads it can get tokens for this client", Mend: "chmod o-rwx " + quote(file),
+		Why: "whoever reads it can get tokens for this client", Fix: "chmod o-rwx " + quote(file),
 	}}
 }
 
@@ -162,14 +163,14 @@ func (e *exam) plugins(ctx context.Context) []Finding {
 		if p.Error != "" && !used[p.Name] {
 			message, mend, _ := strings.Cut(p.Error, "; ")
 			all = append(all, about("provider "+quote(p.Name), Finding{
-				Level: Warning, What: message, Why: "it does not run when a client needs it", Mend: mend,
+				Level: Warning, What: message, Why: "it does not run when a client needs it", Fix: mend,
 			})...)
 		}
 	}
 	for name := range e.Config.Plugins.SHA256 {
 		if !there[name] {
 			all = append(all, about("plugins.sha256."+name, Finding{
-				Level: Note, What: "there is no such provider", Why: "a pin of another name protects nothing", Mend: "compare it with the names that credagent plugins lists",
+				Level: Note, What: "there is no such provider", Why: "a pin of another name protects nothing", Fix: "compare it with the names that credagent plugins lists",
 			})...)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package doctor looks at a host and a configuration for what will bite later, and says how to mend
-// it.
+// Package doctor looks at a host and a configuration for problems, those that will show later too, and
+// has a fix for each.
 //
 // It looks, asks and tries, and takes back what it tries: a directory beside a sink, an address that
 // it listens at for a moment. It makes no token request. One caveat: it sees the host as the user
@@ -24,7 +24,7 @@ type Level string
 
 // The levels.
 const (
-	Problem Level = "problem" // it does not work, or will stop to
+	Problem Level = "problem" // it does not work, or will stop working
 	Warning Level = "warning" // it works until something happens that does happen
 	Note    Level = "note"    // it is well to know
 )
@@ -35,7 +35,7 @@ type Finding struct {
 	About []string `json:"about,omitempty"` // the parts of the configuration that it concerns
 	What  string   `json:"what"`
 	Why   string   `json:"why,omitempty"` // what it will come to
-	Mend  string   `json:"mend,omitempty"`
+	Fix   string   `json:"fix,omitempty"`
 }
 
 // Options are what is looked at, and who can be asked.
@@ -87,7 +87,7 @@ func merge(all []Finding) []Finding {
 	var merged []Finding
 	for _, f := range all {
 		same := func(other Finding) bool {
-			return f.Level == other.Level && f.What == other.What && f.Why == other.Why && f.Mend == other.Mend
+			return f.Level == other.Level && f.What == other.What && f.Why == other.Why && f.Fix == other.Fix
 		}
 		if i := slices.IndexFunc(merged, same); i >= 0 {
 			merged[i].About = appendNew(merged[i].About, f.About...)
@@ -155,9 +155,9 @@ func (e *exam) identity(context.Context) []Finding {
 		Why: "what only the agent's user may not do is not seen",
 	}
 	if e.uid != 0 {
-		f.Mend = "run it as the agent's user too, who seems to be " + userName(e.uid) + ": setpriv --reuid " + userName(e.uid) + " --init-groups credagent doctor"
+		f.Fix = "run it as the agent's user too, who seems to be " + userName(e.uid) + ": setpriv --reuid " + userName(e.uid) + " --init-groups credagent doctor"
 	} else {
-		f.Mend = "run it as the agent's user too, if that is not root"
+		f.Fix = "run it as the agent's user too, if that is not root"
 	}
 	return []Finding{f}
 }
@@ -178,14 +178,14 @@ func (e *exam) agent(context.Context) []Finding {
 	if r := s.Reload; r != nil && !r.Successful {
 		all = append(all, Finding{
 			Level: Warning, What: "the running agent did not take the configuration over: " + r.Error,
-			Why: "it goes on with the old one, and will not start with this one", Mend: "mend the configuration and reload: systemctl reload credagent",
+			Why: "it goes on with the old one, and will not start with this one", Fix: "correct the configuration and reload: systemctl reload credagent",
 		})
 	}
 	for _, t := range s.Tokens {
 		if t.LastError != "" {
 			all = append(all, about("token "+quote(t.Name), Finding{
 				Level: Warning, What: "the last request failed: " + t.LastError,
-				Why: "the token is not replaced before it expires", Mend: t.Advice,
+				Why: "the token is not replaced before it expires", Fix: t.Advice,
 			})...)
 		}
 	}

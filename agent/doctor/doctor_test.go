@@ -63,7 +63,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	found := Examine(t.Context(), newExam(cfg).Options)
 	for _, part := range []string{
 		"others may write to the configuration", "everybody on this host may read", "0.0.0.0:0 can be reached", "reading the state key",
-		"making state directory", `group "no-such-group" does not exist`, "no-run\" is missing", "127.0.0.1:1 could not be reached",
+		"making state directory", `group "no-such-group" is not known`, "no-run\" is missing", "127.0.0.1:1 could not be reached",
 		"no such provider", "a file like it cannot be written beside it: looking up group",
 	} {
 		n := 0
@@ -87,15 +87,15 @@ func TestEverythingAtOnce(t *testing.T) {
 }
 
 func TestMerge(t *testing.T) {
-	one := Finding{Level: Warning, About: []string{"a"}, What: "x", Why: "y", Mend: "z"}
+	one := Finding{Level: Warning, About: []string{"a"}, What: "x", Why: "y", Fix: "z"}
 	got := merge([]Finding{
-		one, {Level: Note, What: "n"}, {Level: Warning, About: []string{"b"}, What: "x", Why: "y", Mend: "z"}, one,
-		{Level: Problem, About: []string{"b"}, What: "x", Why: "y", Mend: "z"}, {Level: Warning, What: "x", Why: "other", Mend: "z"},
+		one, {Level: Note, What: "n"}, {Level: Warning, About: []string{"b"}, What: "x", Why: "y", Fix: "z"}, one,
+		{Level: Problem, About: []string{"b"}, What: "x", Why: "y", Fix: "z"}, {Level: Warning, What: "x", Why: "other", Fix: "z"},
 	})
 	want := []Finding{
-		{Level: Problem, About: []string{"b"}, What: "x", Why: "y", Mend: "z"},
-		{Level: Warning, About: []string{"a", "b"}, What: "x", Why: "y", Mend: "z"},
-		{Level: Warning, What: "x", Why: "other", Mend: "z"},
+		{Level: Problem, About: []string{"b"}, What: "x", Why: "y", Fix: "z"},
+		{Level: Warning, About: []string{"a", "b"}, What: "x", Why: "y", Fix: "z"},
+		{Level: Warning, What: "x", Why: "other", Fix: "z"},
 		{Level: Note, What: "n"},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -32,18 +32,18 @@ func forSink(at fileSystem) []Finding {
 	case at.remote:
 		return []Finding{{
 			Level: Warning, What: fmt.Sprintf("its directory is on %s, which tells of no change that another machine makes", at.name),
-			Why:  "a reader elsewhere that waits for inotify keeps the old token",
-			Mend: "put it on a tmpfs of each host, or see that its readers open the file anew for each use",
+			Why: "a reader elsewhere that waits for inotify keeps the old token",
+			Fix: "put it on a tmpfs of each host, or see that its readers open the file anew for each use",
 		}}
 	case at.layer:
 		return []Finding{{
 			Level: Note, What: "its directory is in the container's own layer (" + at.name + ")",
-			Why: "no other container sees it, and tokens stay in the layer", Mend: "mount a volume in memory there (emptyDir with medium: Memory, or --tmpfs)",
+			Why: "no other container sees it, and tokens stay in the layer", Fix: "mount a volume in memory there (emptyDir with medium: Memory, or --tmpfs)",
 		}}
 	case at.disk:
 		return []Finding{{
 			Level: Note, What: "its directory is on a disk (" + at.name + ")",
-			Why: "old tokens stay in free blocks, snapshots and backups", Mend: "put it on a tmpfs, such as /run",
+			Why: "old tokens stay in free blocks, snapshots and backups", Fix: "put it on a tmpfs, such as /run",
 		}}
 	}
 	return nil
@@ -54,7 +54,7 @@ func forState(at fileSystem) []Finding {
 	case at.remote:
 		return []Finding{{
 			Level: Note, What: "its directory is on " + at.name,
-			Why: "a save waits for the network, and is not certain to be whole after a crash of the server", Mend: "put it on a disk of the host",
+			Why: "a save waits for the network, and is not certain to be whole after a crash of the server", Fix: "put it on a disk of the host",
 		}}
 	case at.memory:
 		return []Finding{{

@@ -74,10 +74,13 @@ func check(t *testing.T, found []Finding, wanted ...want) {
 	}
 	for i, w := range wanted {
 		f := found[i]
-		if f.Level != w.level || !strings.Contains(f.What, w.what) || !strings.Contains(f.Why, w.why) || !strings.Contains(f.Mend, w.mend) {
+		if f.Level != w.level || !strings.Contains(f.What, w.what) || !strings.Contains(f.Why, w.why) || !strings.Contains(f.Fix, w.mend) {
 			t.Errorf("finding\n%+v\nis not like\n%+v", f, w)
 		}
-		for _, text := range append(f.About, f.What, f.Why, f.Mend) {
+		if f.Level == Problem && f.Fix == "" {
+			t.Errorf("a problem without a fix: %+v", f)
+		}
+		for _, text := range append(f.About, f.What, f.Why, f.Fix) {
 			if strings.ContainsAny(text, "\n\r") {
 				t.Errorf("%q is more than a line", text)
 			}

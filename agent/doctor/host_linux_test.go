@@ -101,7 +101,7 @@ func TestWrites(t *testing.T) {
 		"full":              {sinkAt(filepath.Join(full, "token")), []want{{Problem, "cannot be written beside it: no space left on device", "not get its token", "free some space"}}},
 		"read-only":         {sinkAt(filepath.Join(still, "token")), []want{{Problem, "read-only file system", "", "ReadWritePaths="}}},
 		"no ACLs":           {with(ownerless, reader), []want{{Problem, "setting its readers: operation not supported", "", "no POSIX ACLs"}}},
-		"unknown owner":     {with(fine, func(s *config.Sink) { s.Owner = "no-such-user" }), []want{{Problem, `looking up owner "no-such-user": no such user`, "", "create it"}}},
+		"unknown owner":     {with(fine, func(s *config.Sink) { s.Owner = "no-such-user" }), []want{{Problem, `looking up owner "no-such-user": no such user`, "", "check the name"}}},
 		"missing":           {sinkAt(filepath.Join(fine, "no", "token")), nil}, // another check says so
 	} {
 		t.Run(name, func(t *testing.T) {

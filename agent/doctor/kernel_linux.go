@@ -36,9 +36,9 @@ func (e *exam) tells(init func(flags int) (int, error)) []Finding {
 	}
 	switch {
 	case errors.Is(err, unix.EMFILE):
-		f.Mend = e.raise("max_user_instances")
+		f.Fix = e.raise("max_user_instances")
 	case errors.Is(err, unix.ENOSPC):
-		f.Mend = e.raise("max_user_watches")
+		f.Fix = e.raise("max_user_watches")
 	}
 	return []Finding{f}
 }
@@ -64,7 +64,7 @@ func runs(create func(name string, flags int) (int, error)) []Finding {
 	}
 	return about("plugins.sha256", Finding{
 		Level: Problem, What: fmt.Sprintf("the system lets no memory be run (memfd_create): %v", err),
-		Why: "a pinned provider runs from a sealed copy, so it will not start", Mend: "sysctl -w vm.memfd_noexec=1, or allow memfd_create where seccomp does not",
+		Why: "a pinned provider runs from a sealed copy, so it will not start", Fix: "sysctl -w vm.memfd_noexec=1, or allow memfd_create where seccomp does not",
 	})
 }
 
@@ -76,7 +76,7 @@ func disciplined(adjust func(*unix.Timex) (int, error)) []Finding {
 	}
 	return []Finding{{
 		Level: Note, What: "nothing that the kernel knows of keeps this host's clock right",
-		Why: "it drifts until a server refuses assertions", Mend: "timedatectl set-ntp true, unless the machine that this one runs on sets it",
+		Why: "it drifts until a server refuses assertions", Fix: "timedatectl set-ntp true, unless the machine that this one runs on sets it",
 	}}
 }
 

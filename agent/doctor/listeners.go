@@ -37,18 +37,18 @@ func (e *exam) free(ctx context.Context, at string) []Finding {
 		_ = listener.Close()
 		return nil
 	}
-	f := Finding{Level: Problem, What: fmt.Sprintf("nobody can listen at %s: %v", at, err), Why: "the agent does not start"}
+	f := Finding{Level: Problem, What: fmt.Sprintf("nobody can listen at %s: %v", at, err), Why: "the agent does not start", Fix: "choose another address"}
 	_, port, _ := net.SplitHostPort(at)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.What = fmt.Sprintf("something else listens at %s, and it is no agent of this configuration", at)
-		f.Mend = fmt.Sprintf("find it with ss -ltnp 'sport = :%s' and end it, or choose another address", port)
+		f.Fix = fmt.Sprintf("find it with ss -ltnp 'sport = :%s' and end it, or choose another address", port)
 	case errors.Is(err, fs.ErrPermission):
 		f.What = fmt.Sprintf("%s may not listen at %s", userName(os.Geteuid()), at)
-		f.Mend = "choose a port above 1023"
+		f.Fix = "choose a port above 1023"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		f.What = fmt.Sprintf("this host has no address %s", at)
-		f.Mend = "choose one that ip address shows"
+		f.Fix = "choose one that ip address shows"
 	}
 	return []Finding{f}
 }
@@ -64,7 +64,7 @@ func reachable(at string) []Finding {
 	}
 	return []Finding{{
 		Level: Warning, What: at + " can be reached from other hosts",
-		Why: "status and metrics show names, paths and times to everybody there", Mend: "listen at 127.0.0.1, or put something in front that asks who it is",
+		Why: "status and metrics show names, paths and times to everybody there", Fix: "listen at 127.0.0.1, or put something in front that asks who it is",
 	}}
 }
 
@@ -78,7 +78,7 @@ func (e *exam) callers(context.Context) []Finding {
 	if s.Group != "" {
 		gid, err := groupID(s.Group)
 		if err != nil {
-			return about("socket.group", Finding{Level: Problem, What: err.Error(), Why: "the agent does not start", Mend: "create it, or give a number"})
+			return about("socket.group", Finding{Level: Problem, What: err.Error(), Why: "the agent does not start", Fix: "check the name, or give a number"})
 		}
 		will.gid = gid
 	}
@@ -94,13 +94,13 @@ func (e *exam) callers(context.Context) []Finding {
 func caller(p config.Principal, s config.Socket, will facts) []Finding {
 	who, err := personOf(p)
 	if errors.Is(err, errNobody) {
-		return []Finding{{Level: Warning, What: err.Error(), Why: "allow lets nobody in by it", Mend: "create it, or mend the name"}}
+		return []Finding{{Level: Warning, What: err.Error(), Why: "allow lets nobody in by it", Fix: "check the name"}}
 	}
 	found := who.reach(filepath.Dir(s.Path))
 	if !who.may(mayWrite, will) {
 		found = append(found, Finding{
 			Level: Problem, What: fmt.Sprintf("%s may have it, but may not connect to the socket (mode %04o, group %s)", who.name, s.Mode, groupName(will.gid)),
-			Why: "the kernel refuses the connection before the agent is asked", Mend: "put whoever is allowed into one group, and give the socket that group",
+			Why: "the kernel refuses the connection before the agent is asked", Fix: "put whoever is allowed into one group, and give the socket that group",
 		})
 	}
 	return found

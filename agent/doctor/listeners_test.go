@@ -55,8 +55,8 @@ func TestCallers(t *testing.T) {
 		"another group":   {config.Socket{Mode: 0o660, Group: "4002"}, config.Principal{Group: "4001"}, 0o755, []want{{Problem, "may not connect to the socket (mode 0660, group #4002)", "before the agent is asked", "one group"}}},
 		"no group":        {config.Socket{Mode: 0o660}, config.Principal{User: "4001"}, 0o755, []want{{Problem, `user "4001" may have it, but may not connect`, "", ""}}},
 		"shut out":        {config.Socket{Mode: 0o660, Group: "4001"}, config.Principal{Group: "4001"}, 0o700, []want{{Problem, "cannot enter directory", "", "chmod o+x"}}},
-		"nobody":          {config.Socket{Mode: 0o660}, config.Principal{User: "no-such-user"}, 0o755, []want{{Warning, "does not exist", "lets nobody in", "mend the name"}}},
-		"a group of none": {config.Socket{Mode: 0o660, Group: "no-such-group"}, config.Principal{User: "0"}, 0o755, []want{{Problem, "does not exist", "does not start", "create it"}}},
+		"nobody":          {config.Socket{Mode: 0o660}, config.Principal{User: "no-such-user"}, 0o755, []want{{Warning, "is not known", "lets nobody in", "check the name"}}},
+		"a group of none": {config.Socket{Mode: 0o660, Group: "no-such-group"}, config.Principal{User: "0"}, 0o755, []want{{Problem, "is not known", "does not start", "check the name"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			must(t, os.Chmod(dir, tc.open))

@@ -98,8 +98,8 @@ func (e *exam) mounts(context.Context) []Finding {
 		if point, ok := mountPoint(own, path); ok {
 			all = append(all, about(label(s), Finding{
 				Level: Problem, What: fmt.Sprintf("%q is a bind mount of a single file", point),
-				Why:  "a mounted file cannot be replaced by another: every write will fail with \"device or resource busy\"",
-				Mend: "mount its directory in its place, in Kubernetes without subPath",
+				Why: "a mounted file cannot be replaced by another: every write will fail with \"device or resource busy\"",
+				Fix: "mount its directory in its place, in Kubernetes without subPath",
 			})...)
 			continue
 		}
@@ -131,8 +131,8 @@ func mountPoint(mounts []mount, path string) (string, bool) {
 func stale(who, point, dir string) Finding {
 	return Finding{
 		Level: Problem, What: fmt.Sprintf("%s sees it through a bind mount of the single file, at %q", who, point),
-		Why:  "the mount is of the file and not of its name: it goes on showing the token that was there when it was made",
-		Mend: fmt.Sprintf("mount the directory %q in its place, in Kubernetes without subPath", dir),
+		Why: "the mount is of the file and not of its name: it goes on showing the token that was there when it was made",
+		Fix: fmt.Sprintf("mount the directory %q in its place, in Kubernetes without subPath", dir),
 	}
 }
 

@@ -12,25 +12,31 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
 )
 
 // place is something that the agent writes.
 type place struct {
 	label  string
 	path   string
+	owner  int // who is trusted with the directory beside root and the agent
 	socket bool
 }
 
 func (e *exam) places() []place {
 	var all []place
 	for _, s := range e.Config.Sinks {
-		all = append(all, place{label: label(s), path: s.Path})
+		owner, err := host.User(s.Owner)
+		if err != nil {
+			owner = host.NoOwner // none, or nobody who is known: that is found elsewhere
+		}
+		all = append(all, place{label: label(s), path: s.Path, owner: owner})
 	}
 	if s := e.Config.Socket; s != nil {
-		all = append(all, place{label: "socket", path: s.Path, socket: true})
+		all = append(all, place{label: "socket", path: s.Path, owner: host.NoOwner, socket: true})
 	}
 	if i := e.Config.Identity; i != nil {
-		all = append(all, place{label: "identity_endpoint.header_file", path: i.HeaderFile})
+		all = append(all, place{label: "identity_endpoint.header_file", path: i.HeaderFile, owner: host.NoOwner})
 	}
 	return all
 }
@@ -50,13 +56,14 @@ func (e *exam) writtenDirs() []string {
 func (e *exam) directories(context.Context) []Finding {
 	var all []Finding
 	for _, p := range e.places() {
-		all = append(all, about(p.label, checkDirectory(filepath.Dir(p.path), e.uid)...)...)
+		all = append(all, about(p.label, p.checkDirectory(e.uid)...)...)
 		all = append(all, about(p.label, p.standing()...)...)
 	}
 	return all
 }
 
-func checkDirectory(dir string, agent int) []Finding {
+func (p place) checkDirectory(agent int) []Finding {
+	dir := filepath.Dir(p.path)
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -64,29 +71,41 @@ func checkDirectory(dir string, agent int) []Finding {
 	case err != nil:
 		return []Finding{{
 			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, cause(err)),
-			Why: "the agent does not start", Mend: "let the agent's user enter it and what is above it",
+			Why: "the agent does not start", Fix: "let the agent's user enter it and what is above it",
 		}}
 	case !info.IsDir():
 		return []Finding{{
-			Level: Problem, What: quote(dir) + " is not a directory", Why: "the agent does not start", Mend: "remove it, or configure another path",
+			Level: Problem, What: quote(dir) + " is not a directory", Why: "the agent does not start", Fix: "remove it, or configure another path",
 		}}
 	}
-	found := unsafeAbove(dir)
-	switch mode := info.Mode(); {
-	case !othersWrite(mode):
-	case mode&fs.ModeSticky == 0:
-		found = append(found, Finding{
-			Level: Problem, What: fmt.Sprintf("others may write to directory %q (mode %04o)", dir, mode.Perm()),
-			Why: "they could put a token of theirs in a sink's place, so the agent refuses it", Mend: "chmod go-w " + quote(dir),
-		})
-	default:
-		found = append(found, Finding{
-			Level: Warning, What: fmt.Sprintf("directory %q is for everybody's files", dir),
-			Why:  "somebody can take a sink's name before the agent does, and a cleaner of temporary files may remove it",
-			Mend: "use a directory of the agent's own, such as /run/credagent",
-		})
+	if found := p.refused(agent); found != nil {
+		return found
 	}
-	return found
+	if mode := info.Mode(); othersWrite(mode) {
+		return []Finding{{
+			Level: Warning, What: fmt.Sprintf("directory %q is for everybody's files", dir),
+			Why: "somebody can take a sink's name before the agent does, and a cleaner of temporary files may remove it",
+			Fix: "use a directory of the agent's own, such as /run/credagent",
+		}}
+	}
+	return nil
+}
+
+// refused is what the agent will say of the directory and those above it.
+func (p place) refused(agent int) []Finding {
+	root, err := host.Directory{Path: filepath.Dir(p.path), Owner: p.owner, User: agent}.Open()
+	if err == nil {
+		root.Close()
+		return nil
+	}
+	message, fix, judged := strings.Cut(err.Error(), "; ")
+	if !judged {
+		return nil // it could not be looked at; what the agent may do is found elsewhere
+	}
+	return []Finding{{
+		Level: Problem, What: message,
+		Why: "somebody could put a token of theirs in a sink's place, or read the agent's, so the agent refuses it", Fix: strings.TrimPrefix(fix, "run: "),
+	}}
 }
 
 // missing tells how to make a directory that stays made: what is under /run is gone after a boot.
@@ -94,11 +113,11 @@ func missing(dir string, agent int) Finding {
 	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start where it cannot make it"}
 	below, underRun := strings.CutPrefix(dir, "/run/")
 	if !underRun {
-		f.Mend = fmt.Sprintf("install -d -m 0755 -o %s %q", userName(agent), dir)
+		f.Fix = fmt.Sprintf("install -d -m 0755 -o %s %q", userName(agent), dir)
 		return f
 	}
 	f.Why += ", and a directory that is made by hand under /run is gone after the next boot"
-	f.Mend = fmt.Sprintf("RuntimeDirectory=%s in the agent's unit, or in tmpfiles.d: d %s 0755 %s - -", below, dir, userName(agent))
+	f.Fix = fmt.Sprintf("RuntimeDirectory=%s in the agent's unit, or in tmpfiles.d: d %s 0755 %s - -", below, dir, userName(agent))
 	return f
 }
 
@@ -109,7 +128,7 @@ func unsafeAbove(dir string) []Finding {
 		if err == nil && othersWrite(info.Mode()) && info.Mode()&fs.ModeSticky == 0 {
 			return []Finding{{
 				Level: Warning, What: fmt.Sprintf("others may write to directory %q (mode %04o), which is above %q", above, info.Mode().Perm(), dir),
-				Why: "they could put another directory in its place", Mend: "chmod go-w " + quote(above),
+				Why: "they could put another directory in its place", Fix: "chmod go-w " + quote(above),
 			}}
 		}
 		if above == filepath.Dir(above) {
@@ -131,11 +150,11 @@ func (p place) standing() []Finding {
 	case p.socket && mode&fs.ModeSocket != 0, !p.socket && mode.IsRegular():
 		return nil
 	case mode&fs.ModeSymlink != 0:
-		f.What, f.Mend = quote(p.path)+" is a symbolic link", "remove it, or configure the path that it points to"
+		f.What, f.Fix = quote(p.path)+" is a symbolic link", "remove it, or configure the path that it points to"
 	case mode.IsDir():
-		f.What, f.Mend = quote(p.path)+" is a directory", "remove it, or configure the path of a file in it"
+		f.What, f.Fix = quote(p.path)+" is a directory", "remove it, or configure the path of a file in it"
 	default:
-		f.What, f.Mend = fmt.Sprintf("something else is at %q (%s)", p.path, mode), "remove it, or configure another path"
+		f.What, f.Fix = fmt.Sprintf("something else is at %q (%s)", p.path, mode), "remove it, or configure another path"
 	}
 	return []Finding{f}
 }
@@ -154,7 +173,7 @@ func (e *exam) configuration(context.Context) []Finding {
 	if othersWrite(info.Mode()) {
 		found = append(found, Finding{
 			Level: Problem, What: fmt.Sprintf("others may write to the configuration (mode %04o)", info.Mode().Perm()),
-			Why: "they could have tokens written where they can read them", Mend: "chmod go-w " + quote(file),
+			Why: "they could have tokens written where they can read them", Fix: "chmod go-w " + quote(file),
 		})
 	}
 	for _, warning := range e.Config.Warnings {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/host"
 )
 
 func mode(mode fs.FileMode) func(dir string) error {
@@ -25,21 +26,21 @@ func TestDirectories(t *testing.T) {
 		"missing":  {func(string) error { return nil }, []want{{Problem, "is missing", "does not start", "install -d -m 0755 -o"}}},
 		"a file":   {func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, []want{{Problem, "is not a directory", "does not start", "remove it"}}},
 		"a link":   {func(dir string) error { return errors.Join(os.Mkdir(dir+"-real", 0o755), os.Symlink(dir+"-real", dir)) }, nil},
-		"world":    {mode(0o757), []want{{Problem, "others may write to directory", "so the agent refuses it", "chmod go-w"}}},
+		"world":    {mode(0o757), []want{{Problem, "can be written to by others", "so the agent refuses it", "chmod go-w"}}},
 		"group":    {mode(0o775), []want{{Problem, "(mode 0775)", "put a token of theirs", "chmod go-w"}}},
 		"sticky":   {mode(0o777 | fs.ModeSticky), []want{{Warning, "for everybody's files", "take a sink's name", "/run/credagent"}}},
-		"in a dir": {func(dir string) error { return errors.Join(os.Mkdir(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o777)) }, []want{{Warning, "which is above", "another directory in its place", "chmod go-w"}}},
+		"in a dir": {func(dir string) error { return errors.Join(os.Mkdir(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o777)) }, []want{{Problem, "can be written to by others", "so the agent refuses it", "chmod go-w"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(openTemp(t), "run")
 			must(t, tc.arrange(dir))
-			check(t, checkDirectory(dir, os.Geteuid()), tc.want...)
+			check(t, place{path: filepath.Join(dir, "token"), owner: host.NoOwner}.checkDirectory(os.Geteuid()), tc.want...)
 		})
 	}
 }
 
 func TestMissingUnderRun(t *testing.T) {
-	check(t, checkDirectory("/run/no-such-dir/x", 0), want{
+	check(t, place{path: "/run/no-such-dir/x/token", owner: host.NoOwner}.checkDirectory(0), want{
 		Problem, `directory "/run/no-such-dir/x" is missing`, "gone after the next boot",
 		"RuntimeDirectory=no-such-dir/x in the agent's unit, or in tmpfiles.d: d /run/no-such-dir/x 0755 root - -",
 	})
@@ -47,7 +48,7 @@ func TestMissingUnderRun(t *testing.T) {
 
 func TestDirectoryThatCannotBeLookedAt(t *testing.T) {
 	file := write(t, filepath.Join(openTemp(t), "file"), "", 0o644)
-	check(t, checkDirectory(filepath.Join(file, "run"), 0), want{Problem, "cannot be looked at: not a directory", "does not start", "enter it"})
+	check(t, place{path: filepath.Join(file, "run", "token"), owner: host.NoOwner}.checkDirectory(0), want{Problem, "cannot be looked at: not a directory", "does not start", "enter it"})
 }
 
 func TestWhatStandsAtThePath(t *testing.T) {

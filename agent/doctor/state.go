@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,8 @@ func (e *exam) state(context.Context) []Finding {
 	if s == nil {
 		return []Finding{{
 			Level: Note, What: "tokens are kept in memory only",
-			Why:  "a restart requests each of them anew, and forgets for how long a server asked to be left alone",
-			Mend: "configure state; credagent keygen makes its key",
+			Why: "a restart requests each of them anew, and forgets for how long a server asked to be left alone",
+			Fix: "configure state; credagent keygen makes its key",
 		}}
 	}
 	var all []Finding
@@ -28,22 +29,21 @@ func (e *exam) state(context.Context) []Finding {
 		case errors.As(err, &damage):
 			all = append(all, about("state.dir", Finding{
 				Level: Warning, What: fmt.Sprintf("%q cannot be used: %v", damage.Path, damage.Err),
-				Why:  "its token is requested anew at the next start, and what the server asked for is forgotten",
-				Mend: "if the key was changed on purpose, nothing: the file will be replaced",
+				Why: "its token is requested anew at the next start, and what the server asked for is forgotten",
+				Fix: "if the key was changed on purpose, nothing: the file will be replaced",
 			})...)
 		case errors.As(err, &setup) && setup.Setting == "dir" && e.uid != os.Geteuid():
-			all = append(all, about("state.dir", stateOfOthers(s.Dir)...)...)
+			all = append(all, about("state.dir", append(stateOfOthers(s.Dir), unsafeAbove(s.Dir)...)...)...)
 		case errors.As(err, &setup):
 			message, mend, _ := strings.Cut(err.Error(), "; ")
 			all = append(all, about("state."+setup.Setting, Finding{
-				Level: Problem, What: message, Why: "the agent does not start", Mend: strings.TrimPrefix(mend, "run: "),
+				Level: Problem, What: message, Why: "the agent does not start", Fix: cmp.Or(strings.TrimPrefix(mend, "run: "), "correct it, then: credagent validate"),
 			})...)
 		default:
-			all = append(all, about("state.dir", Finding{Level: Problem, What: err.Error()})...)
+			all = append(all, about("state.dir", Finding{Level: Problem, What: err.Error(), Why: "the token is requested anew at the next start", Fix: "nothing, if the key was changed; else see who writes in the state directory, and remove the file"})...)
 		}
 	}
-	all = append(all, about("state.dir", unsafeAbove(s.Dir)...)...)
-	return append(all, about("state.key_file", unsafeAbove(s.KeyFile)...)...)
+	return all
 }
 
 // stateOfOthers looks at a directory that root is not the one to judge by opening it: it is to be
@@ -55,6 +55,6 @@ func stateOfOthers(dir string) []Finding {
 	}
 	return []Finding{{
 		Level: Problem, What: fmt.Sprintf("others may enter state directory %q (mode %04o)", dir, info.Mode().Perm()),
-		Why: "the agent does not start", Mend: "chmod 700 " + quote(dir),
+		Why: "the agent does not start", Fix: "chmod 700 " + quote(dir),
 	}}
 }

@@ -37,9 +37,9 @@ func TestState(t *testing.T) {
 		"an open key":  {func(s *config.State) error { return os.Chmod(s.KeyFile, 0o644) }, []want{{Problem, "its mode 0644 is too wide for a key", "", "chmod g-w,o-rwx"}}},
 		"damage":       {func(s *config.State) error { return os.WriteFile(filepath.Join(s.Dir, "graph.age"), nil, 0o600) }, []want{{Warning, `graph.age" cannot be used: it is empty`, "requested anew", "nothing"}}},
 		"both": {func(s *config.State) error { return errors.Join(os.Remove(s.KeyFile), os.Chmod(s.Dir, 0o770)) },
-			[]want{{Problem, "state key", "", ""}, {Problem, "lets others in", "", ""}}},
+			[]want{{Problem, "state key", "", ""}, {Problem, "can be written to by others", "", "chmod go-w"}}},
 		"open above": {func(s *config.State) error { return os.Chmod(filepath.Dir(s.Dir), 0o777) },
-			[]want{{Warning, "which is above", "", ""}, {Warning, "which is above", "", ""}}},
+			[]want{{Problem, "can be written to by others", "does not start", "chmod go-w"}, {Problem, "can be written to by others", "does not start", "chmod go-w"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := stateful(t)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/atomicfile"
+	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/sink"
 )
 
@@ -38,7 +39,7 @@ func (e *exam) writes(context.Context) []Finding {
 		case !told:
 			all = append(all, about(label(s), Finding{
 				Level: Warning, What: "its file system tells of no change (inotify)",
-				Why: "a reader that waits to be told keeps the old token", Mend: "put it on a tmpfs, or see that its readers open the file anew for each use",
+				Why: "a reader that waits to be told keeps the old token", Fix: "put it on a tmpfs, or see that its readers open the file anew for each use",
 			})...)
 		}
 	}
@@ -89,16 +90,21 @@ func replaced(file *sink.File) error {
 func refused(err error, dir string) Finding {
 	f := Finding{Level: Problem, Why: "the sink will not get its token"}
 	message, mend, _ := strings.Cut(cause(err).Error(), "; ")
-	f.What, f.Mend = "a file like it cannot be written beside it: "+message, mend
+	f.What, f.Fix = "a file like it cannot be written beside it: "+message, mend
 	var inPath *fs.PathError
 	switch {
+	case host.IsImmutable(dir):
+		f.What = fmt.Sprintf("directory %q may not be changed by anybody (chattr +i or +a)", dir)
+		f.Fix = "chattr -ia " + quote(dir)
 	case errors.As(err, &inPath) && errors.Is(err, fs.ErrPermission):
 		f.What = fmt.Sprintf("%s may not write to directory %q", userName(os.Geteuid()), dir)
-		f.Mend = "run this as the agent's user, or make the directory that user's: chown USER " + quote(dir)
-	case f.Mend == "" && errors.Is(err, syscall.ENOSPC):
-		f.Mend = "free some space or inodes; the old tokens stay until then"
-	case f.Mend == "" && errors.Is(err, syscall.EROFS):
-		f.Mend = "mount it to be written to; in a hardened unit, ReadWritePaths= or RuntimeDirectory="
+		f.Fix = "run this as the agent's user, or make the directory that user's: chown USER " + quote(dir)
+	case f.Fix == "" && errors.Is(err, syscall.ENOSPC):
+		f.Fix = "free some space or inodes; the old tokens stay until then"
+	case f.Fix == "" && errors.Is(err, syscall.EROFS):
+		f.Fix = "mount it to be written to; in a hardened unit, ReadWritePaths= or RuntimeDirectory="
+	case f.Fix == "":
+		f.Fix = "put the sink on a file system that keeps modes, owners and replaced files, such as a tmpfs"
 	}
 	return f
 }

@@ -22,13 +22,13 @@ import (
 const examineTimeout = 2 * time.Minute
 
 // errUnwell says that doctor found a problem; what it is was printed.
-var errUnwell = errors.New("something does not work, or will stop to")
+var errUnwell = errors.New("doctor found problems")
 
 func newDoctor() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look at this host for what will bite later",
-		Long: `doctor looks at the host and the configuration for what will bite later, and prints how to mend it:
+		Short: "Look at this host for problems",
+		Long: `doctor looks at the host and the configuration for problems, those that will show later too, and prints a fix for each:
 directories, mounts and file systems of sinks, who can read them, credentials and their end, clocks,
 state, addresses, providers and the kernel. It loads each credential and asks each server for the
 time, but requests no token; beside each sink it writes a file of its own and removes it. Run it as
@@ -120,7 +120,7 @@ func writeFindings(out io.Writer, cfg *config.Config, found []doctor.Finding, as
 func writeFinding(out *strings.Builder, f doctor.Finding) {
 	fmt.Fprintf(out, "%s: %s\n", f.Level, f.What)
 	for _, line := range []struct{ label, text string }{
-		{"of:", strings.Join(f.About, ", ")}, {"why:", f.Why}, {"mend:", f.Mend},
+		{"of:", strings.Join(f.About, ", ")}, {"why:", f.Why}, {"fix:", f.Fix},
 	} {
 		if line.text != "" {
 			fmt.Fprintf(out, "    %-5s %s\n", line.label, line.text)

@@ -10,6 +10,8 @@ type Directory struct {
 	Path string
 	// Owner is a user who is trusted beside root and the agent's own user; [NoOwner] for none.
 	Owner int
+	// User is the agent's user, where that is not the user of this process; 0 is this process's own.
+	User int
 	// Make is the mode with which the last component is made where it is missing; 0 makes nothing.
 	Make fs.FileMode
 }

@@ -29,7 +29,12 @@ type judge struct {
 	owner int // trusted too, unless it is NoOwner
 }
 
-func (d Directory) judge() judge { return judge{os.Geteuid(), d.Owner} }
+func (d Directory) judge() judge {
+	if d.User != 0 {
+		return judge{d.User, d.Owner}
+	}
+	return judge{os.Geteuid(), d.Owner}
+}
 
 func (j judge) trusts(uid int) bool {
 	return uid == 0 || uid == j.agent || j.owner != NoOwner && uid == j.owner
