@@ -71,7 +71,7 @@ func questions(s Server, a *Answers, caller Caller) []question {
 	}
 	all = append(all, question{&a.ClientID, "Client ID", "What the server calls this client (application, app client, consumer key).", "", true, nil})
 	all = append(all, question{&a.Credential, "Credential",
-		"How the client proves who it is: " + strings.Join(s.credentials, ", ") + ".", s.credentials[0], true, s.takes})
+		"How the client proves who it is:" + s.credentialHelp(), s.credentials[0], true, s.takes})
 	if s.audience != "" {
 		all = append(all, question{&a.Audience, "Audience", "What the token is for: " + s.audience + ".", "", true, nil})
 	}
@@ -83,8 +83,29 @@ func questions(s Server, a *Answers, caller Caller) []question {
 		return all // the pod's group reads it
 	}
 	return append(all,
-		question{&a.Reader, "Reader", "The user that the application runs as, who may read the file; none is only " + usualUser(caller) + ".", "", false, nil},
+		question{&a.Reader, "Reader", "The user that the application runs as, who may read the file; with none, only " + cmp.Or(a.User, usualUser(caller)) + " may.", "", false, isUser},
 	)
+}
+
+// credentialHelp is a line for each credential that the server takes.
+func (s Server) credentialHelp() string {
+	help := map[string]string{
+		Certificate: "a key that stays on this host, and its certificate for the server",
+		Secret:      "a text that the server shows, which is asked for at the end",
+		Assertion:   "a token that something else makes and keeps fresh, such as a cluster",
+	}
+	var text strings.Builder
+	for _, credential := range s.credentials {
+		fmt.Fprintf(&text, "\n  %-11s %s", credential, help[credential])
+	}
+	return text.String()
+}
+
+func isUser(name string) error {
+	if _, err := lookUp(name); err != nil {
+		return fmt.Errorf("there is no user %q on this host", name)
+	}
+	return nil
 }
 
 func absolute(path string) error {

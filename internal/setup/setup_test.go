@@ -278,3 +278,19 @@ func TestDirectoryOfAnother(t *testing.T) {
 		})
 	}
 }
+
+// FuzzPublicKey reads certificates that need not be ours.
+func FuzzPublicKey(f *testing.F) {
+	certificate, _, err := newCertificate("a")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(certificate)
+	f.Add([]byte("no PEM"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		key, err := publicKey(text, "kid")
+		if err == nil && !strings.Contains(key, `"kty":"RSA"`) {
+			t.Errorf("it is %q", key)
+		}
+	})
+}
