@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/credagent/credagent/internal/pattern"
 )
 
 // maxSize bounds the file: ten thousand tokens fit many times over.
@@ -118,13 +118,13 @@ func badCharacter(data []byte) (Position, bool) {
 	return Position{}, false
 }
 
-var yamlError = pattern.New(`^yaml: (?:line (\d+): )?(.*)$`)
+var yamlError = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`) })
 
 // syntaxProblem puts a message of the YAML parser into this package's form. The parser gives a
 // line, and none at all for the first.
 func syntaxProblem(source string, data []byte, err error) Problem {
 	problem := Problem{File: source, Position: Position{Line: 1, Column: 1}, Message: "not valid YAML"}
-	m := yamlError.FindStringSubmatch(err.Error())
+	m := yamlError().FindStringSubmatch(err.Error())
 	if m == nil {
 		return problem
 	}
