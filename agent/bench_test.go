@@ -4,13 +4,19 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/token"
 )
 
 // BenchmarkStatus measures what it costs to put together what there is to know.
@@ -43,6 +49,27 @@ func BenchmarkBrief(b *testing.B) {
 	}
 }
 
+// restored is a memory with a good token of each name.
+type restored []string
+
+func (m restored) LoadAll() (map[string]store.Record, []error) {
+	records := make(map[string]store.Record, len(m))
+	for _, name := range m {
+		form := url.Values{"grant_type": {"client_credentials"}, "scope": {"scope-" + name}}
+		records[name] = store.Record{
+			Binding: store.Binding{ClientID: "id", Server: "https://login.example.com/token", Request: store.RequestHash(form)},
+			Token: token.Token{
+				AccessToken: secret.New(strings.Repeat("eyJ0eXAiOiJKV1Qi", 100)), TokenType: "Bearer", Scope: name,
+				Expiry: time.Now().Add(24 * time.Hour), RefreshOn: time.Now().Add(12 * time.Hour),
+			},
+		}
+	}
+	return records, nil
+}
+
+func (restored) Save(string, store.Record) error { return nil }
+func (restored) Remove(string) error             { return nil }
+
 // filled is an agent that does not run and has so many tokens, all of them in their sinks.
 func filled(b *testing.B, tokens int) *fixture {
 	b.Helper()
@@ -50,17 +77,18 @@ func filled(b *testing.B, tokens int) *fixture {
 	for i := range names {
 		names[i] = fmt.Sprintf("token-%d", i)
 	}
-	long := strings.Repeat("eyJ0eXAiOiJKV1Qi", 100)
-	f := newFixture(func(context.Context, provider.Request) (provider.Reply, error) {
-		return granted(long, time.Hour), nil
-	}, names...)
+	f := newFixture(nil, names...)
+	f.memory = restored(names)
+	f.make(f.agent.parts.Load().cfg, func(context.Context, provider.Request) (provider.Reply, error) {
+		return granted("token", time.Hour), nil
+	})
 	if err := f.agent.Once(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	return f
 }
 
-// BenchmarkRefresh measures all that the agent does for one refresh but the exchange and the sink's
+// BenchmarkRefresh measures what gate and writer do for one refresh, but for the exchange and the sink's
 // file, with few and with many other tokens.
 func BenchmarkRefresh(b *testing.B) {
 	for _, tokens := range []int{1, 10_000} {
@@ -72,10 +100,16 @@ func BenchmarkRefresh(b *testing.B) {
 			w := delivery.NewWriter(f.sinks["token-0"], delivery.Options{
 				Newest: f.agent.newest, Roll: rand.Float64, Changed: func() { written <- struct{}{} }, Metrics: f.agent.metrics, Log: f.agent.log,
 			})
+			tried := make(chan struct{})
+			close(tried)
+			request := gate.Request{
+				Ctx: b.Context(), Client: k.Client(), Token: "token-0", Form: func() url.Values { return url.Values{} },
+				Sending: func(policy.Gate, time.Time) <-chan struct{} { return tried },
+			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if failure := k.Probe(b.Context()); failure != nil {
-					b.Fatal(failure)
+				if got := k.Client().Gate().Do(b.Context(), request); got.Failure != nil {
+					b.Fatal(got.Failure)
 				}
 				w.Notify()
 				<-written

@@ -8,12 +8,13 @@ import (
 	"io"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 	"text/template/parse"
 
-	"github.com/credagent/credagent/internal/pattern"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -67,8 +68,8 @@ func newShown(f form) shown {
 }
 
 var (
-	hiddenField  = pattern.New(`([^ ]+) is an unexported field of struct type`)
-	unknownField = pattern.New(`can't evaluate field ([^ ]+) in type ([^ ]+)`)
+	hiddenField  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([^ ]+) is an unexported field of struct type`) })
+	unknownField = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`can't evaluate field ([^ ]+) in type ([^ ]+)`) })
 )
 
 // tryFields executes the template without any token's content, to find fields that no token has: a
@@ -82,7 +83,7 @@ func (t templated) tryFields(text string) error {
 	if err == nil {
 		return nil
 	}
-	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+	if m := unknownField().FindStringSubmatch(err.Error()); m != nil {
 		e := templateError(err.Error(), text)
 		e.Message, e.Hint = "a token has no field ."+m[1], fieldHint(m[1])
 		if m[2] != "sink.shown" {
@@ -90,7 +91,7 @@ func (t templated) tryFields(text string) error {
 		}
 		return e
 	}
-	if m := hiddenField.FindStringSubmatch(err.Error()); m != nil {
+	if m := hiddenField().FindStringSubmatch(err.Error()); m != nil {
 		e := templateError(err.Error(), text)
 		e.Message, e.Hint = "a token has no field ."+m[1], fieldHint(m[1])
 		return e

@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"sync"
 
 	"github.com/credagent/credagent/internal/host"
-	"github.com/credagent/credagent/internal/pattern"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/sink"
 )
@@ -24,7 +25,7 @@ const (
 
 // soundHeader is a value that can be sent in a header and stand in an environment, and that nobody
 // guesses.
-var soundHeader = pattern.New(`^[A-Za-z0-9_-]{32,512}$`)
+var soundHeader = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{32,512}$`) })
 
 // Header is the value that workloads send to the identity endpoint.
 type Header struct {
@@ -83,7 +84,7 @@ func standingHeader(path string) (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, err
 	}
-	if !soundHeader.Match(content) {
+	if !soundHeader().Match(content) {
 		return secret.Value{}, errors.New("it does not hold at least 32 letters and digits and nothing else")
 	}
 	return secret.New(string(content)), nil

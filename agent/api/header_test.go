@@ -32,7 +32,7 @@ func opened(t *testing.T, path string) Header {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(content) != h.Value.Reveal() || !soundHeader.Match(content) {
+	if string(content) != h.Value.Reveal() || !soundHeader().Match(content) {
 		t.Errorf("the file holds %d bytes, which are not the value or not sound", len(content))
 	}
 	info, err := os.Lstat(path)

@@ -8,15 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/credagent/credagent/internal/pattern"
 )
 
 // maxSize bounds the file: ten thousand tokens fit many times over.
@@ -165,11 +165,11 @@ func badCharacter(data []byte) (Position, bool) {
 	return Position{}, false
 }
 
-var yamlError = pattern.New(`^yaml: (?:line (\d+): )?(.*)$`)
+var yamlError = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`) })
 
 // syntaxLine returns the line in which the parser gave up. It gives none at all for the first.
 func syntaxLine(err error) int {
-	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+	if m := yamlError().FindStringSubmatch(err.Error()); m != nil {
 		if line, err := strconv.Atoi(m[1]); err == nil {
 			return line
 		}
@@ -180,7 +180,7 @@ func syntaxLine(err error) int {
 // syntaxProblem puts a message of the YAML parser into this package's form.
 func syntaxProblem(source string, data []byte, err error) Problem {
 	problem := Problem{File: source, Position: Position{Line: syntaxLine(err), Column: 1}, Message: "not valid YAML"}
-	if m := yamlError.FindStringSubmatch(err.Error()); m != nil {
+	if m := yamlError().FindStringSubmatch(err.Error()); m != nil {
 		problem.Message += ": " + m[2]
 	}
 	if at, hint, found := findSlip(data, problem.Line); found {

@@ -2,10 +2,10 @@ package config
 
 import (
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/credagent/credagent/internal/pattern"
+	"sync"
 )
 
 var (
@@ -14,7 +14,7 @@ var (
 	envoyEndings = []string{".json", ".yaml", ".yml"}
 
 	// passwordLine is a line of libpq's password file: host:port:database:user:token.
-	passwordLine = pattern.New(`(?m)^[^:\s#]+:(\*|[0-9]+):[^:\s]+:[^:\s]+:\{\{`)
+	passwordLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[^:\s#]+:(\*|[0-9]+):[^:\s]+:[^:\s]+:\{\{`) })
 )
 
 // suits warns of a sink that is sound in itself and of no use to the program that it is for.
@@ -35,7 +35,7 @@ func (v *validator) suits(path string, s Sink) {
 
 // isPasswordFile knows a password file of PostgreSQL's by its usual name or by what is in it.
 func isPasswordFile(s Sink) bool {
-	return strings.HasSuffix(filepath.Base(s.Path), "pgpass") || passwordLine.MatchString(s.Template)
+	return strings.HasSuffix(filepath.Base(s.Path), "pgpass") || passwordLine().MatchString(s.Template)
 }
 
 func (v *validator) suitsLibpq(path string, s Sink) {

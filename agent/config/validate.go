@@ -6,13 +6,13 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
-
-	"github.com/credagent/credagent/internal/pattern"
 )
 
 const (
@@ -28,12 +28,12 @@ const (
 )
 
 var (
-	namePattern     = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-	providerPattern = pattern.New(`^[a-z0-9][a-z0-9_-]*$`)
-	digestPattern   = pattern.New(`^[0-9A-Fa-f]{64}$`)
-	modePattern     = pattern.New(`^0?[0-7]{3,4}$`)
-	percentPattern  = pattern.New(`^[0-9]{1,2}(\.[0-9]{1,3})?%$`)
-	userPattern     = pattern.New(`^[A-Za-z0-9_][^\s:,/\\]{0,255}$`)
+	namePattern     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`) })
+	providerPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`) })
+	digestPattern   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-Fa-f]{64}$`) })
+	modePattern     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^0?[0-7]{3,4}$`) })
+	percentPattern  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,3})?%$`) })
+	userPattern     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][^\s:,/\\]{0,255}$`) })
 )
 
 var (
@@ -129,7 +129,7 @@ func (v *validator) plugins(raw *rawPlugins) Plugins {
 		if !digest.ok() {
 			continue
 		}
-		if !digestPattern.MatchString(digest.value) {
+		if !digestPattern().MatchString(digest.value) {
 			v.hinted(path, "sha256sum of the executable prints it", "not a SHA-256 digest of 64 hexadecimal digits")
 			continue
 		}
@@ -142,14 +142,14 @@ func (v *validator) plugins(raw *rawPlugins) Plugins {
 }
 
 func (v *validator) providerName(path, name string) {
-	if !providerPattern.MatchString(name) {
+	if !providerPattern().MatchString(name) {
 		v.problem(path, "a provider's name has lower-case letters, digits, - and _ only")
 	}
 }
 
 // checkName checks the name that the configuration gives a client or a token.
 func (v *validator) checkName(path, name string) {
-	if !namePattern.MatchString(name) {
+	if !namePattern().MatchString(name) {
 		v.add(path, "letters, digits, dots, - and _, starting with a letter or digit, at most 63", quote(name)+" is not a name")
 	}
 }
@@ -268,7 +268,7 @@ func (v *validator) mode(path string, t mode, rule modeRule) fs.FileMode {
 		return rule.otherwise
 	}
 	bits, err := strconv.ParseUint(t.value, 8, 32)
-	if err != nil || !modePattern.MatchString(t.value) {
+	if err != nil || !modePattern().MatchString(t.value) {
 		v.hinted(path, `octal digits in quotes, such as "0640"`, "%v is not a file mode", t.text)
 		return rule.otherwise
 	}
@@ -293,7 +293,7 @@ func (v *validator) refreshAt(path string, t percent) float64 {
 		return defaultRefreshAt
 	}
 	number, err := strconv.ParseFloat(strings.TrimSuffix(t.value, "%"), 64)
-	if err != nil || !percentPattern.MatchString(t.value) {
+	if err != nil || !percentPattern().MatchString(t.value) {
 		v.hinted(path, "a share such as 50%", "%v is not a percentage", t.text)
 		return defaultRefreshAt
 	}
@@ -328,7 +328,7 @@ func (v *validator) account(path string, t name) string {
 	if !ok {
 		return ""
 	}
-	if !userPattern.MatchString(value) {
+	if !userPattern().MatchString(value) {
 		v.problem(path, "%v is not the name or number of a user or group", t.text)
 		return ""
 	}

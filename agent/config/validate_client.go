@@ -3,11 +3,11 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
-
-	"github.com/credagent/credagent/internal/pattern"
 )
 
 const defaultCloud = "public"
@@ -26,7 +26,7 @@ var clouds = map[string]string{
 	"govsg":      "https://login.sovcloud-identity.sg",
 }
 
-var tenantPattern = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+var tenantPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`) })
 
 func (v *validator) clients() []Client {
 	if len(v.raw.Clients) == 0 {
@@ -108,7 +108,7 @@ func (v *validator) entra(path string, raw *rawEntra, insecure bool) *Entra {
 	case !ok:
 	case slices.Contains([]string{"common", "organizations", "consumers"}, strings.ToLower(tenant)):
 		v.hinted(join(path, "tenant"), "name the tenant by its id or one of its domains", "%v is not a tenant: client credentials belong to one", raw.Tenant)
-	case !tenantPattern.MatchString(tenant):
+	case !tenantPattern().MatchString(tenant):
 		v.problem(join(path, "tenant"), "%v is not a tenant's id or domain name", raw.Tenant)
 	}
 	e.Tenant = tenant

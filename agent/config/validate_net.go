@@ -4,13 +4,13 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/credagent/credagent/internal/pattern"
+	"sync"
 )
 
-var hostPattern = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`)
+var hostPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`) })
 
 func (v *validator) listen(t text) string {
 	if !t.set {
@@ -33,7 +33,7 @@ func (v *validator) hostPort(path string, t text) string {
 	if n, err := strconv.ParseUint(port, 10, 32); err != nil || n > 65535 {
 		v.problem(path, "%v does not end in a port number from 0 to 65535", t)
 	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "" && !hostPattern.MatchString(host) {
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !hostPattern().MatchString(host) {
 		v.problem(path, "%v does not start with a host name or IP address", t)
 	}
 	return host

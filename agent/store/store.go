@@ -14,14 +14,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
-	"github.com/credagent/credagent/internal/pattern"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 
 // namePattern is what the configuration calls a name. A file's name made of one cannot lead out of
 // the directory, and no two names make the same.
-var namePattern = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`) })
 
 // Store is a directory of encrypted records. Its methods may be called from several goroutines, for
 // one token from one at a time.
@@ -358,7 +359,7 @@ func openDirectory(dir string) (*os.Root, error) {
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
 func fileOf(token string) (string, error) {
-	if !namePattern.MatchString(token) {
+	if !namePattern().MatchString(token) {
 		return "", errors.New("that is not the name of a token")
 	}
 	return token + suffix, nil
@@ -367,7 +368,7 @@ func fileOf(token string) (string, error) {
 // tokenOf returns the token of a file, if the store may have written it.
 func tokenOf(file string) (token string, ours bool) {
 	token, ours = strings.CutSuffix(file, suffix)
-	return token, ours && namePattern.MatchString(token)
+	return token, ours && namePattern().MatchString(token)
 }
 
 // Gates returns the gates of which the records tell, each joined from what they say of it.

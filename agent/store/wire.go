@@ -153,7 +153,7 @@ func decode(name string, plain []byte) (Record, error) {
 		return Record{}, errNonsense
 	case head.Version > formVersion:
 		return Record{}, fmt.Errorf("it was written by a newer version of credagent, in form %d; this one knows form %d", head.Version, formVersion)
-	case head.Token != name && namePattern.MatchString(head.Token):
+	case head.Token != name && namePattern().MatchString(head.Token):
 		return Record{}, fmt.Errorf("it holds the state of token %q", head.Token)
 	}
 	var f form

@@ -22,9 +22,9 @@ var rooms = map[string]room{
 	"agent/policy":   {nil, "decisions are functions of values, so that they can be tested and read without a daemon around them"},
 	"agent/status":   {nil, "it is the wire form of what the agent tells, which the command line reads too"},
 	"agent/oauth":    {[]string{"agent/policy", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
-	"agent/config":   {[]string{"internal/pattern", "internal/samefile", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
+	"agent/config":   {[]string{"internal/samefile", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
 	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
-	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/pattern", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
+	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
 	"agent/gate": {[]string{
 		"agent/config", "agent/metrics", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/logkey", "internal/redact", "internal/secret", "internal/transport", "internal/worker",
@@ -38,12 +38,12 @@ var rooms = map[string]room{
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
-	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/pattern", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
+	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
 		"agent/config", "agent/delivery", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "internal/token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
-	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/pattern", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
+	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
 	"plugins":                   {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
@@ -64,7 +64,6 @@ var rooms = map[string]room{
 	"internal/process":     {nil, "it starts and ends processes, whatever they are for"},
 	"internal/supervise":   {[]string{"internal/process"}, "it runs a command and knows nothing of tokens"},
 	"internal/filewatch":   {nil, "it notices that files changed and knows nothing of what is in them"},
-	"internal/pattern":     {nil, "it is regular expressions, whatever they match"},
 	"internal/clockwatch":  {nil, "it asks the kernel of the clock, whoever goes by it"},
 	"testkit/usage":        {nil, "it asks the kernel about a process, whichever it is"},
 	"test/canary":          {nil, "it finds what the others must not show, so it has nothing of them"},
