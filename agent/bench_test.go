@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
-	"github.com/credagent/credagent/agent/gate"
-	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
@@ -88,29 +86,18 @@ func filled(b *testing.B, tokens int) *fixture {
 	return f
 }
 
-// BenchmarkRefresh measures what gate and writer do for one refresh, but for the exchange and the sink's
-// file, with few and with many other tokens.
-func BenchmarkRefresh(b *testing.B) {
+// BenchmarkDeliver measures what a writer does for one new token, but for the sink's file, with few and
+// with many other tokens.
+func BenchmarkDeliver(b *testing.B) {
 	for _, tokens := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			f := filled(b, tokens)
-			p := f.agent.parts.Load()
-			k := p.keepers["token-0"]
 			written := make(chan struct{}, 1)
 			w := delivery.NewWriter(f.sinks["token-0"], delivery.Options{
 				Newest: f.agent.newest, Roll: rand.Float64, Changed: func() { written <- struct{}{} }, Metrics: f.agent.metrics, Log: f.agent.log,
 			})
-			tried := make(chan struct{})
-			close(tried)
-			request := gate.Request{
-				Ctx: b.Context(), Client: k.Client(), Token: "token-0", Form: func() url.Values { return url.Values{} },
-				Sending: func(policy.Gate, time.Time) <-chan struct{} { return tried },
-			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if got := k.Client().Gate().Do(b.Context(), request); got.Failure != nil {
-					b.Fatal(got.Failure)
-				}
 				w.Notify()
 				<-written
 			}

@@ -2,10 +2,20 @@ package gate
 
 import (
 	"container/heap"
+	"context"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/metrics"
+	"github.com/credagent/credagent/agent/provider"
 )
 
 // BenchmarkGate measures how a token gets in a gate's line and the next one is taken out, with others in
@@ -57,4 +67,43 @@ func (h *instants) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]
 	return last
+}
+
+// granting is a provider whose server grants at once.
+type granting struct{}
+
+func (granting) Exchange(context.Context, provider.Request) (provider.Reply, error) {
+	body := []byte(`{"access_token":"token","token_type":"Bearer","expires_in":3600}`)
+	return provider.Reply{Status: http.StatusOK, Header: http.Header{}, Body: body}, nil
+}
+
+func (granting) Check(context.Context, bool) (provider.Credential, []provider.Problem, error) {
+	return provider.Credential{}, nil, nil
+}
+
+func (granting) Close() {}
+
+// BenchmarkRequest measures what a gate does for one request, but for the exchange and the pace.
+func BenchmarkRequest(b *testing.B) {
+	log := slog.New(slog.DiscardHandler)
+	gates := NewGates(Options{Roll: func(string) func() float64 { return func() float64 { return 0 } }, Recovered: func(*Gate, time.Time) {}, Log: log})
+	cfg := config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: time.Minute}
+	c := NewClient(cfg, gates, ClientOptions{
+		Open: func(provider.Spec) Provider { return granting{} }, Metrics: metrics.New(prometheus.NewRegistry(), "test"), Log: log,
+	})
+	g := c.Gate()
+	g.ctx = b.Context()
+	r := Request{Ctx: b.Context(), Client: c, Token: "a", Form: func() url.Values { return url.Values{} }, Reply: func(Answer) {}}
+	b.ReportAllocs()
+	for b.Loop() {
+		now := time.Now()
+		found := c.find(b.Context())
+		g.underWay[c]++
+		got := c.exchange(b.Context(), r, found.request)
+		got.Sent = now
+		g.answered(r, got)
+		if got.Failure != nil {
+			b.Fatal(got.Failure)
+		}
+	}
 }
