@@ -100,7 +100,7 @@ type Agent struct {
 	heartbeat  atomic.Pointer[time.Time]     // when the watch last compared the clocks
 	lastReload atomic.Pointer[status.Reload] // nil before the first
 	looks      sync.WaitGroup                // looks at files, and credentials being proved
-	checking   atomic.Bool                   // the sinks are being looked at
+	checks     atomic.Int32                  // looks at the sinks that are under way
 }
 
 // New prepares an agent. It touches neither disk nor network and starts no goroutine.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/gate"
@@ -86,7 +87,7 @@ func (a *Agent) missing() error {
 	var errs []error
 	p := a.parts.Load()
 	for _, cfg := range p.cfg.Tokens {
-		if v := p.keepers[cfg.Name].View(); v.Token.AccessToken.IsZero() {
+		if v := p.keepers[cfg.Name].View(); !v.Token.ValidAt(time.Now()) {
 			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: v.Failure})
 		}
 	}

@@ -202,6 +202,28 @@ func (f *File) Write(lookup Lookup) (Outcome, error) {
 	return outcome, nil
 }
 
+// Mend brings the mode, owner and readers of a file back that has the right content, and leaves any
+// other as it is. It reports whether the file now is as [File.Write] would leave it.
+func (f *File) Mend(lookup Lookup) (holds bool, err error) {
+	content, err := f.renderer.Render(lookup)
+	if err != nil {
+		return false, &RenderError{Path: f.path, Err: err}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	root, err := f.open()
+	if err != nil {
+		return false, fmt.Errorf("mending %q: %w", f.path, err)
+	}
+	defer root.Close()
+	old, err := f.standing(root)
+	if err != nil {
+		return false, fmt.Errorf("mending %q: %w", f.path, err)
+	}
+	_, holds = f.settle(root, old, content)
+	return holds, nil
+}
+
 // Holds reports whether the file is there with the content, mode, owner and readers that it
 // should have, in a directory where nobody else can replace it. It changes nothing; an error means
 // that it could not find out.

@@ -36,6 +36,9 @@ type Sink interface {
 	// Write brings the sink to what lookup says. After an error the old content stays. It may
 	// block as long as its file system does.
 	Write(lookup sink.Lookup) (sink.Outcome, error)
+	// Mend repairs mode, owner and readers of a sink whose content is what lookup says already, and
+	// leaves any other alone. It reports whether the sink then is as Write would leave it.
+	Mend(lookup sink.Lookup) (holds bool, err error)
 	// Holds reports whether the sink is as Write would leave it.
 	Holds(lookup sink.Lookup) (bool, error)
 	// Untouched reports that it cannot have changed since Holds said so. It may always say no.
@@ -75,14 +78,15 @@ type Writer struct {
 	hook *hook // nil without actions
 	work *worker.Worker
 
-	failures  int // owned by the worker's step
+	failures  int         // owned by the worker's step
+	checking  atomic.Bool // the sink is being looked at
 	published atomic.Pointer[view]
 	lastRun   atomic.Pointer[result] // how the last actions went; nil before
 }
 
 // view is what is known of a sink at one instant.
 type view struct {
-	wrote       held // what it was last seen to hold; nil before
+	wrote       held // what it was last seen to hold; nil if that is nothing of ours, or not known
 	lastSuccess time.Time
 	lastChange  time.Time // when its content was last replaced
 	failure     error     // of the last write; nil after a success
@@ -116,6 +120,13 @@ func (h held) of(name string) token.Token {
 		return token.Token{}
 	}
 	return h[i].token
+}
+
+// expired reports whether one of the tokens was good once and is not any more.
+func (h held) expired(now time.Time) bool {
+	return slices.ContainsFunc(h, func(t heldToken) bool {
+		return !t.token.AccessToken.IsZero() && !t.token.ValidAt(now)
+	})
 }
 
 // lookup is how a sink looks the tokens up.
@@ -159,8 +170,12 @@ func (w *Writer) Start() {
 func (w *Writer) Notify() { w.work.Wake() }
 
 // ActAgain runs the sink's actions although its content is the same, as a change before was not acted
-// upon.
-func (w *Writer) ActAgain() { w.hook.changed() }
+// upon. Of an expired token there is nothing to tell.
+func (w *Writer) ActAgain() {
+	if !hold(w.sink.Tokens(), w.lookup).expired(time.Now()) {
+		w.hook.changed()
+	}
+}
 
 // Acting reports whether a change is being acted upon. It is for whoever has seen first that the sink
 // is written: the actions are begun before that can be seen.
@@ -196,9 +211,12 @@ func (w *Writer) step() {
 	w.o.Changed()
 }
 
-// write writes what there is. It publishes what the sink then holds.
+// write writes what there is, unless it has expired. It publishes what the sink then holds.
 func (w *Writer) write() error {
 	shows := hold(w.sink.Tokens(), w.lookup)
+	if shows.expired(time.Now()) {
+		return w.leave(shows)
+	}
 	outcome, err := w.sink.Write(shows.lookup)
 	v := *w.published.Load()
 	var missing *sink.MissingTokenError
@@ -206,6 +224,7 @@ func (w *Writer) write() error {
 	case errors.As(err, &missing):
 		return nil // it is written when the token is there
 	case err != nil:
+		v.wrote = nil // what is there now is anybody's guess
 		v.failure, v.failedAt = err, time.Now()
 		w.o.Metrics.Wrote(w.sink.Path(), "failed")
 	default:
@@ -223,6 +242,22 @@ func (w *Writer) write() error {
 	return err
 }
 
+// leave keeps an expired token out of the file: whatever is there now may be better. A file that still
+// holds it keeps its mode and owner.
+func (w *Writer) leave(expired held) error {
+	v := *w.published.Load()
+	holds, err := w.sink.Mend(expired.lookup)
+	v.wrote, v.retryAt = nil, time.Time{}
+	switch {
+	case err != nil:
+		v.failure, v.failedAt = err, time.Now()
+	case holds:
+		v.wrote, v.failure = expired, nil
+	}
+	w.published.Store(&v)
+	return nil // trying again would not renew the token; a new one brings the next write
+}
+
 func label(o sink.Outcome) string {
 	if o == sink.Unchanged {
 		return "unchanged"
@@ -230,16 +265,46 @@ func label(o sink.Outcome) string {
 	return "written"
 }
 
-// Check compares the file with what was written, and writes it again if somebody else changed it.
+// Check compares the sink with what was written, and has it written again if somebody else changed it.
+// It may block as long as the sink's file system does. A sink whose last check has not ended by then is
+// not known to hold anything.
 func (w *Writer) Check() {
 	v := w.published.Load()
-	if w.work.Busy() || v.failure != nil || v.wrote == nil || slices.Equal(v.wrote, hold(w.sink.Tokens(), w.lookup)) && w.sink.Untouched() {
+	if v.wrote == nil || w.work.Busy() {
 		return
 	}
-	if holds, err := w.sink.Holds(w.lookup); err == nil && !holds {
-		w.log().Warn("sink was changed by somebody else, writing it again")
-		w.Notify()
+	if !w.checking.CompareAndSwap(false, true) {
+		w.log().Warn("sink's file system does not answer")
+		w.work.Post(w.forget)
+		return
 	}
+	defer w.checking.Store(false)
+	if w.intact(v) {
+		return
+	}
+	if v.wrote.expired(time.Now()) {
+		w.log().Warn("sink was changed by somebody else, and left so as its token has expired")
+	} else {
+		w.log().Warn("sink was changed by somebody else, writing it again")
+	}
+	w.work.Post(w.forget)
+}
+
+// intact reports whether the sink is as it was when v was published, or was written since.
+func (w *Writer) intact(v *view) bool {
+	if w.sink.Untouched() && slices.Equal(v.wrote, hold(w.sink.Tokens(), w.lookup)) {
+		return true
+	}
+	holds, err := w.sink.Holds(v.wrote.lookup)
+	return err == nil && holds || w.published.Load() != v
+}
+
+// forget takes note that the sink does not hold what was written. It is run by the worker, whose next
+// step writes it again.
+func (w *Writer) forget() {
+	v := *w.published.Load()
+	v.wrote = nil
+	w.published.Store(&v)
 }
 
 // holds reports whether the sink was last seen to hold the newest of every token.
@@ -253,12 +318,12 @@ func (w *Writer) holds(v *view) bool {
 	return true
 }
 
-// Behind reports whether the sink lacks tokens that are there, and why its last write failed, if that
-// did.
+// Behind reports whether the sink lacks tokens that are there and good, and why its last write failed,
+// if that did.
 func (w *Writer) Behind() (behind bool, failure error) {
-	v := w.published.Load()
+	v, now := w.published.Load(), time.Now()
 	for _, name := range w.sink.Tokens() {
-		if _, ok := w.lookup(name); !ok {
+		if t, _ := w.o.Newest(name); !t.ValidAt(now) {
 			return false, v.failure
 		}
 	}
@@ -293,6 +358,7 @@ func (w *Writer) Status() status.Sink {
 		Path:        w.sink.Path(),
 		Tokens:      w.sink.Tokens(),
 		Holds:       w.UpToDate(),
+		Expired:     hold(w.sink.Tokens(), w.lookup).expired(time.Now()),
 		LastSuccess: status.Instant(v.lastSuccess),
 		LastChange:  status.Instant(v.lastChange),
 		LastErrorAt: status.Instant(v.failedAt),

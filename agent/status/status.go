@@ -120,7 +120,8 @@ type Credential struct {
 type Sink struct {
 	Path        string     `json:"path"`
 	Tokens      []string   `json:"tokens"`
-	Holds       bool       `json:"holds"` // the file holds the newest of every token, or is just getting it
+	Holds       bool       `json:"holds"`             // the file holds the newest of every token, or is just getting it
+	Expired     bool       `json:"expired,omitempty"` // a token of it has expired, so the file is left as it is
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	LastChange  *time.Time `json:"last_change,omitempty"` // when its content was last replaced
 	LastError   string     `json:"last_error,omitempty"`
