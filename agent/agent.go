@@ -25,6 +25,7 @@ import (
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/sink"
 )
 
 // stopTimeout is how long stopping waits for sinks whose file system does not answer.
@@ -69,7 +70,7 @@ type Memory interface {
 // machine is what the agent takes from the machine it runs on: chance, clocks, and news of changed files.
 type machine struct {
 	random  func(whose string) func() float64 // a source of numbers in [0, 1) for whoever rolls dice
-	actions func(config.Sink, Sink, *slog.Logger) []delivery.Action
+	actions func(config.Sink, Sink, sink.Lookup, *slog.Logger) []delivery.Action
 	watch   func() (filewatch.Notifier, error)
 	clock   func() (clockWatch, error)
 }

@@ -171,7 +171,7 @@ func (f *fixture) machine() machine {
 	}
 	return machine{
 		random: random,
-		actions: func(cfg config.Sink, _ Sink, _ *slog.Logger) []delivery.Action {
+		actions: func(cfg config.Sink, _ Sink, _ sink.Lookup, _ *slog.Logger) []delivery.Action {
 			if f.act == nil {
 				return nil
 			}

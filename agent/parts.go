@@ -148,7 +148,7 @@ func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) 
 	}
 	return delivery.NewWriter(s, delivery.Options{
 		Newest:  a.newest,
-		Actions: a.machine.actions(cfg, s, a.log),
+		Actions: a.machine.actions(cfg, s, a.token, a.log),
 		Roll:    a.machine.random("sink " + cfg.Path),
 		Changed: a.changed,
 		Metrics: a.metrics,

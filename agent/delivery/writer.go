@@ -79,6 +79,7 @@ type Writer struct {
 	work *worker.Worker
 
 	failures  int         // owned by the worker's step
+	repeats   repeats     // owned by the worker's step, too
 	checking  atomic.Bool // the sink is being looked at
 	published atomic.Pointer[view]
 	lastRun   atomic.Pointer[result] // how the last actions went; nil before
@@ -142,6 +143,7 @@ func NewWriter(s Sink, o Options) *Writer {
 	w.work.Start()
 	if len(o.Actions) > 0 {
 		w.hook = newHook(o.Actions, w.acted, o.Changed)
+		w.hook.after = w.checkAfterActions
 	}
 	w.published.Store(&view{})
 	return w
@@ -235,7 +237,9 @@ func (w *Writer) write() error {
 		v = view{wrote: shows, lastSuccess: time.Now(), lastChange: v.lastChange}
 		if outcome == sink.Written {
 			v.lastChange = v.lastSuccess
-			w.hook.changed() // before the view tells that all is done
+			w.act(shows) // before the view tells that all is done
+		} else {
+			w.repeats.byHook = false // what it changed needed no new content
 		}
 	}
 	w.published.Store(&v)
