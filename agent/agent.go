@@ -24,6 +24,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
+	"github.com/credagent/credagent/internal/logkey"
 	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
 )
@@ -48,6 +49,9 @@ type Options struct {
 	// Waits is what all commands on the host know of what servers asked for; nil for nothing but what
 	// this agent knows by itself.
 	Waits Waits
+	// Directories remembers where sinks were, so that what a killed process left there is removed; nil
+	// for nobody.
+	Directories Directories
 }
 
 // Provider authenticates and sends one client's token requests.
@@ -55,6 +59,9 @@ type Provider = gate.Provider
 
 // Sink is where workloads read tokens.
 type Sink = delivery.Sink
+
+// Directories remembers in which directories sinks were.
+type Directories = delivery.Directories
 
 // Waits is what all commands on a host know of what servers asked for.
 type Waits = gate.Waits
@@ -134,8 +141,21 @@ func (a *Agent) Open() error {
 	if err := a.openSinks(a.parts.Load(), &parts{}); err != nil {
 		return err
 	}
+	a.removeLeftOvers(a.parts.Load())
 	a.restore()
 	return nil
+}
+
+// removeLeftOvers removes what killed processes left where sinks were. It does not wait for that.
+func (a *Agent) removeLeftOvers(p *parts) {
+	if a.options.Directories == nil {
+		return
+	}
+	a.looks.Go(func() {
+		if err := delivery.RemoveLeftOvers(a.options.Directories, p.cfg.Sinks); err != nil {
+			a.log.Warn("temporary files of former sinks may stay", logkey.Error, err)
+		}
+	})
 }
 
 // newest returns the newest token of a name, which is zero while there is none, and since when.

@@ -51,6 +51,7 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 	a.inherit(old, next)
 	a.parts.Store(next)
 	a.start(ctx, next)
+	a.removeLeftOvers(next)
 	for _, w := range next.writers {
 		if missed[w.Sink().Path()] {
 			w.ActAgain()

@@ -149,15 +149,32 @@ func (b *Batch) removeLeftOvers(f *File, root *os.Root) {
 	}
 	atomicfile.RemoveAll(root, found[f.base])
 	delete(found, f.base)
+	removeAbandoned(root, found, f.want.wanted().uid)
+}
+
+// removeAbandoned removes from the directory, and from found, what this user's processes or owner's left.
+func removeAbandoned(root *os.Root, found map[string][]string, owner int) {
 	for name, temporaries := range found {
 		found[name] = slices.DeleteFunc(temporaries, func(temporary string) bool {
-			abandoned := atomicfile.IsAbandoned(root, temporary, f.want.wanted().uid)
+			abandoned := atomicfile.IsAbandoned(root, temporary, owner)
 			if abandoned {
 				atomicfile.RemoveAll(root, []string{temporary})
 			}
 			return abandoned
 		})
 	}
+}
+
+// RemoveLeftOvers removes the temporary files that earlier processes of this user, or of a sink's owner
+// (-1 for none), left in a directory where no sink is any more. A directory that is gone, or in which
+// others could replace something, is let be.
+func RemoveLeftOvers(dir string, owner int) {
+	root, err := host.Directory{Path: dir, Owner: owner}.Open()
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	removeAbandoned(root, atomicfile.LeftOvers(root), owner)
 }
 
 func checkPath(path string) (string, error) {

@@ -1,6 +1,6 @@
 // Package hoststate keeps what all credagent commands on a host share: until when servers asked to be
-// left alone, and which sinks, sockets and state directories an agent has for itself. The daemon finds
-// it after a restart; once from cron, exec and validate --probe find it beside the daemon.
+// left alone, which sinks, sockets and state directories an agent has for itself, and where sinks were.
+// The daemon finds it after a restart; once from cron, exec and validate --probe find it beside the daemon.
 //
 // There is one small file for each gate, named by a digest of it, and it holds an instant and no
 // secret. A file is replaced in one step, so readers need no lock; writers take one, so that of two
@@ -169,7 +169,7 @@ func (s *Store) record(until time.Time) record {
 }
 
 func (s *Store) read(dir *os.Root, name string) (time.Time, error) {
-	content, err := readFile(dir, name)
+	content, err := readFile(dir, name, maxFile)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/hoststate"
 	"github.com/credagent/credagent/agent/store"
 )
 
@@ -48,7 +49,7 @@ func noConfig(path string) error {
 
 // newAgent prepares an agent that remembers nothing, and the registry of its metrics.
 func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
-	return newAgentWith(nil, cfg, log)
+	return newAgentWith(agent.Options{Config: cfg, Log: log})
 }
 
 // newRememberingAgent prepares an agent with its encrypted state, where that is configured, and the
@@ -58,20 +59,29 @@ func newRememberingAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *p
 	if err != nil {
 		return nil, nil, err
 	}
-	a, registry := newAgentWith(memory, cfg, log)
+	a, registry := newAgentWith(agent.Options{Config: cfg, Log: log, Memory: memory, Directories: openDirectories(cfg)})
 	return a, registry, nil
 }
 
-func newAgentWith(memory agent.Memory, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
+// openDirectories opens what the host remembers of sinks' directories, for as long as this process lives;
+// nil where no directory can be written.
+func openDirectories(cfg *config.Config) agent.Directories {
+	state := ""
+	if cfg.State != nil {
+		state = cfg.State.Dir
+	}
+	shared, err := hoststate.Open(hoststate.Candidates(state, os.Getenv), false, nil)
+	if err != nil {
+		return nil
+	}
+	return shared
+}
+
+// newAgentWith adds to an agent's options what every command's agent has.
+func newAgentWith(o agent.Options) (*agent.Agent, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	return agent.New(agent.Options{
-		Config:   cfg,
-		Version:  version(),
-		Log:      log,
-		Registry: registry,
-		Builtin:  builtinNames(),
-		Memory:   memory,
-	}), registry
+	o.Version, o.Registry, o.Builtin = version(), registry, builtinNames()
+	return agent.New(o), registry
 }
 
 // checkTimeout is how long a start waits until providers have judged their configuration. One that hangs

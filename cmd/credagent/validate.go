@@ -182,7 +182,7 @@ func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	a, _ := newAgentWith(memory, cfg, newLogger(cfg, c.ErrOrStderr()))
+	a, _ := newAgentWith(agent.Options{Config: cfg, Log: newLogger(cfg, c.ErrOrStderr()), Memory: memory})
 	defer a.Close()
 	if err := a.Check(ctx, true); err != nil {
 		return err
