@@ -24,7 +24,6 @@ import (
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
-	"github.com/credagent/credagent/internal/logkey"
 	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
 )
@@ -51,7 +50,9 @@ type Options struct {
 	Waits Waits
 	// Directories remembers where sinks were, so that what a killed process left there is removed; nil
 	// for nobody.
-	Directories Directories
+	Directories interface {
+		AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
+	}
 }
 
 // Provider authenticates and sends one client's token requests.
@@ -59,9 +60,6 @@ type Provider = gate.Provider
 
 // Sink is where workloads read tokens.
 type Sink = delivery.Sink
-
-// Directories remembers in which directories sinks were.
-type Directories = delivery.Directories
 
 // Waits is what all commands on a host know of what servers asked for.
 type Waits = gate.Waits
@@ -146,16 +144,9 @@ func (a *Agent) Open() error {
 	return nil
 }
 
-// removeLeftOvers removes what killed processes left where sinks were. It does not wait for that.
+// removeLeftOvers has what killed processes left removed where sinks were.
 func (a *Agent) removeLeftOvers(p *parts) {
-	if a.options.Directories == nil {
-		return
-	}
-	a.looks.Go(func() {
-		if err := delivery.RemoveLeftOvers(a.options.Directories, p.cfg.Sinks); err != nil {
-			a.log.Warn("temporary files of former sinks may stay", logkey.Error, err)
-		}
-	})
+	a.looks.Go(func() { delivery.RemoveLeftOvers(a.options.Directories, p.cfg.Sinks, a.log) })
 }
 
 // newest returns the newest token of a name, which is zero while there is none, and since when.

@@ -73,8 +73,8 @@ func (a *Agent) settled() bool {
 		pending = pending || !v.Answered && k.Client().Gate().View().Failures == 0
 	}
 	for _, w := range p.writers {
-		behind, failure := w.Behind()
-		pending = pending || behind && failure == nil
+		behind := w.Behind()
+		pending = pending || behind != nil && behind.Err == nil
 	}
 	return refused && !pending && !p.acting()
 }
@@ -92,8 +92,8 @@ func (a *Agent) missing() error {
 		}
 	}
 	for _, w := range p.writers {
-		if behind, failure := w.Behind(); behind {
-			errs = append(errs, &SinkError{Sink: w.Sink().Path(), Err: failure})
+		if behind := w.Behind(); behind != nil {
+			errs = append(errs, behind)
 		}
 	}
 	return errors.Join(errs...)

@@ -103,7 +103,7 @@ func (a *Agent) openSinks(p, old *parts) error {
 	var problems []config.Problem
 	open := make(map[string]int, len(old.writers)) // path → index in old
 	for i, w := range old.writers {
-		open[w.Sink().Path()] = i
+		open[w.Path()] = i
 	}
 	opener := a.options.Sink
 	if opener == nil {
@@ -130,7 +130,7 @@ func (a *Agent) openSinks(p, old *parts) error {
 
 func (p *parts) add(w *delivery.Writer) {
 	p.writers = append(p.writers, w)
-	for _, name := range w.Sink().Tokens() {
+	for _, name := range w.Tokens() {
 		p.shows[name] = append(p.shows[name], w)
 	}
 }

@@ -74,7 +74,7 @@ func (a *Agent) Brief() status.Brief {
 	}
 	for _, w := range p.writers {
 		if !w.UpToDate() {
-			missing(notHeld, w.Sink().Path())
+			missing(notHeld, w.Path())
 		}
 	}
 	return b

@@ -1,18 +1,19 @@
 package delivery
 
 import (
-	"fmt"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/logkey"
 	"github.com/credagent/credagent/sink"
 )
 
-// Directories remembers, longer than a process lives, in which directories sinks were written.
-type Directories interface {
+// directories remembers, longer than a process lives, in which directories sinks were written.
+type directories interface {
 	// AddSinkDirectories adds those in use, each with the user beside the agent's own whom a sink
 	// belongs to (-1 for nobody), and returns all that it knows.
 	AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
@@ -20,8 +21,11 @@ type Directories interface {
 
 // RemoveLeftOvers removes the temporary files that killed processes left in directories where no sink is
 // any more. In those of sinks that is done when they are opened. It may block as long as a file system
-// does.
-func RemoveLeftOvers(known Directories, sinks []config.Sink) error {
+// does. Without a memory of directories there is nothing to do.
+func RemoveLeftOvers(known directories, sinks []config.Sink, log *slog.Logger) {
+	if known == nil {
+		return
+	}
 	used := map[string]int{}
 	for _, s := range sinks {
 		dir := filepath.Dir(s.Path)
@@ -39,7 +43,6 @@ func RemoveLeftOvers(known Directories, sinks []config.Sink) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("removing temporary files of former sinks: %w", err)
+		log.Warn("temporary files of former sinks may stay", logkey.Error, err)
 	}
-	return nil
 }

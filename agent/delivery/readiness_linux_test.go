@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -41,13 +42,15 @@ func mark(t *testing.T, path string, immutable bool) {
 	}
 }
 
-// A sink's file is spoilt in a way that the agent cannot repair: it is not held until it is right again.
-func TestReadinessOfAFile(t *testing.T) {
-	for name, tc := range map[string]struct {
-		spoil  func(t *testing.T, path string) error
-		mend   func(t *testing.T, path string) error // nil for removing what is in its place
-		reason string
-	}{
+// spoiling is something that is done to a sink's file and that the agent cannot repair.
+type spoiling struct {
+	spoil func(t *testing.T, path string) error
+	mend  func(t *testing.T, path string) error // nil for removing what is in its place
+}
+
+// inItsPlace are things that are no file of the agent's.
+func inItsPlace() map[string]spoiling {
+	return map[string]spoiling{
 		"a link to a good copy": {spoil: func(_ *testing.T, path string) error {
 			return errors.Join(os.Rename(path, path+".copy"), os.Symlink(path+".copy", path))
 		}},
@@ -67,6 +70,12 @@ func TestReadinessOfAFile(t *testing.T) {
 			}
 			return err
 		}},
+	}
+}
+
+// aroundIt are hosts that do not let the agent write.
+func aroundIt() map[string]spoiling {
+	return map[string]spoiling{
 		"garbage that cannot be changed": {
 			spoil: func(t *testing.T, path string) error {
 				err := os.WriteFile(path, []byte("garbage"), 0o600)
@@ -105,7 +114,14 @@ func TestReadinessOfAFile(t *testing.T) {
 				return errors.Join(os.Remove(dir), os.Rename(dir+".gone", dir))
 			},
 		},
-	} {
+	}
+}
+
+// A sink's file is spoilt in a way that the agent cannot repair: it is not held until it is right again.
+func TestReadinessOfAFile(t *testing.T) {
+	all := inItsPlace()
+	maps.Copy(all, aroundIt())
+	for name, tc := range all {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "above", "run", "token")
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -152,8 +152,11 @@ func NewWriter(s Sink, o Options) *Writer {
 // log is where the writer logs. It is made for each entry, as there are seldom any.
 func (w *Writer) log() *slog.Logger { return w.o.Log.With(logkey.Sink, w.sink.Path()) }
 
-// Sink returns what is written.
-func (w *Writer) Sink() Sink { return w.sink }
+// Path returns where the sink is.
+func (w *Writer) Path() string { return w.sink.Path() }
+
+// Tokens returns the names of the tokens that the sink shows.
+func (w *Writer) Tokens() []string { return w.sink.Tokens() }
 
 // lookup returns the newest token of a name. It is how sinks look tokens up.
 func (w *Writer) lookup(name string) (token.Token, bool) {
@@ -322,16 +325,19 @@ func (w *Writer) holds(v *view) bool {
 	return true
 }
 
-// Behind reports whether the sink lacks tokens that are there and good, and why its last write failed,
-// if that did.
-func (w *Writer) Behind() (behind bool, failure error) {
+// Behind returns why the sink lacks tokens that are there and good: its last write failed, or is still
+// to come. It is nil for a sink that lacks none.
+func (w *Writer) Behind() *Error {
 	v, now := w.published.Load(), time.Now()
 	for _, name := range w.sink.Tokens() {
 		if t, _ := w.o.Newest(name); !t.ValidAt(now) {
-			return false, v.failure
+			return nil
 		}
 	}
-	return !w.holds(v), v.failure
+	if w.holds(v) {
+		return nil
+	}
+	return &Error{Sink: w.sink.Path(), Err: v.failure}
 }
 
 // UpToDate reports whether a sink holds what it should, or holds good tokens and newer ones have only

@@ -217,6 +217,7 @@ func TestAHangingCheckHoldsNothing(t *testing.T) {
 
 // Nothing is done with an expired token: what somebody else put into the file may be good.
 func TestExpiredTokensAreNotWritten(t *testing.T) {
+	none, nothing := func(*scripted, *issued) {}, func(*scripted) {}
 	for name, tc := range map[string]struct {
 		tokens []string
 		before func(s *scripted, tokens *issued) // an instant before the token expires
@@ -224,13 +225,13 @@ func TestExpiredTokensAreNotWritten(t *testing.T) {
 		want   string
 		holds  bool
 	}{
-		"nothing happens":       {[]string{"graph"}, nil, nil, "one ", true},
-		"somebody replaces it":  {[]string{"graph"}, nil, func(s *scripted) { s.shown = "by hand" }, "by hand", false},
-		"somebody empties it":   {[]string{"graph"}, nil, func(s *scripted) { s.shown = "" }, "", false},
-		"its mode drifts":       {[]string{"graph"}, nil, func(s *scripted) { s.mode = "0666" }, "one ", true},
-		"mode and content do":   {[]string{"graph"}, nil, func(s *scripted) { s.shown, s.mode = "by hand", "0640" }, "by hand", false},
-		"one of two expires":    {[]string{"graph", "mail"}, nil, func(s *scripted) { s.shown = "by hand" }, "by hand", false},
-		"the other is replaced": {[]string{"graph", "mail"}, func(_ *scripted, tokens *issued) { tokens.issue("mail", "new", time.Hour) }, nil, "one two ", false},
+		"nothing happens":       {[]string{"graph"}, none, nothing, "one ", true},
+		"somebody replaces it":  {[]string{"graph"}, none, func(s *scripted) { s.shown = "by hand" }, "by hand", false},
+		"somebody empties it":   {[]string{"graph"}, none, func(s *scripted) { s.shown = "" }, "", false},
+		"its mode drifts":       {[]string{"graph"}, none, func(s *scripted) { s.mode = "0666" }, "one ", true},
+		"mode and content do":   {[]string{"graph"}, none, func(s *scripted) { s.shown, s.mode = "by hand", "0640" }, "by hand", false},
+		"one of two expires":    {[]string{"graph", "mail"}, none, func(s *scripted) { s.shown = "by hand" }, "by hand", false},
+		"the other is replaced": {[]string{"graph", "mail"}, func(_ *scripted, tokens *issued) { tokens.issue("mail", "new", time.Hour) }, nothing, "one two ", false},
 		"writing fails until then": {[]string{"graph"}, func(s *scripted, tokens *issued) {
 			s.writeErr = errors.New("no space left on device")
 			tokens.issue("graph", "late", time.Second)
@@ -246,15 +247,9 @@ func TestExpiredTokensAreNotWritten(t *testing.T) {
 				defer w.Stop(t.Context())
 				w.Start()
 				pass(59 * time.Second)
-				if tc.before != nil {
-					s.set(func(s *scripted) { tc.before(s, tokens) })
-					pass(1500 * time.Millisecond)
-				} else {
-					pass(time.Second)
-				}
-				if tc.after != nil {
-					s.set(tc.after)
-				}
+				s.set(func(s *scripted) { tc.before(s, tokens) })
+				pass(1500 * time.Millisecond)
+				s.set(tc.after)
 				w.Notify()
 				synctest.Wait()
 				for range 3 {
@@ -266,7 +261,7 @@ func TestExpiredTokensAreNotWritten(t *testing.T) {
 				if s.content() != tc.want || acted != 1 || !st.Expired || st.Holds != tc.holds || s.mode != "" && tc.holds {
 					t.Errorf("it holds %q with mode %q, acted %d times, status %+v", s.content(), s.mode, acted, st)
 				}
-				if behind, _ := w.Behind(); behind {
+				if behind := w.Behind(); behind != nil {
 					t.Error("it lacks a token that is there and good")
 				}
 				tokens.issue("graph", "renewed", time.Hour)

@@ -59,13 +59,17 @@ func newRememberingAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *p
 	if err != nil {
 		return nil, nil, err
 	}
-	a, registry := newAgentWith(agent.Options{Config: cfg, Log: log, Memory: memory, Directories: openDirectories(cfg)})
+	options := agent.Options{Config: cfg, Log: log, Memory: memory}
+	if shared := openShared(cfg); shared != nil {
+		options.Directories = shared
+	}
+	a, registry := newAgentWith(options)
 	return a, registry, nil
 }
 
-// openDirectories opens what the host remembers of sinks' directories, for as long as this process lives;
-// nil where no directory can be written.
-func openDirectories(cfg *config.Config) agent.Directories {
+// openShared opens what commands on this host share, for as long as this process lives; nil where no
+// directory for it can be written.
+func openShared(cfg *config.Config) *hoststate.Store {
 	state := ""
 	if cfg.State != nil {
 		state = cfg.State.Dir

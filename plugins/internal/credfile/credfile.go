@@ -68,6 +68,8 @@ func content(file *os.File) ([]byte, error) {
 // reader of a credential is waited for.
 func readPipe(pipe *os.File) ([]byte, error) {
 	deadline := time.Now().Add(pipeTimeout)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
 	if err := pipe.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
@@ -80,7 +82,7 @@ func readPipe(pipe *os.File) ([]byte, error) {
 		case err != nil || len(data) > 0:
 			return data, err
 		}
-		time.Sleep(10 * time.Millisecond) // as long as nobody has it open to write, it is at its end
+		<-again.C // as long as nobody has it open to write, it is at its end
 	}
 }
 
