@@ -58,7 +58,7 @@ func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
 	if o.HasRetryAfter {
 		g.BlockedUntil = latest(g.BlockedUntil, now.Add(blocked(o.RetryAfter, r)))
 	}
-	overtaken := !o.Sent.IsZero() && o.Sent.Before(g.FailedAt)
+	overtaken := !o.Sent.IsZero() && !o.Sent.After(g.FailedAt)
 	switch {
 	case o.Class != Success && o.ClientWide:
 		g = g.failed(now, o, overtaken)
