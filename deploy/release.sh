@@ -108,7 +108,7 @@ prepare() {
 		exit 1
 	fi
 	VERSION=${RELEASE_VERSION:-$VERSION}
-	[[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+ ]] || { echo "release.sh: RELEASE_VERSION is \"$VERSION\", which is no version such as 1.2.3" >&2; exit 1; }
+	[[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$ ]] || { echo "release.sh: RELEASE_VERSION is \"$VERSION\", which is no version such as 1.2.3" >&2; exit 1; }
 	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 	export VERSION SOURCE_DATE_EPOCH
 	documents "$work/credagent" "$work/common"

@@ -1,7 +1,8 @@
 // Command release makes what goes with a built credagent into a release: its manual pages, its bill
-// of materials and the licences of what is linked into it. These are read out of the binary
-// itself, so that they cannot tell of another. The version and the notes come from CHANGELOG.md. Caveat: it starts that binary, which therefore must
-// be for this machine, and the licences must be in Go's module cache.
+// of materials and the licences of what is linked into it. All three are read out of the
+// binary itself, so that they cannot tell of another; version and notes are read out of CHANGELOG.md.
+// Caveat: it starts that binary, which therefore must be for this machine, and the licences must be in
+// Go's module cache.
 package main
 
 import (
