@@ -27,8 +27,10 @@ type released struct {
 // verified, and what runs here is unpacked and run. Of the others, whose systems are not here, it
 // looks at what they hold.
 func TestReleaseInstalls(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "dist")
-	if out, err := exec.CommandContext(t.Context(), "./release.sh", "all", dir, runtime.GOARCH).CombinedOutput(); err != nil {
+	place := t.TempDir()
+	clone(t, place) // so that the commit is stamped, from a work tree too
+	dir := filepath.Join(place, "dist")
+	if out, err := exec.CommandContext(t.Context(), filepath.Join(place, "deploy/release.sh"), "all", dir, runtime.GOARCH).CombinedOutput(); err != nil {
 		t.Fatalf("making a release: %v\n%s", err, out)
 	}
 	r := released{t, dir, newestVersion(t)}

@@ -20,7 +20,7 @@ var calls = []struct {
 	in      []string // files, or packages
 	reason  string
 }{
-	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "examples/watch-file", "internal/baseline", "internal/baseline/loop", "internal/bench", "internal/release", "internal/sdktest/azidentity", "internal/sidebyside", "internal/sidebyside/loop", "plugins/serve.go"},
+	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "docs/images", "examples/watch-file", "internal/baseline", "internal/baseline/loop", "internal/bench", "internal/release", "internal/sdktest/azidentity", "internal/sidebyside", "internal/sidebyside/loop", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
 		"agent/config", "agent/hook/command.go", "agent/provider/start.go", "cmd/credagent", "internal/demo", "internal/nodetest", "plugins/serve.go", "plugins/secretcred/secretcred.go",

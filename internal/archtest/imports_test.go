@@ -68,6 +68,7 @@ var rooms = map[string]room{
 	"internal/oidctest":   {[]string{"internal/nodetest"}, "it runs somebody else's authorization server as the judge, so it shares no code with the agent"},
 	"internal/nspawn":     {nil, "it boots a machine, whatever is tried in it"},
 	"internal/release":    {nil, "it reads a built program and is no part of it"},
+	"docs/images":         {nil, "it draws the diagrams of the documents"},
 	"internal/bench":      {nil, "it runs benchmarks and knows nothing of what they measure"},
 	"internal/baseline":   {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"internal/demo":       {anything, "it shows the whole"},
