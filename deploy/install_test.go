@@ -45,6 +45,7 @@ func TestReleaseInstalls(t *testing.T) {
 	t.Run("archive for darwin", r.testDarwinArchive)
 	t.Run("archive for windows", r.testWindowsArchive)
 	t.Run("bills of materials", r.testBills)
+	t.Run("image", r.testImage)
 }
 
 func (r released) path(name string) string { return filepath.Join(r.dir, name) }

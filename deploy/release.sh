@@ -102,9 +102,13 @@ prepare() {
 	trap 'rm -rf "$work"' EXIT
 	VERSION=$(release version)
 	binary "$(go env GOHOSTARCH)" "$work/credagent"
-	says=$("$work/credagent" version | cut -d ' ' -f 2)
-	if [[ $says != "$VERSION" ]]; then
-		echo "release.sh: the newest release of CHANGELOG.md is $VERSION, but cmd/credagent/version.go says $says" >&2
+	says=$("$work/credagent" version)
+	if [[ $says != "credagent $VERSION ("* ]]; then
+		echo "release.sh: the newest release of CHANGELOG.md is $VERSION, but the program of cmd/credagent/version.go says: $says" >&2
+		exit 1
+	fi
+	if [[ -z ${RELEASE_VERSION:-} && $says == *"unknown commit"* ]]; then
+		echo "release.sh: go build stamps no commit here: build from a git clone, which a work tree or an archive is not, or set RELEASE_VERSION" >&2
 		exit 1
 	fi
 	VERSION=${RELEASE_VERSION:-$VERSION}
