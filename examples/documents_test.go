@@ -2,11 +2,13 @@ package examples_test
 
 import (
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -223,5 +225,41 @@ func TestPicturesAreThereAndDescribed(t *testing.T) {
 		if !shown[diagram] {
 			t.Errorf("no document shows %s", diagram)
 		}
+	}
+}
+
+// TestChangelogIsDated keeps the releases in their order, each with its day and with groups of the format.
+func TestChangelogIsDated(t *testing.T) {
+	release := regexp.MustCompile(`^## \[(\d+)\.(\d+)\.(\d+)\] - (\d{4}-\d{2}-\d{2})$`)
+	groups := []string{"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+	lastDay, lastVersion, releases := "9999-12-31", []int{math.MaxInt, 0, 0}, 0
+	for line := range strings.Lines(read(t, "CHANGELOG.md")) {
+		line = strings.TrimSpace(line)
+		if group, found := strings.CutPrefix(line, "### "); found && !slices.Contains(groups, group) {
+			t.Errorf("%q is no group", group)
+		}
+		if !strings.HasPrefix(line, "## ") || line == "## [Unreleased]" && releases == 0 {
+			continue
+		}
+		match := release.FindStringSubmatch(line)
+		if match == nil {
+			t.Errorf("%q is no heading of a release", line)
+			continue
+		}
+		var version []int
+		for _, part := range match[1:4] {
+			n, err := strconv.Atoi(part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			version = append(version, n)
+		}
+		if match[4] > lastDay || slices.Compare(version, lastVersion) >= 0 {
+			t.Errorf("%q is not older than the release above it", line)
+		}
+		lastDay, lastVersion, releases = match[4], version, releases+1
+	}
+	if releases == 0 {
+		t.Error("the changelog has no release")
 	}
 }
