@@ -54,7 +54,7 @@ type Clock interface {
 
 // Options say where to look.
 type Options struct {
-	State   string   // the state directory; "" for none
+	State   string   // the state directory, which is there; "" for none
 	Runtime []string // directories for runtime files, of which the first that can be written is used
 	Probe   bool     // neither makes a directory for runtime files, nor anything in the state directory
 	Clock   Clock    // nil leaves the wall clock alone to measure waits across processes
@@ -80,7 +80,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{clock: o.Clock}
 	var reasons []error
 	if o.State != "" {
-		if err := s.add(o.State, !o.Probe, o.Probe); err != nil {
+		if err := s.add(o.State, false, o.Probe); err != nil {
 			reasons = append(reasons, err)
 		}
 	}
