@@ -81,7 +81,9 @@ func (a *Agent) settled() bool {
 
 // acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
 // the sinks are written.
-func (p *parts) acting() bool { return slices.ContainsFunc(p.writers, (*delivery.Writer).Acting) }
+func (p *parts) acting() bool {
+	return slices.ContainsFunc(p.writers, (*delivery.Writer).ActionsRunning)
+}
 
 func (a *Agent) missing() error {
 	var errs []error

@@ -54,7 +54,7 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 	a.removeLeftOvers(next)
 	for _, w := range next.writers {
 		if missed[w.Path()] {
-			w.ActAgain()
+			w.RerunActions()
 		}
 	}
 	a.metrics.Forget(old.cfg, cfg)

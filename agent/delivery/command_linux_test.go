@@ -171,7 +171,7 @@ func TestFailureIsLoggedWithItsStderr(t *testing.T) {
 	var log bytes.Buffer
 	w := writing(&scripted{tokens: []string{"graph"}}, &issued{})
 	w.o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	w.acted(result{action: "command app", err: command(&bytes.Buffer{}, time.Minute, "sh", "-c", "echo no such unit >&2; exit 5").Run(t.Context())})
+	w.recordResult(result{action: "command app", err: command(&bytes.Buffer{}, time.Minute, "sh", "-c", "echo no such unit >&2; exit 5").Run(t.Context())})
 	if got := log.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, `stderr="no such unit"`) || !strings.Contains(got, `error="it exited with status 5"`) {
 		t.Errorf("log %s", got)
 	}

@@ -29,8 +29,8 @@ func Actions(cfg config.Sink, s Sink, lookup sink.Lookup, log *slog.Logger) []Ac
 	return actions
 }
 
-// acted takes note of how an action went.
-func (w *Writer) acted(r result) {
+// recordResult takes note of how an action went.
+func (w *Writer) recordResult(r result) {
 	w.lastRun.Store(latest(w.lastRun.Load(), r))
 	w.o.Metrics.Reacted(w.sink.Path(), r.err)
 	log := w.log().With(logkey.Action, r.action, logkey.Took, r.took)
@@ -47,13 +47,13 @@ func (w *Writer) acted(r result) {
 }
 
 // act has the actions follow a change, unless they would only do so for ever. It is run by the worker.
-func (w *Writer) act(shows held) {
+func (w *Writer) act(shows tokenSet) {
 	if w.hook == nil {
 		return
 	}
 	act, err := w.repeats.next(shows, time.Now())
 	if err != nil {
-		w.blame(err)
+		w.reportLoop(err)
 	}
 	if act {
 		w.hook.changed()
@@ -67,15 +67,15 @@ func (w *Writer) checkAfterActions() {
 	if v.wrote == nil || w.work.Busy() || w.intact(v) || v.wrote.expired(time.Now()) {
 		return
 	}
-	w.blame(errChangesSink)
+	w.reportLoop(errChangesSink)
 	w.work.Post(func() {
 		w.repeats.byHook = true
-		w.forget()
+		w.markNotHeld()
 	})
 }
 
-// blame takes note of what is wrong with the actions although each went well.
-func (w *Writer) blame(err error) {
+// reportLoop takes note of what is wrong with the actions although each went well.
+func (w *Writer) reportLoop(err error) {
 	r := result{action: "on_change", at: time.Now(), err: err}
 	if last := w.lastRun.Load(); last != nil {
 		r.run, r.action = last.run, last.action

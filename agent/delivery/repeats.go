@@ -24,7 +24,7 @@ var (
 // repeats tells content that is news from content that only undoes what somebody did to the sink. If
 // that is done by the sink's own actions, or by what they start, they would otherwise run for ever.
 type repeats struct {
-	last   held      // what was written last
+	last   tokenSet  // what was written last
 	at     time.Time // when the actions last followed the restoring of the same
 	row    int       // how often they did
 	byHook bool      // the actions themselves were seen to change the sink
@@ -32,7 +32,7 @@ type repeats struct {
 
 // next takes note of what was written and reports whether the actions are to follow. The error is there
 // once for each row of restorings after which they do not any more.
-func (r *repeats) next(shows held, now time.Time) (act bool, err error) {
+func (r *repeats) next(shows tokenSet, now time.Time) (act bool, err error) {
 	restored, byHook := slices.Equal(r.last, shows), r.byHook
 	r.last, r.byHook = shows, false
 	switch {

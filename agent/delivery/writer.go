@@ -87,7 +87,7 @@ type Writer struct {
 
 // view is what is known of a sink at one instant.
 type view struct {
-	wrote       held // what it was last seen to hold; nil if that is nothing of ours, or not known
+	wrote       tokenSet // what it was last seen to hold; nil if that is nothing of ours, or not known
 	lastSuccess time.Time
 	lastChange  time.Time // when its content was last replaced
 	failure     error     // of the last write; nil after a success
@@ -95,28 +95,28 @@ type view struct {
 	retryAt     time.Time
 }
 
-// held are tokens at one instant by the names under which a sink shows them, sorted by these. Most
+// tokenSet are tokens at one instant by the names under which a sink shows them, sorted by these. Most
 // sinks show one, for which a map would be ten times as large.
-type held []heldToken
+type tokenSet []namedToken
 
-type heldToken struct {
+type namedToken struct {
 	name  string
 	token token.Token
 }
 
-func hold(names []string, lookup sink.Lookup) held {
-	h := make(held, len(names))
+func tokensOf(names []string, lookup sink.Lookup) tokenSet {
+	h := make(tokenSet, len(names))
 	for i, name := range names {
 		h[i].name = name
 		h[i].token, _ = lookup(name)
 	}
-	slices.SortFunc(h, func(a, b heldToken) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(h, func(a, b namedToken) int { return strings.Compare(a.name, b.name) })
 	return h
 }
 
 // of returns the token of a name; the zero one where there is none.
-func (h held) of(name string) token.Token {
-	i, found := slices.BinarySearchFunc(h, name, func(t heldToken, name string) int { return strings.Compare(t.name, name) })
+func (h tokenSet) of(name string) token.Token {
+	i, found := slices.BinarySearchFunc(h, name, func(t namedToken, name string) int { return strings.Compare(t.name, name) })
 	if !found {
 		return token.Token{}
 	}
@@ -124,14 +124,14 @@ func (h held) of(name string) token.Token {
 }
 
 // expired reports whether one of the tokens was good once and is not any more.
-func (h held) expired(now time.Time) bool {
-	return slices.ContainsFunc(h, func(t heldToken) bool {
+func (h tokenSet) expired(now time.Time) bool {
+	return slices.ContainsFunc(h, func(t namedToken) bool {
 		return !t.token.AccessToken.IsZero() && !t.token.ValidAt(now)
 	})
 }
 
 // lookup is how a sink looks the tokens up.
-func (h held) lookup(name string) (token.Token, bool) {
+func (h tokenSet) lookup(name string) (token.Token, bool) {
 	t := h.of(name)
 	return t, !t.AccessToken.IsZero()
 }
@@ -142,7 +142,7 @@ func NewWriter(s Sink, o Options) *Writer {
 	w.work = worker.New(w.step)
 	w.work.Start()
 	if len(o.Actions) > 0 {
-		w.hook = newHook(o.Actions, w.acted, o.Changed)
+		w.hook = newHook(o.Actions, w.recordResult, o.Changed)
 		w.hook.after = w.checkAfterActions
 	}
 	w.published.Store(&view{})
@@ -174,17 +174,17 @@ func (w *Writer) Start() {
 // Notify makes the writer look at its tokens. It does not wait.
 func (w *Writer) Notify() { w.work.Wake() }
 
-// ActAgain runs the sink's actions although its content is the same, as a change before was not acted
+// RerunActions runs the sink's actions although its content is the same, as a change before was not acted
 // upon. Of an expired token there is nothing to tell.
-func (w *Writer) ActAgain() {
-	if !hold(w.sink.Tokens(), w.lookup).expired(time.Now()) {
+func (w *Writer) RerunActions() {
+	if !tokensOf(w.sink.Tokens(), w.lookup).expired(time.Now()) {
 		w.hook.changed()
 	}
 }
 
-// Acting reports whether a change is being acted upon. It is for whoever has seen first that the sink
+// ActionsRunning reports whether a change is being acted upon. It is for whoever has seen first that the sink
 // is written: the actions are begun before that can be seen.
-func (w *Writer) Acting() bool { return w.hook.busy() }
+func (w *Writer) ActionsRunning() bool { return w.hook.busy() }
 
 // Stop ends retries and actions, and waits, within ctx, for a write that is under way. It reports
 // whether a change may not have been acted upon.
@@ -218,9 +218,9 @@ func (w *Writer) step() {
 
 // write writes what there is, unless it has expired. It publishes what the sink then holds.
 func (w *Writer) write() error {
-	shows := hold(w.sink.Tokens(), w.lookup)
+	shows := tokensOf(w.sink.Tokens(), w.lookup)
 	if shows.expired(time.Now()) {
-		return w.leave(shows)
+		return w.skipExpired(shows)
 	}
 	outcome, err := w.sink.Write(shows.lookup)
 	v := *w.published.Load()
@@ -249,9 +249,9 @@ func (w *Writer) write() error {
 	return err
 }
 
-// leave keeps an expired token out of the file: whatever is there now may be better. A file that still
+// skipExpired keeps an expired token out of the file: whatever is there now may be better. A file that still
 // holds it keeps its mode and owner.
-func (w *Writer) leave(expired held) error {
+func (w *Writer) skipExpired(expired tokenSet) error {
 	v := *w.published.Load()
 	holds, err := w.sink.Mend(expired.lookup)
 	v.wrote, v.retryAt = nil, time.Time{}
@@ -282,7 +282,7 @@ func (w *Writer) Check() {
 	}
 	if !w.checking.CompareAndSwap(false, true) {
 		w.log().Warn("sink's file system does not answer")
-		w.work.Post(w.forget)
+		w.work.Post(w.markNotHeld)
 		return
 	}
 	defer w.checking.Store(false)
@@ -294,21 +294,21 @@ func (w *Writer) Check() {
 	} else {
 		w.log().Warn("sink was changed by somebody else, writing it again")
 	}
-	w.work.Post(w.forget)
+	w.work.Post(w.markNotHeld)
 }
 
 // intact reports whether the sink is as it was when v was published, or was written since.
 func (w *Writer) intact(v *view) bool {
-	if w.sink.Untouched() && slices.Equal(v.wrote, hold(w.sink.Tokens(), w.lookup)) {
+	if w.sink.Untouched() && slices.Equal(v.wrote, tokensOf(w.sink.Tokens(), w.lookup)) {
 		return true
 	}
 	holds, err := w.sink.Holds(v.wrote.lookup)
 	return err == nil && holds || w.published.Load() != v
 }
 
-// forget takes note that the sink does not hold what was written. It is run by the worker, whose next
+// markNotHeld takes note that the sink does not hold what was written. It is run by the worker, whose next
 // step writes it again.
-func (w *Writer) forget() {
+func (w *Writer) markNotHeld() {
 	v := *w.published.Load()
 	v.wrote = nil
 	w.published.Store(&v)
@@ -368,7 +368,7 @@ func (w *Writer) Status() status.Sink {
 		Path:        w.sink.Path(),
 		Tokens:      w.sink.Tokens(),
 		Holds:       w.UpToDate(),
-		Expired:     hold(w.sink.Tokens(), w.lookup).expired(time.Now()),
+		Expired:     tokensOf(w.sink.Tokens(), w.lookup).expired(time.Now()),
 		LastSuccess: status.Instant(v.lastSuccess),
 		LastChange:  status.Instant(v.lastChange),
 		LastErrorAt: status.Instant(v.failedAt),

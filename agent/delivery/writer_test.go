@@ -254,7 +254,7 @@ func TestExpiredTokensAreNotWritten(t *testing.T) {
 				synctest.Wait()
 				for range 3 {
 					w.Check()
-					w.ActAgain()
+					w.RerunActions()
 					pass(time.Minute)
 				}
 				st := w.Status()

@@ -38,7 +38,7 @@ func TestSinkDirectories(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s, err := Open([]string{host}, false, nil) // another process each time
+		s, err := Open(Options{State: host}) // another process each time
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,43 +49,46 @@ func noConfig(path string) error {
 
 // newAgent prepares an agent that remembers nothing, and the registry of its metrics.
 func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
-	return newAgentWith(agent.Options{Config: cfg, Log: log})
+	return newAgentWith(nil, nil, cfg, log)
 }
 
-// newRememberingAgent prepares an agent with its encrypted state, where that is configured, and the
-// registry of its metrics.
-func newRememberingAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry, error) {
+// openHost opens what outlives the process: the encrypted state, where that is configured, and what all
+// commands on the host share.
+func openHost(cfg *config.Config, log *slog.Logger) (agent.Memory, *hoststate.Store, error) {
 	memory, err := openMemory(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	options := agent.Options{Config: cfg, Log: log, Memory: memory}
-	if shared := openShared(cfg); shared != nil {
-		options.Directories = shared
-	}
-	a, registry := newAgentWith(options)
-	return a, registry, nil
+	return memory, openShared(cfg, false, log), nil
 }
 
-// openShared opens what commands on this host share, for as long as this process lives; nil where no
-// directory for it can be written.
-func openShared(cfg *config.Config) *hoststate.Store {
-	state := ""
-	if cfg.State != nil {
-		state = cfg.State.Dir
+func newAgentWith(memory agent.Memory, shared *hoststate.Store, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
+	registry := prometheus.NewRegistry()
+	options := agent.Options{
+		Config:   cfg,
+		Version:  version(),
+		Log:      log,
+		Registry: registry,
+		Builtin:  builtinNames(),
+		Memory:   memory,
 	}
-	shared, err := hoststate.Open(hoststate.Candidates(state, os.Getenv), false, nil)
+	if shared != nil {
+		options.Waits, options.Directories = shared, shared
+	}
+	return agent.New(options), registry
+}
+
+// openShared opens what all commands on the host share. A probe makes no directory for it.
+func openShared(cfg *config.Config, probe bool, log *slog.Logger) *hoststate.Store {
+	o := hoststate.Options{Runtime: hoststate.RuntimeDirectories(os.Getenv), Probe: probe, Clock: hoststate.SystemClock()}
+	if cfg.State != nil {
+		o.State = cfg.State.Dir
+	}
+	shared, err := hoststate.Open(o)
 	if err != nil {
-		return nil
+		log.Warn("no directory to share waits in: other credagent commands on this host will not know what a server asked for", "error", err)
 	}
 	return shared
-}
-
-// newAgentWith adds to an agent's options what every command's agent has.
-func newAgentWith(o agent.Options) (*agent.Agent, *prometheus.Registry) {
-	registry := prometheus.NewRegistry()
-	o.Version, o.Registry, o.Builtin = version(), registry, builtinNames()
-	return agent.New(o), registry
 }
 
 // checkTimeout is how long a start waits until providers have judged their configuration. One that hangs

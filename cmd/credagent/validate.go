@@ -182,7 +182,10 @@ func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	a, _ := newAgentWith(agent.Options{Config: cfg, Log: newLogger(cfg, c.ErrOrStderr()), Memory: memory})
+	log := newLogger(cfg, c.ErrOrStderr())
+	shared := openShared(cfg, true, log)
+	defer shared.Close()
+	a, _ := newAgentWith(memory, shared, cfg, log)
 	defer a.Close()
 	if err := a.Check(ctx, true); err != nil {
 		return err
