@@ -243,12 +243,13 @@ func (l *pool) run(in *instance, spec Spec, victims []*instance) {
 	l.mu.Unlock()
 	done, err := l.turn(in.starting, at)
 	var r *running
+	begun := time.Now()
 	if err == nil {
 		r, err = l.start(in.starting, k, spec)
 		done()
 	}
 	l.mu.Lock()
-	in.running, in.err = r, err
+	in.running, in.err, in.begun = r, err, begun
 	if err == nil {
 		in.pid = r.child.ID()
 	} else {
