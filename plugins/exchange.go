@@ -35,6 +35,10 @@ const maxHeaders = 32
 // for longest goes.
 const maxTransports = 256
 
+// keptUnused is how long the connections of a client's certificate, and with them its key, outlive their
+// last use: others may keep the process alive for long.
+const keptUnused = 2 * time.Minute
+
 // maxIdle bounds the connections of a kind that are kept between requests.
 const maxIdle = 8
 
@@ -50,8 +54,7 @@ var answerHeaders = [...]string{
 type exchanger struct {
 	binding    *binding // nil where the agent does not bind its providers
 	mu         sync.Mutex
-	uses       uint64                          // guarded by mu, as are the transports
-	transports map[transportKey]*keptTransport // at most maxTransports
+	transports map[transportKey]*keptTransport // guarded by mu; at most maxTransports
 }
 
 // transportKey is everything that tells one kind of connection from another. One over which a client's
@@ -66,7 +69,7 @@ type transportKey struct {
 type keptTransport struct {
 	*http.Transport
 	certificate [sha256.Size]byte // that is presented; zero for none
-	used        uint64
+	used        time.Time
 }
 
 // exchange sends one request and returns whatever came back. It never retries.
@@ -164,9 +167,10 @@ func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certif
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.uses++
+	now := time.Now()
+	e.forgetUnused(now)
 	if known, ok := e.transports[key]; ok && known.certificate == presented {
-		known.used = e.uses
+		known.used = now
 		return known.Transport, nil
 	}
 	made, err := newTransport(in, certificate)
@@ -180,7 +184,7 @@ func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certif
 	if len(e.transports) >= maxTransports {
 		e.drop(e.longestUnused())
 	}
-	e.transports[key] = &keptTransport{Transport: made, certificate: presented, used: e.uses}
+	e.transports[key] = &keptTransport{Transport: made, certificate: presented, used: now}
 	return made, nil
 }
 
@@ -198,11 +202,19 @@ func (e *exchanger) drop(key transportKey) {
 	}
 }
 
-func (e *exchanger) longestUnused() (longest transportKey) {
-	oldest := e.uses
+func (e *exchanger) forgetUnused(now time.Time) {
 	for key, kept := range e.transports {
-		if kept.used <= oldest {
-			longest, oldest = key, kept.used
+		if key.client != [sha256.Size]byte{} && now.Sub(kept.used) > keptUnused {
+			e.drop(key)
+		}
+	}
+}
+
+func (e *exchanger) longestUnused() (longest transportKey) {
+	var oldest *keptTransport
+	for key, kept := range e.transports {
+		if oldest == nil || kept.used.Before(oldest.used) {
+			longest, oldest = key, kept
 		}
 	}
 	return longest
