@@ -360,7 +360,7 @@ func TestFailingStartsArePaced(t *testing.T) {
 		starts := 0
 		h.pool.start = func(context.Context, key, Spec) (*running, error) {
 			starts++
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 			return nil, errors.New("it does not start")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+500*time.Millisecond)
@@ -410,11 +410,11 @@ func TestSuspicionIsForgotten(t *testing.T) {
 		p := h.Process(Spec{Provider: "x", TokenEndpoint: "https://login.example"})
 		in := newInstance(key{provider: "x"})
 		h.pool.suspect(in, p)
-		time.Sleep(suspicion)
+		<-time.After(suspicion)
 		if h.pool.keyOf(p, want{}).own != p {
 			t.Error("it is forgotten too soon")
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if h.pool.keyOf(p, want{}).own != nil {
 			t.Error("it is not forgotten")
 		}
