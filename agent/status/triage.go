@@ -49,6 +49,11 @@ type Matter struct {
 	rank rank
 }
 
+// DocURL returns where the document of a matter can be read.
+func DocURL(anchor string) string {
+	return "https://github.com/credagent/credagent/blob/main/docs/operations.md#" + anchor
+}
+
 // rank orders matters, the worst first.
 type rank int
 
