@@ -17,6 +17,12 @@ const (
 	Well Level = "well" // nothing is to be done
 )
 
+// Compare orders levels, the worst first.
+func (l Level) Compare(other Level) int {
+	order := []Level{Act, Soon, Wait, Well}
+	return cmp.Compare(slices.Index(order, l), slices.Index(order, other))
+}
+
 // Subject says what kind of thing a matter is about.
 type Subject string
 
@@ -99,6 +105,16 @@ func (t Triage) Of(level Level) []Matter {
 		}
 	}
 	return all
+}
+
+// LevelOf returns the worst level of what concerns a client.
+func (t Triage) LevelOf(client string) Level {
+	for _, m := range t.Matters {
+		if m.Client == client {
+			return m.Level
+		}
+	}
+	return Well
 }
 
 // Tally returns how many tokens are of a level.
@@ -340,6 +356,17 @@ const (
 	SinkFailing SinkState = "failing" // it cannot be written
 	SinkBehind  SinkState = "behind"  // it lacks a token that is there
 )
+
+// Level returns how much the state needs a person.
+func (s SinkState) Level() Level {
+	switch s {
+	case SinkFailing, SinkExpired:
+		return Act
+	case SinkWaits, SinkBehind:
+		return Wait
+	}
+	return Well
+}
 
 // State returns what the sink's file is worth.
 func (k Sink) State() SinkState {
