@@ -112,9 +112,9 @@ func TestPageShowsTokens(t *testing.T) {
 		}},
 		"a failing one": {with(func(t *status.Token) {
 			t.ConsecutiveFailures, t.LastError, t.LastErrorAt, t.Advice = 2, "invalid_client (401)", in(-5*time.Second), "renew the secret"
-		}), []string{"graph valid, not refreshed", "next next try in 10m 5s", "14; 2 failures in a row", "Waits 1 token graph of client payments not refreshed yet , valid, expires in 40m 0s , 2 failures, next try in 10m 5s invalid_client (401) 5s ago renew the secret"}},
+		}), []string{"graph payments next try 07:18:14 06:48:09 07:48:09 UTC valid, not refreshed , expires in 40m 0s read write", "next next try in 10m 5s", "14; 2 failures in a row", "Waits 1 token graph of client payments not refreshed yet , valid, expires in 40m 0s , 2 failures, next try in 10m 5s invalid_client (401) 5s ago renew the secret"}},
 		"an expired one": {with(func(t *status.Token) { t.Valid, t.Expiry, t.RefreshAt = false, in(-time.Minute), in(-time.Minute) }), []string{
-			"graph expired", "next asking for a new one expired 1m 0s ago", "0 of 1 token valid",
+			"UTC expired 1m 0s ago read write", "next asking for a new one expired 1m 0s ago", "0 of 1 token valid",
 		}},
 		"a challenged one": {with(func(t *status.Token) {
 			t.ChallengePending, t.LastChallengeAt, t.LastChallengeOutcome = true, in(-2*time.Second), "accepted"
@@ -122,7 +122,7 @@ func TestPageShowsTokens(t *testing.T) {
 		"none yet": {with(func(t *status.Token) {
 			*t = status.Token{Name: "graph", Client: "payments", ConsecutiveFailures: 1, Requests: 1, RefreshAt: in(time.Second)}
 		}), []string{
-			"graph no token yet payments next next try in 1s expires – acquired never requests 1; 1 failure in a row",
+			"graph payments no token yet next next try in 1s expires – acquired never requests 1; 1 failure in a row",
 		}},
 		"a gate that the server closed": {gate(status.Gate{BlockedUntil: in(2 * time.Minute), Failures: 1}), []string{
 			"held back by the server, next request in 2m 0s", "gate closed : the server asked to wait, open in 2m 0s , 1 failure",
@@ -188,8 +188,8 @@ func TestPageBeginsWithWhatNeedsAPerson(t *testing.T) {
 		`<section class="group is-bad" aria-labelledby="act">`, `token <a href="#token-refused">refused</a>`, `<a href="#client-billing">billing</a>`,
 		`<strong class="bad">refused by the server</strong>`, "invalid_client (401)", `<a href="#sink-.2frun.2ft">/run/t</a>`, "renew the secret",
 		`operations.md#the-server-refuses"`, `<section class="group is-warn" aria-labelledby="wait">`, `<a href="#token-throttled">`, `id="filter"`,
-		`<article class="token item is-expired at-bad" id="token-refused">`, `<article class="token item is-failing at-warn" id="token-throttled">`,
-		`<details class="token item is-good" id="token-well-0">`, `id="client-billing"`, `id="client-reports"`, `id="sink-.2frun.2ft"`, `id="sink-.2frun.2fwell"`,
+		`<details class="token item is-expired at-bad" id="token-refused">`, `<details class="token item is-failing at-warn" id="token-throttled">`,
+		`<details class="token item is-good at-good" id="token-well-0">`, `id="client-billing"`, `id="client-reports"`, `id="sink-.2frun.2ft"`, `id="sink-.2frun.2fwell"`,
 	} {
 		next := strings.Index(page[at:], want)
 		if next < 0 {

@@ -85,6 +85,7 @@ function replace(html) {
   fresh.innerHTML = html; // escaped by the server
   const open = [...document.querySelectorAll('#parts details[open]')].map((node) => node.id);
   const focused = document.activeElement?.closest('#parts details')?.id;
+  fresh.content.querySelector('h1 img').replaceWith(document.querySelector('h1 img')); // it is loaded already
   for (const id of ['top', 'parts']) document.getElementById(id).replaceChildren(...fresh.content.getElementById(id).childNodes);
   for (const id of open) {
     const node = document.getElementById(id);
