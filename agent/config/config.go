@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -35,7 +36,14 @@ type Config struct {
 
 	positions map[string]Position
 	variables map[string]string // path → variable, when the environment is the source
+	expanded  []string
 }
+
+// Expanded returns the values that environment variables gave to keys that may hold a secret:
+// proxies, parameters, claims and credentials. A text from outside may quote them, so it is shown
+// with these redacted. Variables for what only names things, such as a tenant or a scope, are left
+// out: a server's refusal would be useless without them.
+func (c *Config) Expanded() []string { return slices.Clone(c.expanded) }
 
 // Log says how to log.
 type Log struct {

@@ -155,7 +155,7 @@ type envBuilder struct {
 // text makes the value of a variable the one at path. Messages show ${NAME} for it.
 func (b *envBuilder) text(path, variable, value string) text {
 	b.variables[path] = variable
-	t := text{value: value, source: "${" + variable + "}", set: value != "", fromEnv: true}
+	t := text{value: value, source: "${" + variable + "}", set: value != "", fromEnv: true, inserted: []string{value}}
 	if !utf8.ValidString(value) {
 		t.invalid = true
 		b.problem(path, "not valid UTF-8 text")

@@ -84,6 +84,7 @@ func (d *decoder) anyScalar(n *yaml.Node, path string) any {
 	}
 	var t text
 	t.expand(d, n.Value, path)
+	d.hide(t)
 	return t.value
 }
 

@@ -85,7 +85,7 @@ func (c *Config) sound(r *report) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	c.Warnings, c.positions, c.variables = r.warnings, lasting(r.positions), r.variables
+	c.Warnings, c.positions, c.variables, c.expanded = r.warnings, lasting(r.positions), r.variables, r.expanded
 	return c, nil
 }
 

@@ -5,9 +5,12 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/credagent/credagent/internal/transport"
 )
 
 var hostPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`) })
@@ -137,17 +140,24 @@ func (v *validator) proxy(path string, t text) string {
 	if !ok {
 		return ""
 	}
-	u, err := url.Parse(value)
+	scheme, rest, found := strings.Cut(value, "://")
+	u, err := transport.ParseProxy(value)
 	switch {
-	case err != nil || u.Hostname() == "" || !isPort(u.Port()):
+	case !found:
 		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL")
-	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5":
+	case !slices.Contains([]string{"http", "https", "socks5"}, strings.ToLower(scheme)):
 		v.problem(path, "a proxy's URL starts with http://, https:// or socks5://")
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || strings.Contains(value, "#"):
+	case err != nil:
+		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL: %v", err)
+	case strings.ContainsAny(strings.TrimSuffix(rest[strings.LastIndexByte(rest, '@')+1:], "/"), "/?#"):
 		v.problem(path, "a proxy's URL ends after its host and port")
 	case u.User != nil && !t.fromEnv:
 		v.hinted(path, `take the whole URL from the environment: "${PROXY_URL}"`, "a user or password in this file")
 	default:
+		v.hide(t)
+		if password, has := u.User.Password(); has {
+			v.expanded = append(v.expanded, password)
+		}
 		return value
 	}
 	return ""

@@ -21,8 +21,8 @@ var anything = []string{"*"}
 var rooms = map[string]room{
 	"agent/policy":   {nil, "decisions are functions of values, so that they can be tested and read without a daemon around them"},
 	"agent/status":   {nil, "it is the wire form of what the agent tells, which the command line reads too"},
-	"agent/oauth":    {[]string{"agent/policy", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
-	"agent/config":   {[]string{"internal/samefile", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
+	"agent/oauth":    {[]string{"agent/policy", "internal/loopback", "internal/printable", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
+	"agent/config":   {[]string{"internal/atomicfile", "internal/loopback", "internal/samefile", "internal/transport", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound, and transport whether a proxy is"},
 	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
