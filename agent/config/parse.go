@@ -17,6 +17,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/credagent/credagent/internal/atomicfile"
 )
 
 // maxSize bounds the file: ten thousand tokens fit many times over.
@@ -35,12 +37,12 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 func read(path string) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|nonblocking, 0) // a named pipe must not block
 	if err != nil {
-		return nil, cause(err)
+		return nil, atomicfile.Cause(err)
 	}
 	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, cause(err)
+		return nil, atomicfile.Cause(err)
 	}
 	if !info.Mode().IsRegular() {
 		_ = file.SetReadDeadline(time.Now().Add(pipeTimeout)) // a terminal or a device has none
@@ -53,20 +55,11 @@ func read(path string) ([]byte, error) {
 	case err == nil && len(data) == 0 && info.Mode()&fs.ModeNamedPipe != 0:
 		return nil, errors.New("it is a pipe that nobody writes to")
 	}
-	return data, cause(err)
+	return data, atomicfile.Cause(err)
 }
 
 // pipeTimeout is how long a program may take to write a configuration into a pipe.
 const pipeTimeout = 10 * time.Second
-
-// cause takes the operation and the path off an error: the caller's message has them.
-func cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	return err
-}
 
 // Parse reads a configuration from data; name stands for the file in messages. What is wrong
 // comes back as an [*Error].

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/credagent/credagent/internal/loopback"
 	"github.com/credagent/credagent/internal/transport"
 )
 
@@ -71,7 +72,7 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 	if ok {
 		e.Listen = listen
 		host := v.hostPort(join(path, "listen"), raw.Listen)
-		if !v.silenced[join(path, "listen")] && !isLoopback(host) {
+		if !v.silenced[join(path, "listen")] && !loopback.IsHost(host) {
 			v.hinted(join(path, "listen"), "an address such as 127.0.0.1:9466", "%v is not a loopback address", raw.Listen)
 		}
 	}
@@ -94,14 +95,6 @@ func (v *validator) separateListeners(c *Config) {
 	}
 }
 
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback()
-}
-
 // endpoint checks the URL of a place that credentials are sent to, and returns nil when it is
 // not one. Its messages do not repeat the value: there may be a password in it.
 func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
@@ -117,7 +110,7 @@ func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
 		v.hinted(path, secretHint, "a user or password in a URL")
 	case strings.Contains(value, "#"):
 		v.problem(path, "a URL with a fragment")
-	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !insecure && !loopback.IsHost(u.Hostname()):
 		v.hinted(path, "use https; for a closed test network the file can say allow_insecure_http: true on the client", "a plain http URL: credentials would be sent in the clear")
 	case u.Scheme != "https" && u.Scheme != "http":
 		v.hinted(path, "use https", "a URL that is not https")

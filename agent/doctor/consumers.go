@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
 )
 
@@ -156,7 +157,7 @@ func readPID(file string) (int, error) {
 		return 0, errors.New("is not there")
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot be read (%w)", cause(err))
+		return 0, fmt.Errorf("cannot be read (%w)", atomicfile.Cause(err))
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid < 1 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
 )
 
@@ -70,7 +71,7 @@ func (p place) checkDirectory(agent int) []Finding {
 		return []Finding{missing(dir, agent)}
 	case err != nil:
 		return []Finding{{
-			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, cause(err)),
+			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, atomicfile.Cause(err)),
 			Why: "the agent does not start", Fix: "let the agent's user enter it and what is above it",
 		}}
 	case !info.IsDir():
@@ -180,15 +181,6 @@ func (e *exam) configuration(context.Context) []Finding {
 		found = append(found, Finding{Level: Warning, What: warning.String()})
 	}
 	return about("configuration "+quote(e.Config.Source), found...)
-}
-
-// cause leaves out the call and the path, which a finding names in its own way.
-func cause(err error) error {
-	var inPath *fs.PathError
-	if errors.As(err, &inPath) {
-		return inPath.Err
-	}
-	return err
 }
 
 func quote(s string) string { return strconv.Quote(s) }

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -200,9 +201,9 @@ func scope(raw json.RawMessage) string {
 	var list []string
 	switch {
 	case json.Unmarshal(raw, &one) == nil:
-		return oneLine(one)
+		return printable.Line(one)
 	case json.Unmarshal(raw, &list) == nil:
-		return oneLine(strings.Join(list, " "))
+		return printable.Line(strings.Join(list, " "))
 	}
 	return ""
 }
@@ -334,17 +335,5 @@ const maxPrintable = 600
 
 // Printable makes a server's text fit for a log line: one line, no control characters, bounded.
 func Printable(s string) string {
-	if len(s) > maxPrintable {
-		s = strings.ToValidUTF8(s[:maxPrintable], "") + "…"
-	}
-	return oneLine(s)
-}
-
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
+	return printable.Text(s, maxPrintable)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/credagent/credagent/internal/printable"
 )
 
 // maxMarkup bounds how much of a web page is read.
@@ -199,7 +201,7 @@ func Words(body []byte) string {
 	default:
 		text = string(body[:min(len(body), 4*maxPrintable)])
 	}
-	return Printable(strings.Join(strings.Fields(oneLine(text)), " "))
+	return Printable(strings.Join(strings.Fields(printable.Line(text)), " "))
 }
 
 // markup returns the title of a web page, or the text of other markup.
