@@ -195,8 +195,8 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 	return problem
 }
 
-// mostTries is how many lines before the one at which a mistake shows are looked at for it.
-const mostTries = 200
+// maxTries is how many lines before the one at which a mistake shows are looked at for it.
+const maxTries = 200
 
 // brokenLine finds the line that makes a file no YAML: the one before which all that stands is sound.
 // The parser names the line where what surrounds the mistake begins.
@@ -207,7 +207,7 @@ func brokenLine(data []byte) (line int, found bool) {
 	}
 	whole := yamlFault(data)
 	shows := sort.Search(len(ends), func(n int) bool { return yamlFault(data[:ends[n]]) == whole })
-	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-mostTries; n-- {
+	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-maxTries; n-- {
 		if yamlFault(data[:ends[n]]) == "" {
 			return n + 1, true
 		}

@@ -52,8 +52,8 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 		})
 	}
 	if err != nil {
-		message, mend, _ := strings.Cut(err.Error(), "; ")
-		all = append(all, Finding{Level: Problem, What: message, Why: "no token can be requested with it", Fix: cmp.Or(mend, "correct the credential's files or its config, then: credagent validate --probe")})
+		message, fix, _ := strings.Cut(err.Error(), "; ")
+		all = append(all, Finding{Level: Problem, What: message, Why: "no token can be requested with it", Fix: cmp.Or(fix, "correct the credential's files or its config, then: credagent validate --probe")})
 	}
 	all = append(all, e.ending(said)...)
 	for _, file := range said.Files {
@@ -67,7 +67,7 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 
 // ending looks at the time that a credential is good for.
 func (e *exam) ending(said provider.Credential) []Finding {
-	const mend = "write a new one to its files: the agent notices, and proves it by one early refresh while the old one is good"
+	const fix = "write a new one to its files: the agent notices, and proves it by one early refresh while the old one is good"
 	if said.NotBefore.After(e.now) {
 		return []Finding{{
 			Level: Warning, What: "the credential is not good before " + stamp(said.NotBefore),
@@ -75,7 +75,7 @@ func (e *exam) ending(said provider.Credential) []Finding {
 		}}
 	}
 	left := said.NotAfter.Sub(e.now)
-	f := Finding{Level: Warning, Why: "the server refuses it from then on", Fix: mend}
+	f := Finding{Level: Warning, Why: "the server refuses it from then on", Fix: fix}
 	switch policy.NoticeOf(e.now, said.NotBefore, said.NotAfter) {
 	case policy.NoNotice:
 		return nil
@@ -161,9 +161,9 @@ func (e *exam) plugins(ctx context.Context) []Finding {
 	for _, p := range e.Providers(ctx) {
 		there[p.Name] = true
 		if p.Error != "" && !used[p.Name] {
-			message, mend, _ := strings.Cut(p.Error, "; ")
+			message, fix, _ := strings.Cut(p.Error, "; ")
 			all = append(all, about("provider "+quote(p.Name), Finding{
-				Level: Warning, What: message, Why: "it does not run when a client needs it", Fix: mend,
+				Level: Warning, What: message, Why: "it does not run when a client needs it", Fix: fix,
 			})...)
 		}
 	}

@@ -57,8 +57,8 @@ func ownerIn(info fs.FileInfo) (owner, bool) {
 	return owner{int(stat.Uid), int(stat.Gid)}, true
 }
 
-// tellTime is how long a change may take to be told.
-const tellTime = time.Second
+// notifyTimeout is how long a change may take to be told.
+const notifyTimeout = time.Second
 
 // watched makes a change in a directory, and reports whether the system tells of it. Where nothing
 // can be watched at all it says nothing against the directory.
@@ -75,7 +75,7 @@ func watched(dir string, change func() error) (told bool, err error) {
 		return false, err
 	}
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(tellTime.Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(notifyTimeout.Milliseconds()))
 		if !errors.Is(err, unix.EINTR) {
 			return n > 0, nil
 		}

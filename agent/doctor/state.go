@@ -35,9 +35,9 @@ func (e *exam) state(context.Context) []Finding {
 		case errors.As(err, &setup) && setup.Setting == "dir" && e.uid != os.Geteuid():
 			all = append(all, about("state.dir", append(stateOfOthers(s.Dir), unsafeAbove(s.Dir)...)...)...)
 		case errors.As(err, &setup):
-			message, mend, _ := strings.Cut(err.Error(), "; ")
+			message, fix, _ := strings.Cut(err.Error(), "; ")
 			all = append(all, about("state."+setup.Setting, Finding{
-				Level: Problem, What: message, Why: "the agent does not start", Fix: cmp.Or(strings.TrimPrefix(mend, "run: "), "correct it, then: credagent validate"),
+				Level: Problem, What: message, Why: "the agent does not start", Fix: cmp.Or(strings.TrimPrefix(fix, "run: "), "correct it, then: credagent validate"),
 			})...)
 		default:
 			all = append(all, about("state.dir", Finding{Level: Problem, What: err.Error(), Why: "the token is requested anew at the next start", Fix: "nothing, if the key was changed; else see who writes in the state directory, and remove the file"})...)

@@ -89,8 +89,8 @@ func replaced(file *sink.File) error {
 
 func refused(err error, dir string) Finding {
 	f := Finding{Level: Problem, Why: "the sink will not get its token"}
-	message, mend, _ := strings.Cut(atomicfile.Cause(err).Error(), "; ")
-	f.What, f.Fix = "a file like it cannot be written beside it: "+message, mend
+	message, fix, _ := strings.Cut(atomicfile.Cause(err).Error(), "; ")
+	f.What, f.Fix = "a file like it cannot be written beside it: "+message, fix
 	var inPath *fs.PathError
 	switch {
 	case host.IsImmutable(dir):

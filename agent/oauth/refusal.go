@@ -102,12 +102,12 @@ func (r *refusal) code() string {
 
 // text is what the server says, with its own code before it where that is not told otherwise.
 func (r *refusal) text(code string) string {
-	const longestCode = 80
+	const maxCode = 80
 	words := ""
 	if len(r.words) > 0 {
 		words = r.words[0]
 	}
-	if len(r.codes) > 0 && code == "" && len(r.codes[0]) <= longestCode && r.codes[0] != words {
+	if len(r.codes) > 0 && code == "" && len(r.codes[0]) <= maxCode && r.codes[0] != words {
 		return Printable(strings.TrimSuffix(r.codes[0]+": "+words, ": "))
 	}
 	return Printable(words)

@@ -24,7 +24,7 @@ import (
 const (
 	askTimeout     = 5 * time.Second  // for an answer of the running agent
 	refreshTimeout = 30 * time.Second // for one that waits for a server's answer
-	mostAnswer     = 64 << 20         // bytes of an answer
+	maxAnswer      = 64 << 20         // bytes of an answer
 )
 
 // agentFlags say where the running agent is.
@@ -126,7 +126,7 @@ func askSocket(ctx context.Context, socket string, q question) ([]byte, error) {
 		return nil, unreachable(q.doing, socket, err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return nil, unreachable(q.doing, socket, err)
 	}
@@ -218,7 +218,7 @@ func askListen(ctx context.Context, doing string, at agentAt) ([]byte, error) {
 		return nil, unreachable(doing, listen, err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil || response.StatusCode != http.StatusOK {
 		return nil, notTheAgent(doing, listen, response.Status)
 	}

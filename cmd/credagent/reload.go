@@ -18,8 +18,8 @@ import (
 	"github.com/credagent/credagent/internal/filewatch"
 )
 
-// lookTime is between two looks at the configuration file, for file systems that tell nothing.
-const lookTime = 30 * time.Second
+// pollInterval is between two looks at the configuration file, for file systems that tell nothing.
+const pollInterval = 30 * time.Second
 
 // reloader reads the configuration again when told to, or when its file changed.
 type reloader struct {
@@ -130,7 +130,7 @@ func openFileWatch(cfg *config.Config, log *slog.Logger) *fileWatch {
 	if !cfg.Watch {
 		return f
 	}
-	f.tick = time.Tick(lookTime)
+	f.tick = time.Tick(pollInterval)
 	if notifier, err := filewatch.New(); err == nil {
 		f.notifier, f.changes = notifier, notifier.Changes()
 	} else {

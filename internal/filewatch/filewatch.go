@@ -58,8 +58,8 @@ func Watch(n Notifier, files []string) {
 	}
 }
 
-// mostLinks bounds the links on the way to a file, as the kernel does.
-const mostLinks = 40
+// maxLinks bounds the links on the way to a file, as the kernel does.
+const maxLinks = 40
 
 // dirsOf returns the directories that decide which file a path leads to.
 func dirsOf(path string) []string {
@@ -78,7 +78,7 @@ func dirsOf(path string) []string {
 		next := filepath.Join(at, name)
 		target, err := os.Readlink(next)
 		switch {
-		case err == nil && links < mostLinks:
+		case err == nil && links < maxLinks:
 			links++
 			dirs = append(dirs, at)
 			rest = target + string(filepath.Separator) + after

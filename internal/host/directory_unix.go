@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// mostLinks bounds the links on the way, as the kernel does.
-const mostLinks = 40
+// maxLinks bounds the links on the way, as the kernel does.
+const maxLinks = 40
 
 // step is one component of a path: a directory, a link or a file.
 type step struct {
@@ -162,7 +162,7 @@ func (w *walk) enter(name string) error {
 
 // follow goes where a link leads that nobody else can have made.
 func (w *walk) follow(link *held) error {
-	if w.links++; w.links > mostLinks {
+	if w.links++; w.links > maxLinks {
 		return syscall.ELOOP
 	}
 	if err := w.ownership(link.step); err != nil {

@@ -56,9 +56,9 @@ func (m *machine) offered(d digest) verdict {
 	case m.wouldRestart(d):
 		m.phase = restarting
 		return verdict{send: m.plan.KillSignal, within: m.plan.RestartTime}
-	case m.plan.Tell != nil && d != m.given:
+	case m.plan.ReloadSignal != nil && d != m.given:
 		m.given = d
-		return verdict{send: m.plan.Tell}
+		return verdict{send: m.plan.ReloadSignal}
 	}
 	return verdict{}
 }
@@ -68,9 +68,9 @@ func (m *machine) wouldRestart(d digest) bool {
 	return m.phase == running && m.plan.Restart && d.environ != m.given.environ
 }
 
-// wouldTell reports whether an offer would have the command sent a signal.
-func (m *machine) wouldTell(d digest) bool {
-	return m.phase == running && m.plan.Tell != nil && d != m.given && !m.wouldRestart(d)
+// wouldSignal reports whether an offer would have the command sent a signal.
+func (m *machine) wouldSignal(d digest) bool {
+	return m.phase == running && m.plan.ReloadSignal != nil && d != m.given && !m.wouldRestart(d)
 }
 
 func (m *machine) begin() verdict {

@@ -20,9 +20,9 @@ import (
 // isIgnoredNow reports whether this process ignores a signal.
 func isIgnoredNow(n int) bool { return hasSignal("self", "SigIgn:", n) }
 
-// hears reports whether a signal would do to a process what its sender means: it catches or ignores
+// handlesSignal reports whether a signal would do to a process what its sender means: it catches or ignores
 // it, or the signal ends nothing by default. Where that cannot be known, it does.
-func hears(pid int, s os.Signal) bool {
+func handlesSignal(pid int, s os.Signal) bool {
 	switch s {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL: // who asks for these wants it to end
 		return true

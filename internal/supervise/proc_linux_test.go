@@ -145,7 +145,7 @@ func TestHears(t *testing.T) {
 		"nobody":               {1 << 22, syscall.SIGHUP, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := hears(tc.pid, tc.sig); got != tc.want {
+			if got := handlesSignal(tc.pid, tc.sig); got != tc.want {
 				t.Errorf("%v", got)
 			}
 		})

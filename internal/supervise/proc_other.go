@@ -20,8 +20,8 @@ func ignoredAtStart() []syscall.Signal {
 	return ignored
 }
 
-// hears is not known of another process here.
-func hears(int, os.Signal) bool { return true }
+// handlesSignal is not known of another process here.
+func handlesSignal(int, os.Signal) bool { return true }
 
 // family is nothing that can be known here.
 type family struct{}
