@@ -150,7 +150,7 @@ func AllowPath(tokenName string, i int) string {
 	return index(join(join("tokens", tokenName), "allow"), i)
 }
 
-// lasting returns the positions of what can still turn out to be a problem in a configuration that is
+// lasting returns the positions that a later problem may still point at, in a configuration that is
 // valid. Most are of the tokens' and sinks' own keys, which cannot.
 func lasting(positions map[string]Position) map[string]Position {
 	last := map[string]Position{}

@@ -52,7 +52,7 @@ type validator struct {
 	written    map[string]string // file → the path in the configuration that has it written
 }
 
-// validate makes a configuration of what was read, and reports what is wrong with it.
+// validate builds a configuration from the raw types and reports what is wrong with it.
 func validate(r *report, raw *rawFile) *Config {
 	v := &validator{
 		report: r, raw: raw,

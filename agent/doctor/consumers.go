@@ -113,7 +113,7 @@ func (e *exam) asWritten(s config.Sink) facts {
 	return f
 }
 
-// signalled looks at a process that is told of changes: it reads the sink then.
+// signalled checks a process that is signalled after a change and then reads the sink.
 func (e *exam) signalled(s config.Sink, signal config.Signal) []Finding {
 	pid, err := readPID(signal.PIDFile)
 	if err != nil {

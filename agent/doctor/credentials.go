@@ -97,7 +97,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 func credentialFile(file string) []Finding {
 	info, err := os.Stat(file)
 	if err != nil {
-		return nil // the provider said so
+		return nil // the provider reported it
 	}
 	found := unsafeAbove(file)
 	if othersWrite(info.Mode()) {
@@ -126,7 +126,7 @@ func secretFile(file string) []Finding {
 	}}
 }
 
-// secretFiles are those that the built-in providers are told of.
+// secretFiles are those in the built-in providers' configuration.
 func secretFiles(c config.Credential) []string {
 	var keys map[string]json.RawMessage
 	if json.Unmarshal(c.Config, &keys) != nil {

@@ -52,7 +52,7 @@ type Options struct {
 // exam is one examination.
 type exam struct {
 	Options
-	proc    string // where the system tells about processes
+	proc    string // where the system lists processes
 	uid     int    // the agent's user, as far as it can be known
 	running *status.Status
 	silence error // why no running agent answered
@@ -162,7 +162,7 @@ func (e *exam) identity(context.Context) []Finding {
 	return []Finding{f}
 }
 
-// agent tells of a running agent what its status would.
+// agent reports what the status of a running agent shows.
 func (e *exam) agent(context.Context) []Finding {
 	if e.running == nil {
 		return []Finding{{Level: Note, What: e.silence.Error()}}

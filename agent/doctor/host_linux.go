@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystems that are told apart, by the magic numbers of statfs(2).
+// fileSystems are known by their magic numbers (statfs(2)).
 var magics = map[int64]fileSystem{
 	unix.NFS_SUPER_MAGIC:       {name: "NFS", remote: true},
 	unix.SMB_SUPER_MAGIC:       {name: "SMB", remote: true},
@@ -57,10 +57,10 @@ func ownerIn(info fs.FileInfo) (owner, bool) {
 	return owner{int(stat.Uid), int(stat.Gid)}, true
 }
 
-// notifyTimeout is how long a change may take to be told.
+// notifyTimeout is how long the notification of a change may take.
 const notifyTimeout = time.Second
 
-// watched makes a change in a directory, and reports whether the system tells of it. Where nothing
+// watched makes a change in a directory, and reports whether the system notifies of it. Where nothing
 // can be watched at all it says nothing against the directory.
 func watched(dir string, change func() error) (told bool, err error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)

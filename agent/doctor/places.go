@@ -109,7 +109,7 @@ func (p place) refused(agent int) []Finding {
 	}}
 }
 
-// missing tells how to make a directory that stays made: what is under /run is gone after a boot.
+// missing says how to create a directory that lasts: what is under /run is gone after a reboot.
 func missing(dir string, agent int) Finding {
 	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start where it cannot make it"}
 	below, underRun := strings.CutPrefix(dir, "/run/")

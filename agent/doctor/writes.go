@@ -30,7 +30,7 @@ func (e *exam) writes(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
 		if info, err := os.Stat(filepath.Dir(s.Path)); err != nil || !info.IsDir() {
-			continue // that was said
+			continue // already reported
 		}
 		told, err := tryWriting(s)
 		switch {
@@ -47,7 +47,7 @@ func (e *exam) writes(context.Context) []Finding {
 }
 
 // tryWriting writes and replaces a file with the sink's attributes, in a directory of its own on the
-// same file system, and reports whether somebody who watches is told.
+// same file system, and reports whether a watcher is notified.
 func tryWriting(s config.Sink) (told bool, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(s.Path), atomicfile.Prefix+"doctor-")
 	if err != nil {

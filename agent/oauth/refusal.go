@@ -100,7 +100,7 @@ func (r *refusal) code() string {
 	return ""
 }
 
-// text is what the server says, with its own code before it where that is not told otherwise.
+// text is the server's description, after its own code where nothing else shows that.
 func (r *refusal) text(code string) string {
 	const maxCode = 80
 	words := ""

@@ -32,7 +32,7 @@ func (c Class) String() string {
 	return "unknown"
 }
 
-// Lasting reports whether a person has to act: waiting alone does not mend it.
+// Lasting reports whether a person has to act: waiting alone does not help.
 func (c Class) Lasting() bool { return c == Credential || c == Configuration || c == Refused }
 
 // Classes returns every class, for metrics that start at zero.

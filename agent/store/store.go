@@ -172,7 +172,7 @@ func private(file *os.File) error {
 	return nil
 }
 
-// makeWay removes an empty directory where a file is to be: everything else gives way by itself.
+// makeWay removes an empty directory where a file is to be: a rename replaces anything else.
 func makeWay(root *os.Root, name string) error {
 	info, err := root.Lstat(name)
 	if err != nil || !info.IsDir() {
@@ -371,7 +371,7 @@ func tokenOf(file string) (token string, ours bool) {
 	return token, ours && namePattern().MatchString(token)
 }
 
-// Gates returns the gates of which the records tell, each joined from what they say of it.
+// Gates returns the gates in the records, each joined from all records of it.
 func Gates(records map[string]Record) map[GateKey]policy.Gate {
 	sorted := make([]Record, 0, len(records))
 	for _, r := range records {

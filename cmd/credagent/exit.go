@@ -44,7 +44,7 @@ func report(stderr io.Writer, err error) int {
 		return exitOK
 	}
 	if ended := (*commandEnded)(nil); errors.As(err, &ended) {
-		return ended.status // the command has said why
+		return ended.status // the command has explained itself
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
 		if strings.HasPrefix(line, " ") {

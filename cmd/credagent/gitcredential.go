@@ -18,7 +18,7 @@ const (
 	// gitUser is the user name where git has none. Servers that take a token as a password want one
 	// but do not look at it, or want this one.
 	gitUser = "oauth2"
-	// maxGitInput is how much of what git says is read.
+	// maxGitInput bounds the input from git, in bytes.
 	maxGitInput = 64 << 10
 )
 

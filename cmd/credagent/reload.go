@@ -18,17 +18,17 @@ import (
 	"github.com/credagent/credagent/internal/filewatch"
 )
 
-// pollInterval is between two looks at the configuration file, for file systems that tell nothing.
+// pollInterval is how often the configuration file is checked, for file systems without notifications.
 const pollInterval = 30 * time.Second
 
-// reloader reads the configuration again when told to, or when its file changed.
+// reloader reads the configuration again on SIGHUP, or when its file changed.
 type reloader struct {
 	load    func() (*config.Config, error)
 	running *config.Config
 	daemon  bool // SIGHUP reloads, and listen has to be free
 	level   *slog.LevelVar
 	log     *slog.Logger
-	ready   atomic.Bool // the service manager was told READY=1
+	ready   atomic.Bool // READY=1 was sent to the service manager
 }
 
 // watch reloads at every SIGHUP, if that is meant for it, and with watch: true at every change of the file, until ctx ends.
@@ -69,7 +69,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 	}
 }
 
-// tell reloads, and tells the service manager about it.
+// tell reloads, and notifies the service manager.
 func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
 	if !r.ready.Load() { // READY=1 would come too early
 		r.reload(ctx, a)
@@ -80,7 +80,7 @@ func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
 	say(r.log, daemon.SdNotifyReady)
 }
 
-// reloading tells the service manager when the reload began, as Type=notify-reload demands.
+// reloading notifies the service manager when the reload began, as Type=notify-reload demands.
 func reloading() string {
 	return daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec()
 }

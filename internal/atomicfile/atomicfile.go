@@ -126,8 +126,8 @@ func Open(dir *os.Root, name string, info fs.FileInfo) (*os.File, error) {
 }
 
 // RemoveLeftOvers removes the temporary files that killed processes left in the directory for the
-// names that are ours. What cannot be removed is let be: the reason, a read-only file system or a
-// missing permission, stops the next write too, and that is told.
+// names that are ours. What cannot be removed is left: the reason, a read-only file system or a
+// missing permission, stops the next write too, which reports it.
 func RemoveLeftOvers(root *os.Root, ours func(name string) bool) {
 	for name, temporaries := range LeftOvers(root) {
 		if ours(name) {
@@ -175,7 +175,7 @@ func randomName() string {
 }
 
 // temporaryOf returns the name that a temporary file was made for. A random part of fixed length
-// ends it, so that the temporaries of two names that begin alike can be told apart.
+// ends it, so that the temporaries of names with a common prefix are not confused.
 func temporaryOf(temporary string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(temporary, Prefix)
 	cut := len(rest) - 2*randomBytes - len("-")

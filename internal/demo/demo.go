@@ -143,7 +143,7 @@ func (s *stage) run(outer context.Context) error {
 	return s.conclude(f, early)
 }
 
-// observe tells what changes at the agent.
+// observe reports what changes at the agent.
 func (s *stage) observe(ctx context.Context) {
 	for {
 		select {

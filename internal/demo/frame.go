@@ -47,7 +47,7 @@ func (f frame) lines(width int) []line {
 	return lines
 }
 
-// token draws what is left of a token's life. Where the bar is too narrow to tell anything, words
+// token draws the rest of a token's life. Where the bar is too narrow to show anything, words
 // have to do.
 func (f frame) token(t status.Token, width int) line {
 	name := fmt.Sprintf("%-8s  ", t.Name)

@@ -29,7 +29,7 @@ const (
 type step func(ctx context.Context) error
 
 // perform plays the script. It returns when the time is up and every step done, or when the
-// overtime is over as well: what has not been shown by then the verdict tells.
+// overtime is over as well: the verdict lists what has not been shown by then.
 func (s *stage) perform(outer context.Context) error {
 	limited, stop := context.WithTimeout(outer, s.length+overtime)
 	defer stop()

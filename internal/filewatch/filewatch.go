@@ -2,7 +2,7 @@
 // rename, by the swap of a symbolic link on the way, or written in place.
 //
 // It watches directories, because a watch of a file ends with the file; and it compares what stat
-// says, because not every file system tells of changes. It does not see a change in place that
+// says, because not every file system reports changes. It does not see a change in place that
 // leaves size and modification time as they were on such a file system.
 package filewatch
 
@@ -20,7 +20,7 @@ import (
 // more than one write.
 const SettleTime = time.Second
 
-// Notifier tells of changes in directories.
+// Notifier reports changes in directories.
 type Notifier interface {
 	Add(dir string) error // may be called again for the same directory
 	Changes() <-chan fsnotify.Event

@@ -23,7 +23,7 @@ type step struct {
 	mount bool // something is mounted here
 }
 
-// judge decides which steps are sound. It is a pure function of what the file system says.
+// judge decides which steps are sound. It is a pure function of the file system's answers.
 type judge struct {
 	agent int // the agent's user
 	owner int // trusted too, unless it is NoOwner

@@ -96,7 +96,7 @@ func unwrap(data []byte) wrapped {
 	return w
 }
 
-// isDER tells DER, of which everything here is a SEQUENCE, from text that begins with a zero.
+// isDER distinguishes DER, of which everything here is a SEQUENCE, from text that begins with a zero.
 func isDER(data []byte) bool {
 	var first asn1.RawValue
 	_, err := asn1.Unmarshal(data, &first)

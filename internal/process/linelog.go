@@ -21,7 +21,7 @@ type LineLog struct {
 	mu     sync.Mutex
 	line   []byte // guarded by mu, as is lines
 	lines  int
-	filled bool // the bound was reached and said
+	filled bool // the bound was reached and reported
 }
 
 // Write implements io.Writer. It takes everything.

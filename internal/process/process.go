@@ -120,7 +120,7 @@ func (h *Heir) PID() int { return h.cmd.Process.Pid }
 // Signal sends a signal; after the end it returns [os.ErrProcessDone].
 func (h *Heir) Signal(s os.Signal) error { return h.cmd.Process.Signal(s) }
 
-// Wait waits for the end and returns the exit status as a shell tells it: 128 and the signal's
+// Wait waits for the end and returns the exit status as a shell reports it: 128 and the signal's
 // number for a program that a signal ended.
 func (h *Heir) Wait() int {
 	_ = Wait(h.cmd) // the state says more

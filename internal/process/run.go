@@ -20,7 +20,7 @@ const (
 
 // Run runs a program to its end, with an empty standard input, and hands all that it prints to
 // output. When ctx ends first, the program and what it started are asked to end and, a second later,
-// killed; the error is then ctx's cause. What a program that ended by itself left running stays.
+// killed; the error is then ctx's cause. What a program left running when it ended on its own stays.
 func Run(ctx context.Context, c Command, output io.Writer) error {
 	return run(ctx, c, OwnGroup(), output)
 }

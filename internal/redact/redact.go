@@ -42,7 +42,7 @@ func New(values ...string) Redactor {
 	return r
 }
 
-// Hide adds values. Those that are too short to be told from other text are left out.
+// Hide adds values. Those too short to be distinguished from other text are left out.
 func (r *Redactor) Hide(values ...string) {
 	for _, value := range values {
 		switch {

@@ -1,6 +1,6 @@
-// Package samefile tells whether two paths lead to one file, by what the file is and not by how the
+// Package samefile reports whether two paths lead to one file, by what the file is and not by how the
 // paths are spelled: through symbolic links, hard links, bind mounts and file systems that do not
-// tell upper from lower case, and also for files that are not there yet.
+// distinguish upper and lower case, and also for files that are not there yet.
 //
 // One caveat: it says what is so now.
 package samefile
@@ -66,7 +66,7 @@ func (f *Finder) missing(path string) ID {
 // maxNames is how many entries of a directory are tried.
 const maxNames = 64
 
-// foldsCase finds out whether a directory tells upper from lower case, by the names that there are.
+// foldsCase reports whether a directory is case-insensitive, judged by the names in it.
 func (f *Finder) foldsCase(dir string) bool {
 	if folds, looked := f.folds[dir]; looked {
 		return folds

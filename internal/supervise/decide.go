@@ -14,7 +14,7 @@ type phase int
 const (
 	waiting    phase = iota // there is nothing to start it with yet
 	running                 // it was started, and nothing is wanted of it
-	restarting              // it was told to end, to be started again
+	restarting              // it was asked to end, to be started again
 	leaving                 // it ends, and is not started again
 )
 
@@ -22,7 +22,7 @@ const (
 type machine struct {
 	plan  Plan
 	phase phase
-	given digest // what the command was started with, or last told of
+	given digest // what the command was started with, or last signalled about
 	next  digest // what it would be started with now
 }
 
@@ -35,7 +35,7 @@ type verdict struct {
 	status int
 }
 
-// digest tells two offers apart without keeping what is in them.
+// digest distinguishes two offers without keeping what is in them.
 type digest struct {
 	environ    [sha256.Size]byte
 	generation string
@@ -104,7 +104,7 @@ func (m *machine) ended(status int) verdict {
 	return verdict{finish: true, status: status}
 }
 
-// endedBefore notes that the command had ended by itself before it could be told to.
+// endedBefore notes that the command had ended before it could be asked to.
 func (m *machine) endedBefore() { m.phase = leaving }
 
 // ends reports whether a signal asks a program to end.

@@ -51,7 +51,7 @@ func hasSignal(pid, mask string, n int) bool {
 	return false
 }
 
-// kin is a process of the table, told apart from a later one of the same number by its start.
+// kin is a process of the table; its start time distinguishes it from a later one of the same number.
 type kin struct {
 	parent, group, session int
 	start                  string

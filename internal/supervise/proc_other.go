@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// ignoredAtStart are the signals that Go's runtime tells of.
+// ignoredAtStart are the signals that Go's runtime reports.
 func ignoredAtStart() []syscall.Signal {
 	var ignored []syscall.Signal
 	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {

@@ -25,7 +25,7 @@ import (
 type Plan struct {
 	Restart      bool          // when its environment changed
 	ReloadSignal os.Signal     // sent when there is something new to read; nil for none
-	KillSignal   os.Signal     // tells it to end, for a restart
+	KillSignal   os.Signal     // asks it to end, for a restart
 	RestartTime  time.Duration // after which it is killed then
 	StopTime     time.Duration // after which it is killed when a SIGTERM was passed on; 0 for never
 }
@@ -46,7 +46,7 @@ const (
 	settleTime = 2 * time.Second
 	// askAgain is how often a command is looked at that does not handle the signal it would be sent.
 	askAgain = 250 * time.Millisecond
-	// deafTime is after how long that is said.
+	// deafTime is after how long that is logged.
 	deafTime = 10 * time.Second
 )
 
@@ -78,7 +78,7 @@ type Supervisor struct {
 	began    time.Time
 	newest   Offer
 	later    *time.Timer // when the newest offer is looked at again
-	deaf     bool        // it was said that the command does not handle the signal
+	deaf     bool        // it was logged that the command does not handle the signal
 	refused  digest      // the last offer that the command could not be started with
 	cleared  chan []int  // what went on after a command's end
 	clearing bool        // what a command has left is being ended
@@ -166,7 +166,7 @@ func (s *Supervisor) Run(ctx context.Context, offers <-chan Offer) (status int, 
 	}
 }
 
-// offered takes the newest offer. A command that has ended by itself meanwhile is not restarted.
+// offered takes the newest offer. A command that has ended meanwhile is not restarted.
 func (s *Supervisor) offered(o Offer) verdict {
 	s.newest = o
 	select {
@@ -200,7 +200,7 @@ func (s *Supervisor) offered(o Offer) verdict {
 // does not handle the signal yet that it would be sent, which would end it.
 func (s *Supervisor) postponed(d digest) bool {
 	restart, signal := s.machine.wouldRestart(d), s.machine.wouldSignal(d)
-	if !restart && !tell {
+	if !restart && !signal {
 		return false
 	}
 	age := time.Since(s.began)

@@ -153,7 +153,7 @@ func (s scryptParameters) bounded() bool {
 }
 
 // decryptPEM opens a key that is encrypted as a PEM block (RFC 1421, 4.6.1.1), as OpenSSL wrote
-// keys before it knew PKCS#8, and still does where it is told to.
+// keys before it knew PKCS#8, and still does on request.
 func decryptPEM(block *pem.Block, password secret.Value) (crypto.Signer, error) {
 	if password.IsZero() {
 		return nil, errNoPassword()

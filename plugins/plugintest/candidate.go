@@ -143,7 +143,7 @@ func (c configured) with(key string, value any) map[string]any {
 	return values
 }
 
-// check asks and keeps what was said.
+// check asks and keeps the texts of the answer.
 func (c *candidate) check(values any, load bool) (provider.Credential, []provider.Problem, error) {
 	config, err := json.Marshal(values)
 	if err != nil {

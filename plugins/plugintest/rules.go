@@ -196,7 +196,7 @@ func loads(c *candidate) error {
 	return nil
 }
 
-// spoil does something to each of the credential's files in turn, and mends it.
+// spoil does something to each of the credential's files in turn, and restores it.
 func (c *candidate) spoil(do func(file) error, judge func(file, error) error) error {
 	var all []error
 	for _, f := range c.config.files {

@@ -24,7 +24,7 @@ const (
 	thumbprintNone      = "none"
 	defaultLifetime     = 5 * time.Minute
 	shortestLifetime    = time.Minute
-	maxLifetime     = time.Hour
+	maxLifetime         = time.Hour
 )
 
 // Config is the part of a provider's configuration that says how its certificate authenticates.

@@ -58,7 +58,7 @@ func Certifies(c *x509.Certificate, key crypto.PublicKey) bool {
 
 func isRoot(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
 
-// issued reports whether a certificate is the one that certifies another. Names alone do not tell:
+// issued reports whether a certificate is the one that certifies another. Names alone do not show it:
 // a CA that changed its key keeps its name.
 func issued(issuer, c *x509.Certificate) bool {
 	return bytes.Equal(issuer.RawSubject, c.RawIssuer) &&

@@ -144,7 +144,7 @@ func lines(text []byte) int {
 }
 
 // explain says why a file could not be read. People put a secret where the path to it belongs, and
-// nothing tells one that begins with a slash from a path, but that there is no such file: then no more
+// nothing distinguishes one that begins with a slash from a path, but that no such file exists: then no more
 // is shown than what exists of it.
 func explain(key, path string, err error) error {
 	var inPath *fs.PathError
