@@ -45,7 +45,7 @@ type Config struct {
 // out: a server's refusal would be useless without them.
 func (c *Config) Expanded() []string { return slices.Clone(c.expanded) }
 
-// Log says how to log.
+// Log describes how to log.
 type Log struct {
 	Level slog.Level
 	JSON  bool
@@ -102,7 +102,7 @@ type Entra struct {
 	Authority string // https://host, no path
 }
 
-// Credential says which provider authenticates a client, and the provider's own configuration.
+// Credential is which provider authenticates a client, and the provider's own configuration.
 type Credential struct {
 	Provider string
 	Config   json.RawMessage // a JSON object; its keys are the provider's to validate

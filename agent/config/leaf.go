@@ -23,7 +23,7 @@ type text struct {
 	inserted []string // the values of environment variables in it
 }
 
-// ok reports whether there is a value to look at.
+// ok reports whether there is a value to check.
 func (t text) ok() bool { return t.set && !t.invalid }
 
 // String shows the text as written, quoted. Messages use it, so that no value of the

@@ -74,7 +74,7 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 }
 
 // parse reads what is at root, and reports what is wrong with it. It returns nil where there is nothing
-// to look at.
+// to check.
 func parse(report *report, root *yaml.Node, env func(string) (string, bool)) *Config {
 	if env == nil {
 		env = func(string) (string, bool) { return "", false }
@@ -195,7 +195,7 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 	return problem
 }
 
-// maxTries is how many lines before the one at which a mistake shows are looked at for it.
+// maxTries is how many lines before the one at which a mistake shows are checked for it.
 const maxTries = 200
 
 // brokenLine finds the line that makes a file no YAML: the one before which all that stands is sound.

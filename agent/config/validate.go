@@ -256,7 +256,7 @@ func (v *validator) duration(path string, t duration, l limits) time.Duration {
 	return l.otherwise
 }
 
-// modeRule says which modes make sense somewhere.
+// modeRule is which modes make sense somewhere.
 type modeRule struct {
 	otherwise fs.FileMode
 	needed    fs.FileMode // bits without which the file is of no use

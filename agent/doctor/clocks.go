@@ -70,7 +70,7 @@ func (e *exam) clock(ctx context.Context, s server, clients []config.Client) []F
 	return found
 }
 
-// compared says what a comparison with the clock of a server came to.
+// compared describes what a comparison with the clock of a server came to.
 func compared(at string, ahead time.Duration, err error) []Finding {
 	switch {
 	case errors.Is(err, errNoDate):

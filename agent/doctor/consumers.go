@@ -16,7 +16,7 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// consumers looks whether those for whom a sink is meant can read it.
+// consumers checks whether those for whom a sink is meant can read it.
 func (e *exam) consumers(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
@@ -66,7 +66,7 @@ func (e *exam) declared(s config.Sink) []Finding {
 	return all
 }
 
-// reach looks whether a person gets as far as a directory.
+// reach checks whether a person gets as far as a directory.
 func (p person) reach(dir string) []Finding {
 	at, mode, barred := p.barred(dir)
 	if !barred {

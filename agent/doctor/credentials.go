@@ -21,7 +21,7 @@ import (
 // Where a certificate's key has no file of its own, it is in the certificate's.
 var secretKeys = []string{"secret_file", "private_key_file", "password_file", "assertion_file"}
 
-// credentials has each client's credential loaded, and looks at its end and its files.
+// credentials has each client's credential loaded, and checks its end and its files.
 func (e *exam) credentials(ctx context.Context) []Finding {
 	var asked []func() []Finding
 	for _, c := range e.Config.Clients {
@@ -65,7 +65,7 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 	return all
 }
 
-// ending looks at the time that a credential is good for.
+// ending checks the time that a credential is good for.
 func (e *exam) ending(said provider.Credential) []Finding {
 	const fix = "write a new one to its files: the agent notices, and proves it by one early refresh while the old one is good"
 	if said.NotBefore.After(e.now) {
@@ -93,7 +93,7 @@ func (e *exam) ending(said provider.Credential) []Finding {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// credentialFile looks at who could replace a file, and whether a new one is noticed at once.
+// credentialFile checks who could replace a file, and whether a new one is noticed at once.
 func credentialFile(file string) []Finding {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -146,7 +146,7 @@ func secretFiles(c config.Credential) []string {
 	return files
 }
 
-// plugins looks at the providers that no client uses yet. What is wrong with the others shows when
+// plugins checks the providers that no client uses yet. What is wrong with the others shows when
 // they are asked.
 func (e *exam) plugins(ctx context.Context) []Finding {
 	used := map[string]bool{}

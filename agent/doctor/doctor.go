@@ -1,4 +1,4 @@
-// Package doctor looks at a host and a configuration for problems, those that will show later too, and
+// Package doctor checks a host and a configuration for problems, those that will show later too, and
 // has a fix for each.
 //
 // It looks, asks and tries, and takes back what it tries: a directory beside a sink, an address that
@@ -19,7 +19,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// Level says how bad a finding is.
+// Level describes how bad a finding is.
 type Level string
 
 // The levels.
@@ -38,7 +38,7 @@ type Finding struct {
 	Fix   string   `json:"fix,omitempty"`
 }
 
-// Options are what is looked at, and who can be asked.
+// Options are what is checked, and who can be asked.
 type Options struct {
 	Config *config.Config
 	// Status asks the running agent.
@@ -59,7 +59,7 @@ type exam struct {
 	now     time.Time
 }
 
-// Examine looks at everything. Findings that are the same but for what they concern are one; the
+// Examine checks everything. Findings that are the same but for what they concern are one; the
 // worst come first.
 func Examine(ctx context.Context, o Options) []Finding {
 	e := &exam{Options: o, proc: "/proc", now: time.Now()}
@@ -112,7 +112,7 @@ func appendNew[T comparable](all []T, more ...T) []T {
 	return all
 }
 
-// about says what findings concern.
+// about describes what findings concern.
 func about(what string, found ...Finding) []Finding {
 	for i := range found {
 		found[i].About = append(found[i].About, what)
@@ -120,7 +120,7 @@ func about(what string, found ...Finding) []Finding {
 	return found
 }
 
-// agentUser is this process's own user; for root, who looks at the agent of somebody else, the
+// agentUser is this process's own user; for root, who checks the agent of somebody else, the
 // owner of what the agent alone writes, if that is one user.
 func (e *exam) agentUser() int {
 	uid := os.Geteuid()

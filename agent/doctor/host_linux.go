@@ -30,7 +30,7 @@ var magics = map[int64]fileSystem{
 	0x2fc12fc1:                 {name: "ZFS", disk: true},
 }
 
-// fileSystemOf says what a path is on.
+// fileSystemOf describes what a path is on.
 func fileSystemOf(path string) fileSystem {
 	var stat unix.Statfs_t
 	if unix.Statfs(path, &stat) != nil {

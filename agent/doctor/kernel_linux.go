@@ -68,7 +68,7 @@ func runs(create func(name string, flags int) (int, error)) []Finding {
 	})
 }
 
-// disciplined looks whether something keeps the clock right.
+// disciplined checks whether something keeps the clock right.
 func disciplined(adjust func(*unix.Timex) (int, error)) []Finding {
 	var clock unix.Timex // with no modes set it only asks
 	if _, err := adjust(&clock); err != nil || clock.Status&unix.STA_UNSYNC == 0 {

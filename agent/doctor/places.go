@@ -53,7 +53,7 @@ func (e *exam) writtenDirs() []string {
 	return dirs
 }
 
-// directories looks at where the agent writes, and at what is there already.
+// directories checks where the agent writes, and what is there already.
 func (e *exam) directories(context.Context) []Finding {
 	var all []Finding
 	for _, p := range e.places() {
@@ -109,7 +109,7 @@ func (p place) refused(agent int) []Finding {
 	}}
 }
 
-// missing says how to create a directory that lasts: what is under /run is gone after a reboot.
+// missing describes how to create a directory that lasts: what is under /run is gone after a reboot.
 func missing(dir string, agent int) Finding {
 	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start where it cannot make it"}
 	below, underRun := strings.CutPrefix(dir, "/run/")
@@ -140,7 +140,7 @@ func unsafeAbove(dir string) []Finding {
 
 func othersWrite(mode fs.FileMode) bool { return mode.Perm()&0o022 != 0 }
 
-// standing looks at what is at the path of a place.
+// standing checks what is at the path of a place.
 func (p place) standing() []Finding {
 	info, err := os.Lstat(p.path)
 	if err != nil {
@@ -160,7 +160,7 @@ func (p place) standing() []Finding {
 	return []Finding{f}
 }
 
-// configuration looks at who could change the configuration.
+// configuration checks who could change the configuration.
 func (e *exam) configuration(context.Context) []Finding {
 	file := e.Config.Source
 	info, err := os.Stat(file)

@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/store"
 )
 
-// state looks at the encrypted state: its key, its directory and what is in it.
+// state checks the encrypted state: its key, its directory and what is in it.
 func (e *exam) state(context.Context) []Finding {
 	s := e.Config.State
 	if s == nil {
@@ -46,7 +46,7 @@ func (e *exam) state(context.Context) []Finding {
 	return all
 }
 
-// stateOfOthers looks at a directory that root is not the one to judge by opening it: it is to be
+// stateOfOthers checks a directory that root is not the one to judge by opening it: it is to be
 // the agent's, whoever that is.
 func stateOfOthers(dir string) []Finding {
 	info, err := os.Stat(dir)

@@ -75,7 +75,7 @@ func tryWriting(s config.Sink) (told bool, err error) {
 	return told, err
 }
 
-// replaced writes a file and looks whether it is as it was written.
+// replaced writes a file and checks whether it is as it was written.
 func replaced(file *sink.File) error {
 	if _, err := file.Write(nil); err != nil {
 		return err

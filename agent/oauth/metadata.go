@@ -34,7 +34,7 @@ func MetadataURLs(issuer string) []string {
 	return urls
 }
 
-// IssuerError says that metadata is another issuer's. Asking again does not help.
+// IssuerError means that metadata is another issuer's. Asking again does not help.
 type IssuerError struct{ Wanted, Found string }
 
 // Error implements error.

@@ -43,7 +43,7 @@ type wireGrant struct {
 	Scope       json.RawMessage `json:"scope"`
 }
 
-// UnusableTypeError says that the server issues a kind of token that credagent cannot use
+// UnusableTypeError means that the server issues a kind of token that credagent cannot use
 // (RFC 6749, 7.1: a client must not use a token type it does not understand).
 type UnusableTypeError struct {
 	TokenType string // "" where what the server sent is not a type's name
@@ -316,7 +316,7 @@ func aadstsIn(description string) []int {
 	return []int{number}
 }
 
-// notJSON says what an answer looks like without quoting it.
+// notJSON describes what an answer looks like without quoting it.
 func notJSON(body []byte) string {
 	trimmed := bytes.TrimSpace(body)
 	switch {

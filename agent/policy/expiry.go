@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// ExpiryNotice says how near a credential's end is.
+// ExpiryNotice describes how near a credential's end is.
 type ExpiryNotice int
 
 // The notices, each nearer than the one before.

@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// Hold says why a refresh that somebody asks for may not be sent now, and how long that lasts. The
+// Hold explains why a refresh that somebody asks for may not be sent now, and how long that lasts. The
 // zero value holds nothing back.
 type Hold struct {
 	Reason Reason

@@ -144,7 +144,7 @@ func direct(dial func(context.Context) (net.Conn, error)) *http.Client {
 	}}
 }
 
-// unreachable says why there is no answer.
+// unreachable explains why there is no answer.
 func unreachable(doing, at string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return &statedError{exitRefused, fmt.Errorf("%s: connecting to %s: %w\n    hint: the socket's group and mode say who may connect", doing, at, causeOf(err))}
@@ -241,7 +241,7 @@ func readAnswer[T any](body []byte) (answer T, err error) {
 	return answer, err
 }
 
-// notTheAgent says that what answers is another program.
+// notTheAgent means that what answers is another program.
 func notTheAgent(doing, at, answer string) error {
 	return fmt.Errorf("%s: %w at %s: another program is listening there (%s)", doing, errNoAgent, at, printable(answer))
 }

@@ -72,7 +72,7 @@ const notifyTimeout = 100 * time.Millisecond
 
 func say(log *slog.Logger, state string) {
 	if err := sendNotify(os.Getenv("NOTIFY_SOCKET"), state); err != nil {
-		log.Warn("service manager cannot be told", "error", err)
+		log.Warn("cannot notify service manager", "error", err)
 	}
 }
 

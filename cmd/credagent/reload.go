@@ -58,7 +58,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 				continue
 			}
 		}
-		before := file.look()
+		before := file.fingerprint()
 		r.tell(ctx, a)
 		file.close()
 		file = openFileWatch(r.running, r.log)
@@ -85,7 +85,7 @@ func reloading() string {
 	return daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec()
 }
 
-// reload takes the new configuration over, or says why not and changes nothing.
+// reload takes the new configuration over, or explains why not and changes nothing.
 func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	cfg, err := r.load()
 	if err == nil {
@@ -134,14 +134,14 @@ func openFileWatch(cfg *config.Config, log *slog.Logger) *fileWatch {
 	if notifier, err := filewatch.New(); err == nil {
 		f.notifier, f.changes = notifier, notifier.Changes()
 	} else {
-		log.Warn("configuration file is looked at every half minute only, the system does not tell of changes", "error", err)
+		log.Warn("polling configuration file every 30 seconds: no change notifications", "error", err)
 	}
-	f.seen = f.look()
+	f.seen = f.fingerprint()
 	return f
 }
 
-// look returns how the file looks now.
-func (f *fileWatch) look() string {
+// fingerprint returns what identifies the content of the file now.
+func (f *fileWatch) fingerprint() string {
 	if f.notifier != nil {
 		filewatch.Watch(f.notifier, f.files)
 	}
@@ -151,7 +151,7 @@ func (f *fileWatch) look() string {
 // changed reports whether the file is not as it was when last asked.
 func (f *fileWatch) changed() bool {
 	before := f.seen
-	f.seen = f.look()
+	f.seen = f.fingerprint()
 	return f.seen != before
 }
 

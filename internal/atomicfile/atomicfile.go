@@ -3,7 +3,7 @@
 //
 // Whoever opens the name sees the whole old content or the whole new content, whatever happens to
 // the writer in between. One caveat: a directory in which others may write undoes all of this, and
-// whether it is safe is for the caller to look at.
+// whether it is safe is for the caller to check.
 package atomicfile
 
 import (
@@ -107,7 +107,7 @@ func differInTime(dir *os.Root, name string, old fs.FileInfo) error {
 	return nil
 }
 
-// ErrReplaced says that a file is not the one any more that it was a moment ago.
+// ErrReplaced means that a file is not the one any more that it was a moment ago.
 var ErrReplaced = errors.New("it was replaced meanwhile")
 
 // Open opens for reading the file that info, of an Lstat, describes, and nothing that has taken its

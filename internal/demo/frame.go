@@ -64,7 +64,7 @@ func (f frame) token(t status.Token, width int) line {
 	return l
 }
 
-// plan says what happens next to a token, and why it has to wait where it does.
+// plan describes what happens next to a token, and why it has to wait where it does.
 func (f frame) plan(t status.Token) string {
 	next := nextRequest(f.status, t)
 	wait := left(f.status.Now, next)

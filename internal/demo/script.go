@@ -21,7 +21,7 @@ const (
 	// calmFor is for how long no request may be planned when a certificate is removed at the
 	// server, because a request under way would still be signed with it.
 	calmFor = time.Second
-	// pollEvery is the time between two looks at the agent's status.
+	// pollEvery is the time between two checks the agent's status.
 	pollEvery = 50 * time.Millisecond
 )
 
@@ -173,7 +173,7 @@ func caughtUp(s status.Status, client string, at time.Time) bool {
 	return true
 }
 
-// poll looks at the agent's status again and again until something is so.
+// poll checks the agent's status again and again until something is so.
 func poll(ctx context.Context, so func() bool) error {
 	for !so() {
 		if err := sleep(ctx, pollEvery); err != nil {

@@ -33,7 +33,7 @@ const (
 	keyListen     = "listen"
 )
 
-// ServeOptions says what server to run.
+// ServeOptions describes what server to run.
 type ServeOptions struct {
 	Listen string // host:port
 	TTL    time.Duration

@@ -132,7 +132,7 @@ func (j *journal) record(a arrival, r Request) {
 	}
 }
 
-// hold says how much too early a request is, and notes the wait that its answer asks for.
+// hold describes how much too early a request is, and notes the wait that its answer asks for.
 func (j *journal) hold(a arrival, g gate, r Request) time.Duration {
 	var early time.Duration
 	held := j.asks[g]

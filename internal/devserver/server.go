@@ -26,7 +26,7 @@ const (
 	defaultTTL    = 30 * time.Second
 )
 
-// Options says what a [Server] is like. The zero value is a plain HTTP server on a free port of
+// Options describes what a [Server] is like. The zero value is a plain HTTP server on a free port of
 // 127.0.0.1 whose tokens live for 30 seconds and which knows no client.
 type Options struct {
 	Listen    string        // host:port; "" is a free port of 127.0.0.1

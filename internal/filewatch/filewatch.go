@@ -93,7 +93,7 @@ func dirsOf(path string) []string {
 	}
 }
 
-// Fingerprint is what stat says of the files that the paths lead to. It differs when one of them was
+// Fingerprint is what stat reports about the files that the paths lead to. It differs when one of them was
 // replaced or written.
 func Fingerprint(files []string) string {
 	all := ""
@@ -131,7 +131,7 @@ func (s *Settling) Touch() {
 	}
 }
 
-// C receives when the changes are to be looked at; then [Settling.Done] is to be called.
+// C receives when the changes are to be checked; then [Settling.Done] is to be called.
 func (s *Settling) C() <-chan time.Time { return s.timer.C }
 
 // Done makes the next change start the timer again.

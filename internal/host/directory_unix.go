@@ -219,7 +219,7 @@ func (d Directory) open() (*os.Root, error) {
 	return w.here().root()
 }
 
-// errReplaced says that somebody moved a directory on the way between two looks at it.
+// errReplaced means that somebody moved a directory on the way between two checks of it.
 var errReplaced = errors.New("it was replaced while it was opened")
 
 func (f File) open() (*os.File, error) {
@@ -265,7 +265,7 @@ func (h *held) same(info fs.FileInfo) bool {
 	return ok && uint64(stat.Dev) == h.device && uint64(stat.Ino) == h.inode //nolint:unconvert // their types differ between systems
 }
 
-// root opens the directory as a root, which has to be the one that was looked at.
+// root opens the directory as a root, which has to be the one that was checked.
 func (h *held) root() (*os.Root, error) {
 	root, err := os.OpenRoot(h.path)
 	if err != nil {

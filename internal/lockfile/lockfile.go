@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// HeldError says that another process holds a lock.
+// HeldError means that another process holds a lock.
 type HeldError struct {
 	PID int // 0 where it has no number here, as in another container
 }

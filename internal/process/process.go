@@ -81,7 +81,7 @@ func Find(name string) (string, error) {
 	return "", &StartError{Program: name, Err: cause(err)}
 }
 
-// StartError says which program could not be started, and why.
+// StartError names which program could not be started, and why.
 type StartError struct {
 	Program string
 	Err     error

@@ -57,7 +57,7 @@ func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output
 	return context.Cause(ctx)
 }
 
-// howItEnded says what is wrong with how a program ended.
+// howItEnded describes what is wrong with how a program ended.
 func howItEnded(err error) error {
 	var exit *exec.ExitError
 	switch {

@@ -91,7 +91,7 @@ func Find(name string) (Server, error) {
 	return Server{}, fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(names, ", "))
 }
 
-// check says why nothing can be set up for this server.
+// check explains why nothing can be set up for this server.
 func (s Server) check() error {
 	if s.refuse == "" {
 		return nil

@@ -87,7 +87,7 @@ func (p Plan) invalid(err error, said []byte) error {
 	return fmt.Errorf("validating %q as the user %q: %w\n%s%s", p.ConfigFile(), p.answers.User, err, said, hint)
 }
 
-// WriteInstructions says what is to be done at the server, and the three commands that come next.
+// WriteInstructions writes what is to be done at the server, and the three commands that come next.
 func (p Plan) WriteInstructions(out io.Writer, caller Caller) error {
 	steps, err := p.Steps()
 	if err != nil {

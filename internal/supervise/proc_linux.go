@@ -116,8 +116,8 @@ func newFamily(plan Plan) *family {
 	return &family{kill: plan.KillSignal, limit: plan.RestartTime}
 }
 
-// look notes who belongs to the family of a command that runs.
-func (f *family) look(command int) { f.members = below(processes(), command) }
+// update notes who belongs to the family of a command that runs.
+func (f *family) update(command int) { f.members = below(processes(), command) }
 
 // below are the processes that descend from one.
 func below(all map[int]kin, root int) map[int]kin {

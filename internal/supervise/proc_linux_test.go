@@ -107,7 +107,7 @@ func TestWhatACommandLeavesIsEnded(t *testing.T) {
 			if err != nil || bad != nil {
 				t.Fatalf("%q, %v", line, err)
 			}
-			f.look(cmd.Process.Pid)
+			f.update(cmd.Process.Pid)
 			_ = cmd.Process.Kill()
 			_ = process.Wait(cmd)
 			if remaining := f.clear(); slices.Contains(remaining, left) {

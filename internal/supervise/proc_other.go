@@ -28,7 +28,7 @@ type family struct{}
 
 func newFamily(Plan) *family { return nil }
 
-func (*family) look(int) {}
+func (*family) update(int) {}
 
 func (*family) clear() []int { return nil }
 

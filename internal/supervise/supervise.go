@@ -21,7 +21,7 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// Plan says what is done with a running command.
+// Plan describes what is done with a running command.
 type Plan struct {
 	Restart      bool          // when its environment changed
 	ReloadSignal os.Signal     // sent when there is something new to read; nil for none
@@ -44,7 +44,7 @@ type Options struct {
 const (
 	// settleTime is how long a command is left alone after its start: what is new before that waits.
 	settleTime = 2 * time.Second
-	// askAgain is how often a command is looked at that does not handle the signal it would be sent.
+	// askAgain is how often a command is checked that does not handle the signal it would be sent.
 	askAgain = 250 * time.Millisecond
 	// deafTime is after how long that is logged.
 	deafTime = 10 * time.Second
@@ -189,9 +189,9 @@ func (s *Supervisor) offered(o Offer) verdict {
 	v := s.machine.offered(d)
 	switch {
 	case s.machine.phase == restarting && v.send != nil:
-		s.log.Info("command is restarted, its environment changed")
+		s.log.Info("restarting command: environment changed")
 	case v.send != nil:
-		s.log.Info("command is told of what is new", "signal", v.send)
+		s.log.Info("command signalled to reload", "signal", v.send)
 	}
 	return v
 }
@@ -265,7 +265,7 @@ func (s *Supervisor) do(v verdict) error {
 		return nil
 	}
 	if s.machine.phase == restarting && s.family != nil {
-		s.family.look(s.child.PID())
+		s.family.update(s.child.PID())
 	}
 	err := s.child.Signal(v.send)
 	switch {

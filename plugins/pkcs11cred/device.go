@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxCertificates bounds how many certificates of a token are looked at.
+	// maxCertificates bounds how many certificates of a token are checked.
 	maxCertificates = 64
 	// attempts is how often a token that is not there is looked for, with pauses between.
 	attempts = 4

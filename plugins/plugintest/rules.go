@@ -258,7 +258,7 @@ func addsAuthentication(c *candidate) error {
 	return err
 }
 
-// leavesRequest looks at what does not show in the request that is sent.
+// leavesRequest checks what does not show in the request that is sent.
 func leavesRequest(c *candidate) error {
 	credential, err := c.loadWithin(c.ctx)
 	if err != nil {

@@ -143,7 +143,7 @@ func lines(text []byte) int {
 	return bytes.Count(bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")), []byte("\n")) + 1
 }
 
-// explain says why a file could not be read. People put a secret where the path to it belongs, and
+// explain explains why a file could not be read. People put a secret where the path to it belongs, and
 // nothing distinguishes one that begins with a slash from a path, but that no such file exists: then no more
 // is shown than what exists of it.
 func explain(key, path string, err error) error {
