@@ -35,7 +35,9 @@ at once. What succeeded is written.`,
 		defer cancel()
 		log := newLogger(cfg, c.ErrOrStderr())
 		warn(cfg, log)
-		a, _, err := newRememberingAgent(cfg, log)
+		shared := openShared(cfg, false, log)
+		defer shared.Close()
+		a, _, err := newRememberingAgent(shared, cfg, log)
 		if err != nil {
 			return err
 		}

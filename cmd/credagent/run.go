@@ -49,7 +49,12 @@ five seconds; the files stay, as the tokens in them are still good.`,
 func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Agent)) error {
 	cfg, log := r.running, r.log
 	warn(cfg, log)
-	a, registry, err := newRememberingAgent(cfg, log)
+	r.shared = openShared(cfg, false, log)
+	defer r.shared.Close()
+	if err := r.claim(cfg, append(ownedAtStart(cfg), ownedSinks(cfg)...)); err != nil {
+		return err
+	}
+	a, registry, err := newRememberingAgent(r.shared, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ var rooms = map[string]room{
 	"internal/secret":      {nil, "everything that carries a token stands on it"},
 	"internal/token":       {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":   {nil, "the agent and the kit both stand on it"},
-	"internal/transport":   {nil, "metadata and token requests connect alike, on both sides"},
+	"internal/transport":   {[]string{"internal/keyfile"}, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":   {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
 	"testkit/agentprocess": {nil, "it runs whole programs from outside"},
 	"testkit/nodetest":     {nil, "it runs JavaScript of others for tests"},
@@ -91,6 +91,7 @@ var rooms = map[string]room{
 	"internal/printable":   {nil, "it cleans texts, whoever they are from"},
 	"internal/worker":      {nil, "it runs what is posted to it, whatever that is"},
 	"internal/logkey":      {nil, "it is names"},
+	"docs/images":          {nil, "it draws the diagrams of the documents"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},
