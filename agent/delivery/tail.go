@@ -1,10 +1,10 @@
 package delivery
 
 import (
+	"github.com/credagent/credagent/internal/printable"
 	"strings"
 	"sync"
 
-	"github.com/credagent/credagent/internal/process"
 )
 
 const (
@@ -41,7 +41,7 @@ func (t *tail) text(clean func(string) string) string {
 	}
 	lines = lines[max(0, len(lines)-tailLines):]
 	for i, line := range lines {
-		lines[i] = process.Printable(strings.TrimRight(line, "\r"), tailLine)
+		lines[i] = printable.Text(strings.TrimRight(line, "\r"), tailLine)
 	}
 	return strings.Join(lines, "\n")
 }

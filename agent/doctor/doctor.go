@@ -1,4 +1,4 @@
-// Package doctor looks at a host and a configuration for problems, those that will show later too, and
+// Package doctor checks a host and a configuration for problems, those that will show later too, and
 // has a fix for each.
 //
 // It looks, asks and tries, and takes back what it tries: a directory beside a sink, an address that
@@ -17,7 +17,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// Level says how bad a finding is.
+// Level describes how bad a finding is.
 type Level string
 
 // The levels.
@@ -36,7 +36,7 @@ type Finding struct {
 	Fix   string   `json:"fix,omitempty"`
 }
 
-// Options are what is looked at, and who can be asked.
+// Options are what is checked, and who can be asked.
 type Options struct {
 	Config *config.Config
 	// Status asks the running agent.
@@ -50,7 +50,7 @@ type Options struct {
 // exam is one examination.
 type exam struct {
 	Options
-	proc    string // where the system tells about processes
+	proc    string // where the system lists processes
 	uid     int    // the agent's user, as far as it can be known
 	judged  string // how that is known
 	running *status.Status
@@ -58,7 +58,7 @@ type exam struct {
 	now     time.Time
 }
 
-// Examine looks at everything. Findings that are the same but for what they concern are one; the
+// Examine checks everything. Findings that are the same but for what they concern are one; the
 // worst come first.
 func Examine(ctx context.Context, o Options) []Finding {
 	e := &exam{Options: o, proc: "/proc", now: time.Now()}
@@ -111,7 +111,7 @@ func appendNew[T comparable](all []T, more ...T) []T {
 	return all
 }
 
-// about says what findings concern.
+// about describes what findings concern.
 func about(what string, found ...Finding) []Finding {
 	for i := range found {
 		found[i].About = append(found[i].About, what)

@@ -30,7 +30,7 @@ func (e *exam) writes(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
 		if info, err := os.Stat(filepath.Dir(s.Path)); err != nil || !info.IsDir() {
-			continue // that was said
+			continue // already reported
 		}
 		told, err := tryWriting(s)
 		switch {
@@ -47,7 +47,7 @@ func (e *exam) writes(context.Context) []Finding {
 }
 
 // tryWriting writes and replaces a file with the sink's attributes, in a directory of its own on the
-// same file system, and reports whether somebody who watches is told.
+// same file system, and reports whether a watcher is notified.
 func tryWriting(s config.Sink) (told bool, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(s.Path), atomicfile.Prefix+"doctor-")
 	if err != nil {
@@ -75,7 +75,7 @@ func tryWriting(s config.Sink) (told bool, err error) {
 	return told, err
 }
 
-// replaced writes a file and looks whether it is as it was written.
+// replaced writes a file and checks whether it is as it was written.
 func replaced(file *sink.File) error {
 	if _, err := file.Write(nil); err != nil {
 		return err
@@ -97,8 +97,8 @@ func elsewhere(at fileSystem, other string) string {
 
 func refused(err error, dir string) Finding {
 	f := Finding{Level: Problem, Why: "the sink will not get its token"}
-	message, mend, _ := strings.Cut(cause(err).Error(), "; ")
-	f.What, f.Fix = "a file like it cannot be written beside it: "+message, mend
+	message, fix, _ := strings.Cut(atomicfile.Cause(err).Error(), "; ")
+	f.What, f.Fix = "a file like it cannot be written beside it: "+message, fix
 	var inPath *fs.PathError
 	switch {
 	case host.IsImmutable(dir):

@@ -245,7 +245,7 @@ func (k *Keeper) Recovered(since time.Time) {
 // ResetBackoff ends the token's own backoff, because the configuration or the credential changed.
 func (k *Keeper) ResetBackoff() {
 	k.post(func() {
-		k.edit().Attempts = k.view.Attempts.Forgiven()
+		k.edit().Attempts = k.view.Attempts.WithoutBackoff()
 		k.publish()
 	})
 }
@@ -314,7 +314,7 @@ func (k *Keeper) learn(a gate.Answer) {
 		k.challenges.failed(a.Failure)
 		k.challenges.demand(a.Claims, a.At)
 		k.publish()
-		if !repeated || policy.Tell(k.view.Attempts.Failures) {
+		if !repeated || policy.ShouldLog(k.view.Attempts.Failures) {
 			k.logFailure(a)
 		}
 		return

@@ -18,7 +18,7 @@ func (k *Keeper) Restore(r store.Record, now time.Time) {
 	}
 	if why := r.Binding.Differs(k.binding()); why != "" {
 		k.log().Warn("ignoring saved state: configuration differs", logkey.Reason, why)
-		k.edit().Attempts = k.view.Attempts.Forgiven() // what was refused then is not what is asked for now
+		k.edit().Attempts = k.view.Attempts.WithoutBackoff() // what was refused then is not what is asked for now
 		k.publish()
 		return
 	}

@@ -104,9 +104,9 @@ func (g Gate) Suspended(d time.Duration) Gate {
 	return g
 }
 
-// Forgiven ends the gate's own backoff, because the credential or the configuration changed, down
+// WithoutBackoff ends the gate's own backoff, because the credential or the configuration changed, down
 // to the shortest retry. What the server asked for stays.
-func (g Gate) Forgiven() Gate {
+func (g Gate) WithoutBackoff() Gate {
 	forgiven := g.cleared()
 	if !g.FailedAt.IsZero() {
 		forgiven.FailedAt, forgiven.RetryAt = g.FailedAt, g.FailedAt.Add(MinRetry)

@@ -39,7 +39,7 @@ func (g Gate) Restored(saved, now time.Time) Gate {
 	return g
 }
 
-// Joined returns the gate of which two tokens' records tell; g is what the later one tells. Only
+// Joined returns one gate from two tokens' records; g is from the later one. Only
 // what the server asked for holds for longer than that one knows.
 func (g Gate) Joined(earlier Gate) Gate {
 	g.BlockedUntil = latest(g.BlockedUntil, earlier.BlockedUntil)

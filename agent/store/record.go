@@ -30,7 +30,7 @@ type Record struct {
 // what the token owes it, wherever the client at its server is.
 type Binding struct {
 	ClientID string
-	Server   string // where tokens come from, as the gates are told apart
+	Server   string // where tokens come from, in the form that gates are keyed by
 	Issuer   string // whose metadata named the server; "" where it was configured itself
 	Request  string // what is asked for: see RequestHash
 	Provider string // the credential provider
@@ -48,7 +48,7 @@ type Challenge struct {
 
 // Credential is what was known of the client's credentials.
 type Credential struct {
-	Files    string // a fingerprint of what stat said of the first one's files
+	Files    string // a fingerprint of the first one's files, from stat
 	Identity string // of the first one; public, such as a thumbprint
 	Choice   policy.Choice
 }

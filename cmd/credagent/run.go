@@ -106,7 +106,7 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 // double what it takes, for a collection in minutes that it saves.
 const thriftyPercent = 50
 
-// thrifty takes less memory for a little processor time, unless somebody has said how much.
+// thrifty takes less memory for a little processor time, unless GOGC is set.
 func thrifty() {
 	if _, said := os.LookupEnv("GOGC"); !said {
 		debug.SetGCPercent(thriftyPercent)

@@ -38,7 +38,7 @@ func loadConfig(flag string) (*config.Config, error) {
 	return config.Load(path, os.LookupEnv)
 }
 
-// noConfig says how to begin, to who has no configuration.
+// noConfig describes how to begin, to who has no configuration.
 func noConfig(path string) error {
 	return &config.Error{Problems: []config.Problem{{
 		File: path, Message: "there is no configuration",

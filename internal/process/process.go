@@ -85,7 +85,7 @@ func Find(name string) (string, error) {
 	return "", &StartError{Program: name, Err: cause(err)}
 }
 
-// StartError says which program could not be started, and why.
+// StartError names which program could not be started, and why.
 type StartError struct {
 	Program string
 	Err     error
@@ -124,7 +124,7 @@ func (h *Heir) PID() int { return h.cmd.Process.Pid }
 // Signal sends a signal; after the end it returns [os.ErrProcessDone].
 func (h *Heir) Signal(s os.Signal) error { return h.cmd.Process.Signal(s) }
 
-// Wait waits for the end and returns the exit status as a shell tells it: 128 and the signal's
+// Wait waits for the end and returns the exit status as a shell reports it: 128 and the signal's
 // number for a program that a signal ended.
 func (h *Heir) Wait() int {
 	_ = Wait(h.cmd) // the state says more

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"github.com/credagent/credagent/internal/printable"
 	"io"
 	"io/fs"
 	"os"
@@ -70,7 +71,7 @@ func scriptProblem(path string) (why, fix string) {
 		return fmt.Sprintf("%q is no program, and its first line names none that reads it", path), "begin it with #!/bin/sh"
 	}
 	if _, err := os.Stat(name); err != nil {
-		return fmt.Sprintf("%q is to be read by %q, which is not there", path, Printable(name, maxLine)),
+		return fmt.Sprintf("%q is to be read by %q, which is not there", path, printable.Text(name, maxLine)),
 			"install that, or correct the script's first line; it ends in a line feed alone, without a carriage return"
 	}
 	return "", ""

@@ -187,8 +187,8 @@ func lines(text []byte) int {
 	return bytes.Count(bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")), []byte("\n")) + 1
 }
 
-// explain says why a file could not be read. People put a secret where the path to it belongs, and
-// nothing tells one that begins with a slash from a path, but that there is no such file: then no more
+// explain explains why a file could not be read. People put a secret where the path to it belongs, and
+// nothing distinguishes one that begins with a slash from a path, but that no such file exists: then no more
 // is shown than what exists of it.
 func explain(key, path string, err error) error {
 	var inPath *fs.PathError
