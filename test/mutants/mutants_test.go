@@ -56,7 +56,7 @@ var mutants = []mutant{
 	{"more requests are under way than may be", "agent/policy/gate.go", "return min(max(g.Answers, 1), MaxUnderWay)", "return MaxUnderWay"},
 	{"failures under way together climb the ladder", "agent/policy/gate.go", "if !overtaken {\n\t\tg.Failures++", "if true {\n\t\tg.Failures++"},
 	{"a wait of another boot counts by this one's clock", "agent/hoststate/waits.go", "id == r.Boot {", "id != \"\" {"},
-	{"a token's state is used for another scope", "agent/store/record.go", "case b.Request != wanted.Request:", "case byHook && false:"},
+	{"a token's state is used for another scope", "agent/store/record.go", "case b.Request != wanted.Request:", "case false:"},
 	{"an expired token is written", "agent/delivery/writer.go", "if shows.expired(time.Now()) {", "if false {"},
 	{"a failed write leaves a sink held", "agent/delivery/writer.go", "v.wrote = nil // what is there now is anybody's guess", "_ = v.wrote"},
 	{"actions that change their sink run for ever", "agent/delivery/repeats.go", "case byHook:", "case byHook && false:"},
