@@ -23,10 +23,8 @@ func (a *Agent) Status() status.Status {
 		Clients:   make([]status.Client, 0, len(p.clients)),
 		Sinks:     make([]status.Sink, 0, len(p.writers)),
 	}
-	tokens := make(map[string]status.Token, len(p.keepers))
 	for _, cfg := range p.cfg.Tokens {
 		t := p.keepers[cfg.Name].Status(now)
-		tokens[t.Name] = t
 		if !t.Valid {
 			s.NotReady = append(s.NotReady, notValid(t.Name))
 		}
@@ -37,12 +35,12 @@ func (a *Agent) Status() status.Status {
 	}
 	for _, w := range p.writers {
 		sink := w.Status()
-		sink.Describe(func(name string) status.Token { return tokens[name] })
 		if !sink.Holds {
 			s.NotReady = append(s.NotReady, notHeld(sink.Path))
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
+	s.DescribeSinks()
 	s.Ready = len(s.NotReady) == 0
 	return s
 }

@@ -82,7 +82,7 @@ type File struct {
 	mu       sync.Mutex
 	unsynced bool   // a rename has not reached the disk for certain; guarded by mu, as is wrote
 	wrote    uint64 // the hash of what was put there last; 0 before
-	seen     atomic.Pointer[sight]
+	seen     atomic.Pointer[fileStamp]
 }
 
 // New checks what can be checked before the first token exists, and removes the temporary files
@@ -266,7 +266,7 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 	if !f.want.match(file) {
 		return false, nil
 	}
-	f.seen.Store(look(file))
+	f.seen.Store(stampOf(file))
 	return true, nil
 }
 
@@ -275,7 +275,7 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 // not tell, the answer is no.
 func (f *File) Untouched() bool {
 	seen := f.seen.Load()
-	return seen != nil && seen.again(f.path)
+	return seen != nil && seen.matches(f.path)
 }
 
 func (f *File) put(content []byte) (Outcome, error) {

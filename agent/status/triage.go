@@ -383,12 +383,23 @@ func (k Sink) State() SinkState {
 	return SinkBehind
 }
 
-// Describe fills in what the sink's tokens say about its file: when the first of them expired that has
-// no successor, and which were never there.
-func (k *Sink) Describe(token func(name string) Token) {
+// DescribeSinks fills in what the tokens say about the sinks' files.
+func (s *Status) DescribeSinks() {
+	tokens := make(map[string]Token, len(s.Tokens))
+	for _, t := range s.Tokens {
+		tokens[t.Name] = t
+	}
+	for i := range s.Sinks {
+		s.Sinks[i].describe(tokens)
+	}
+}
+
+// describe fills in when the first of the sink's tokens expired that has no successor, and which were
+// never there.
+func (k *Sink) describe(tokens map[string]Token) {
 	k.ExpiredAt, k.WaitsFor = nil, nil
 	for _, name := range k.Tokens {
-		switch t := token(name); t.Phase() {
+		switch t := tokens[name]; t.Phase() {
 		case PhaseExpired:
 			k.ExpiredAt = earlier(k.ExpiredAt, t.Expiry)
 		case PhaseNone:

@@ -202,7 +202,7 @@ func TestOneMatterOfACause(t *testing.T) {
 }
 
 func TestSinkState(t *testing.T) {
-	tokens := map[string]Token{"valid": valid("valid"), "gone": gone("gone"), "never": never("never")}
+	tokens := []Token{valid("valid"), gone("gone"), never("never")}
 	for name, tc := range map[string]struct {
 		sink Sink
 		want SinkState
@@ -217,8 +217,9 @@ func TestSinkState(t *testing.T) {
 		"fails":                     {Sink{Tokens: []string{"valid"}, Holds: true, LastError: "no space left"}, SinkFailing},
 		"fails with an expired one": {Sink{Tokens: []string{"gone"}, LastError: "no space left"}, SinkFailing},
 	} {
-		tc.sink.Describe(func(name string) Token { return tokens[name] })
-		if got := tc.sink.State(); got != tc.want {
+		s := Status{Tokens: tokens, Sinks: []Sink{tc.sink}}
+		s.DescribeSinks()
+		if got := s.Sinks[0].State(); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}

@@ -44,9 +44,7 @@ func fleet(now time.Time) status.Status {
 	add := func(t status.Token) {
 		path := "/run/credagent/" + t.Name + ".token"
 		s.Tokens = append(s.Tokens, t)
-		k := status.Sink{Path: path, Tokens: []string{t.Name}, Holds: true, LastSuccess: t.AcquiredAt}
-		k.Describe(func(string) status.Token { return t })
-		s.Sinks = append(s.Sinks, k)
+		s.Sinks = append(s.Sinks, status.Sink{Path: path, Tokens: []string{t.Name}, Holds: true, LastSuccess: t.AcquiredAt})
 	}
 	services := []string{"orders", "stock", "mail", "search", "shipping", "catalog", "graph", "audit", "returns", "pricing", "loyalty", "exports", "imports"}
 	for i := range 39 {
@@ -75,6 +73,7 @@ func fleet(now time.Time) status.Status {
 	client("payments", status.Gate{}, status.Credential{Provider: "certcred", Identity: "SHA256:5f1c9e0d", NotAfter: in(210 * 24 * time.Hour)})
 	client("reports", status.Gate{BlockedUntil: in(8 * time.Minute), Failures: 1}, status.Credential{Provider: "certcred", Identity: "SHA256:77ab20c4", NotAfter: in(320 * 24 * time.Hour)})
 	client("billing", status.Gate{RetryAt: in(4 * time.Minute), Failures: 7}, status.Credential{Provider: "secretcred"})
+	s.DescribeSinks()
 	return s
 }
 
