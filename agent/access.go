@@ -7,8 +7,8 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // access is who may have a token, beside root and the agent's own user.

@@ -24,7 +24,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // stopTimeout is how long stopping waits for sinks whose file system does not answer.

@@ -14,7 +14,7 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // BenchmarkStatus measures what it costs to put together what there is to know.

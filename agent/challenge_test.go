@@ -24,7 +24,7 @@ import (
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // newerThan is a claims request for a token that is newer than an instant.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/status"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // ErrUnknownToken says that the configuration has no token of that name.

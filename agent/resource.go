@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/keeper"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // What keeps the identity endpoint from handing out a token, however long one waits.

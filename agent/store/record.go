@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // Record is what is remembered of one token.
