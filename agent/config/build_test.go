@@ -126,7 +126,7 @@ func TestCompleteRefusesWhatAFileMayNotHave(t *testing.T) {
 		{"scopes that Entra refuses", token(func(t *Token) { t.Scopes = []string{"User.Read"} }), "tokens.t.scopes"},
 		{"no scope at Entra", token(func(*Token) {}), "tokens.t"},
 		{"share below zero", token(func(t *Token) { t.RefreshAt = -0.5; t.Scopes = []string{"https://x.example.com/.default"} }), "tokens.t.refresh_at"},
-		{"share of all", token(func(t *Token) { t.RefreshAt = 1; t.Scopes = []string{"https://x.example.com/.default"} }), "outside 10% to 95%"},
+		{"share of all", token(func(t *Token) { t.RefreshAt = 1; t.Scopes = []string{"https://x.example.com/.default"} }), "is not a percentage"},
 		{"our own parameter", token(func(t *Token) { t.Params = map[string]string{"grant_type": "x"} }), "credagent sets the parameter"},
 		{"a sink of no type", sinkOf(Sink{Path: "/run/x", Token: "t"}), `missing key "type"`},
 		{"a relative path", sinkOf(Sink{Type: SinkFile, Path: "x", Token: "t"}), "not an absolute path"},
