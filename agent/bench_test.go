@@ -77,7 +77,7 @@ func filled(b *testing.B, tokens int) *fixture {
 	}
 	f := newFixture(nil, names...)
 	f.memory = restored(names)
-	f.make(f.agent.parts.Load().cfg, func(context.Context, provider.Request) (provider.Reply, error) {
+	f.make(f.agent.parts.config(), func(context.Context, provider.Request) (provider.Reply, error) {
 		return granted("token", time.Hour), nil
 	})
 	if err := f.agent.Once(b.Context()); err != nil {
@@ -111,7 +111,7 @@ func BenchmarkReload(b *testing.B) {
 	for _, tokens := range []int{1, 1_000, 10_000} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			f := filled(b, tokens)
-			old := f.agent.parts.Load().cfg
+			old := f.agent.parts.config()
 			defer f.run(b.Context())()
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {

@@ -75,14 +75,14 @@ func (r *rotation) failures() <-chan error {
 
 // look returns a function for each credential whose files are not as they were at the last look: it
 // proves that credential. The watcher, if there is one, is made to watch them all.
-func look(watcher filewatch.Notifier, clients map[string]*gate.Client) (proofs []func(context.Context)) {
+func look(watcher filewatch.Notifier, clients []*clientPart) (proofs []func(context.Context)) {
 	watch := func([]string) {}
 	if watcher != nil {
 		watch = func(files []string) { filewatch.Watch(watcher, files) }
 	}
 	for _, c := range clients {
-		for _, changed := range c.LookAtFiles(watch) {
-			proofs = append(proofs, func(ctx context.Context) { c.Prove(ctx, changed) })
+		for _, changed := range c.client.LookAtFiles(watch) {
+			proofs = append(proofs, func(ctx context.Context) { c.client.Prove(ctx, changed) })
 		}
 	}
 	return proofs
@@ -91,38 +91,27 @@ func look(watcher filewatch.Notifier, clients map[string]*gate.Client) (proofs [
 // credentialReplaced ends every wait of our own, as a client has another credential in use, and has one
 // of its tokens refreshed early, while the old one is still good.
 func (a *Agent) credentialReplaced(c *gate.Client) {
-	keepers := a.keepersOf(c)
-	proof := proofAmong(keepers) // before the waits end: a token that waits is proof enough
+	tokens := a.parts.tokensOf(c)
+	proof := proofAmong(tokens) // before the waits end: a token that waits is proof enough
 	c.Gate().ResetBackoff()
-	for _, k := range keepers {
-		k.ResetBackoff()
+	for _, t := range tokens {
+		t.keeper.ResetBackoff()
 	}
 	if proof != nil {
 		proof.RefreshWithin(proveWithin)
 	}
 }
 
-func (a *Agent) keepersOf(c *gate.Client) []*keeper.Keeper {
-	var keepers []*keeper.Keeper
-	p := a.parts.Load()
-	for _, cfg := range p.cfg.Tokens {
-		if k := p.keepers[cfg.Name]; k.Client() == c {
-			keepers = append(keepers, k)
-		}
-	}
-	return keepers
-}
-
 // proofAmong picks the keeper whose refresh is to prove a new credential. It is nil when one of
 // them asks for a token anyway.
-func proofAmong(keepers []*keeper.Keeper) *keeper.Keeper {
-	for _, k := range keepers {
-		if v := k.View(); v.Token.AccessToken.IsZero() || v.Attempts.Failures > 0 {
+func proofAmong(tokens []*tokenPart) *keeper.Keeper {
+	for _, t := range tokens {
+		if v := t.keeper.View(); v.Token.AccessToken.IsZero() || v.Attempts.Failures > 0 {
 			return nil
 		}
 	}
-	if len(keepers) == 0 {
+	if len(tokens) == 0 {
 		return nil
 	}
-	return keepers[0]
+	return tokens[0].keeper
 }

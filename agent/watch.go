@@ -46,8 +46,8 @@ func (a *Agent) watch(ctx context.Context) {
 	defer files.close()
 	last := a.lookAtClocks(time.Now())
 	a.lookAtFiles(ctx, files)
-	for _, c := range a.parts.Load().clients {
-		a.looks.Go(func() { c.CompareCredential(ctx) })
+	for _, c := range a.parts.list().clients {
+		a.looks.Go(func() { c.client.CompareCredential(ctx) })
 	}
 	for looks := 1; ; {
 		select {
@@ -71,8 +71,8 @@ func (a *Agent) watch(ctx context.Context) {
 		case <-ticker.C:
 		}
 		last = a.lookAtClocks(last)
-		for _, c := range a.parts.Load().clients {
-			c.WarnOfExpiry(last)
+		for _, c := range a.parts.list().clients {
+			c.client.WarnOfExpiry(last)
 		}
 		if looks++; time.Duration(looks)*every%checkEvery == 0 {
 			a.lookAround(ctx, files)
@@ -102,7 +102,7 @@ func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
 // look looks at the credentials' files; who calls it has said that it is looking.
 func (a *Agent) look(ctx context.Context, files *rotation, watcher filewatch.Notifier) {
 	defer files.looking.Store(false)
-	for _, prove := range look(watcher, a.parts.Load().clients) {
+	for _, prove := range look(watcher, a.parts.list().clients) {
 		a.looks.Go(func() { prove(ctx) })
 	}
 }
@@ -128,12 +128,11 @@ func timeStep(from, to time.Time) time.Duration {
 }
 
 func (a *Agent) wakeAll() {
-	p := a.parts.Load()
 	for _, g := range a.gates.All() {
 		g.Wake()
 	}
-	for _, k := range p.keepers {
-		k.Wake()
+	for _, t := range a.parts.list().tokens {
+		t.keeper.Wake()
 	}
 }
 
@@ -143,8 +142,8 @@ func (a *Agent) checkSinks() {
 		return
 	}
 	defer a.checking.Store(false)
-	for _, w := range a.parts.Load().writers {
-		w.Check()
+	for _, s := range a.parts.list().sinks {
+		s.writer.Check()
 	}
 }
 
