@@ -99,9 +99,10 @@ type Agent struct {
 	metrics   *metrics.Metrics
 	gates     *gate.Gates // they outlive reloads
 
-	parts *parts
-	tasks chan task     // for Run's goroutine
-	ended chan struct{} // closes as Run ends
+	parts     *parts
+	processes processes
+	tasks     chan task     // for Run's goroutine
+	ended     chan struct{} // closes as Run ends
 
 	unclaimed map[string]store.Record // of tokens that are not there yet; owned by Run's goroutine, as is what follows
 	idleGates []*gate.Gate            // no client passed them when that was last looked at

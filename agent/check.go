@@ -40,6 +40,18 @@ func (a *Agent) ask(ctx context.Context, clients []*gate.Client, cfg *config.Con
 	return answers
 }
 
+// askOne asks the providers of one client. It is for any goroutine, also while the agent stops.
+func askOne(ctx context.Context, c *gate.Client) error {
+	var problems []config.Problem
+	for _, check := range c.Checks(&config.Config{}, false) {
+		problems = append(problems, check(ctx)...)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errorOf(problems)
+}
+
 // problemsOf joins the answers that come while waiting lasts.
 func problemsOf(waiting context.Context, answers []<-chan []config.Problem) error {
 	var problems []config.Problem

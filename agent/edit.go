@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/delivery"
@@ -207,11 +208,27 @@ func (a *Agent) opener() func(config.Sink) (Sink, error) {
 	return delivery.Opener()
 }
 
+// processes makes the providers of clients' credentials, in processes that go by the same settings.
+type processes struct {
+	mu      sync.Mutex
+	plugins config.Plugins // guarded by mu, as is open
+	open    func(provider.Spec) Provider
+}
+
 // providers returns what makes the providers of clients' credentials.
 func (a *Agent) providers(plugins config.Plugins) func(provider.Spec) Provider {
 	if a.options.Provider != nil {
 		return a.options.Provider
 	}
+	a.processes.mu.Lock()
+	defer a.processes.mu.Unlock()
+	if a.processes.open == nil || !reflect.DeepEqual(a.processes.plugins, plugins) {
+		a.processes.plugins, a.processes.open = plugins, a.newProcesses(plugins)
+	}
+	return a.processes.open
+}
+
+func (a *Agent) newProcesses(plugins config.Plugins) func(provider.Spec) Provider {
 	processes := provider.New(provider.Options{
 		Builtin:     a.options.Builtin,
 		Dirs:        plugins.Dirs,

@@ -192,6 +192,13 @@ func (p *parts) free(g *gate.Gate) bool {
 	return len(p.passing[key]) == 0 && len(p.passing[gate.Key{ClientID: key.ClientID}]) == 0 && p.held[key.ClientID] == 0
 }
 
+// lastPlace is that of the last sink there ever was.
+func (p *parts) lastPlace() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.places - 1
+}
+
 // list returns the parts in order. A change costs whoever reads the list next, not who makes it.
 func (p *parts) list() *listing {
 	p.mu.RLock()
