@@ -215,9 +215,13 @@ func (a *Agent) tokenChanged(name string) {
 func (a *Agent) Changes() <-chan struct{} { return a.changes.told }
 
 // Run keeps the tokens until ctx ends, and returns when everything it started has ended. The files
-// stay: the tokens in them are still good.
+// stay: the tokens in them are still good. It is called once.
 func (a *Agent) Run(ctx context.Context) {
 	defer close(a.ended)
+	a.run(ctx)
+}
+
+func (a *Agent) run(ctx context.Context) {
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)

@@ -125,3 +125,21 @@ func BenchmarkReload(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkApply measures how a running agent takes another token among many.
+func BenchmarkApply(b *testing.B) {
+	for _, tokens := range []int{1, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
+			f := filled(b, tokens)
+			t := f.agent.parts.config().Tokens[0]
+			defer f.run(b.Context())()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				t.RefreshAt = 0.5 + float64(i%2)/10
+				if err := f.agent.Apply(b.Context(), SetToken(t)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -45,7 +45,7 @@ func (a *Agent) Once(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		a.Run(running)
+		a.run(running)
 	}()
 	for !a.settled() && ctx.Err() == nil {
 		select {
