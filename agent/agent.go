@@ -1,6 +1,20 @@
-// Package agent is the daemon: it keeps every configured token fresh and every sink up to date.
+// Package agent keeps access tokens fresh and every sink up to date. It is the daemon, and it is what a
+// program has inside it that wants no daemon:
 //
-// It owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches
+//	a := agent.New(agent.Options{Provider: mine})
+//	if err := a.Open(); err != nil {
+//		return err
+//	}
+//	go a.Run(ctx)
+//	err := a.Apply(ctx, agent.SetClient(config.Client{…})) // then SetToken, SetSink, AttachSink
+//	t, err := a.Token("orders")
+//
+// Clients, tokens and sinks come and go one at a time with [Agent.Apply], or all at once with
+// [Agent.Reload] and a [config.Config]. [Agent.Updates] tells of tokens that changed, [Agent.Status] of
+// everything. A program brings what it has of its own in [Options]: the providers of its credentials,
+// its sinks, and the memory that outlives the process.
+//
+// The package owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches
 // the clock, and one for each token and sink only while there is something to do for it. What they
 // decide comes from package policy; what they know is published as values that anybody may read. It
 // never sees a credential: requests are authenticated and sent by a provider's process.
@@ -57,7 +71,10 @@ type Options struct {
 // Provider authenticates and sends one client's token requests.
 type Provider = gate.Provider
 
-// Sink is where workloads read tokens.
+// Failure is a token request that brought no token.
+type Failure = gate.Failure
+
+// Sink is where workloads read tokens. Path is its name, which need not be that of a file.
 type Sink = delivery.Sink
 
 // Waits is what all commands on a host know of what servers asked for.

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
@@ -518,4 +520,55 @@ func TestStrictNotesWantAMemory(t *testing.T) {
 	if err := New(Options{StrictNotes: true}).Open(); err == nil {
 		t.Error("requests are to be noted nowhere")
 	}
+}
+
+// TestApplyCostsTheSameAmongMany counts allocations, which a copy or a walk of the others would make more.
+func TestApplyCostsTheSameAmongMany(t *testing.T) {
+	cost := func(others int) float64 {
+		p := newProgram(good)
+		defer p.run(t.Context())()
+		for i := range others {
+			name := fmt.Sprintf("t%d", i)
+			p.apply(t, SetClient(clientOf(name, name)), SetToken(tokenOf(name, name)), SetSink(sinkOf(name)))
+		}
+		i := 0
+		return testing.AllocsPerRun(20, func() {
+			i++
+			other := clientOf("t0", "t0")
+			other.RequestTimeout = time.Duration(5+i%2) * time.Second
+			p.apply(t, SetClient(other), SetToken(tokenOf("new", "t0")), RemoveToken("new"))
+		})
+	}
+	few, many := cost(2), cost(1000)
+	if many > 1.5*few+100 {
+		t.Errorf("%.0f allocations among 1000 clients, %.0f among two", many, few)
+	}
+}
+
+// TestMetricsOfARemovedClientAreGone: clients that come and go must not leave ever more behind.
+func TestMetricsOfARemovedClientAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(good)
+		defer p.run(t.Context())()
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		pass(time.Second)
+		p.apply(t, RemoveToken("a"), RemoveClient("c"))
+		families, err := p.agent.options.Registry.(*prometheus.Registry).Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				for _, label := range m.GetLabel() {
+					if label.GetName() == "client" {
+						t.Errorf("%s still has client %q", family.GetName(), label.GetValue())
+					}
+				}
+			}
+		}
+		var text strings.Builder
+		if err := p.agent.WriteMetrics(&text); err != nil || strings.Contains(text.String(), `"a"`) {
+			t.Errorf("the token's metrics are still there: %v\n%s", err, text.String())
+		}
+	})
 }

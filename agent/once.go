@@ -7,14 +7,13 @@ import (
 	"slices"
 
 	"github.com/credagent/credagent/agent/delivery"
-	"github.com/credagent/credagent/agent/gate"
 )
 
 // TokenError says which token could not be had, and why.
 type TokenError struct {
 	Token   string
 	Client  string
-	Failure *gate.Failure // nil when there was no answer at all
+	Failure *Failure // nil when there was no answer at all
 }
 
 // Error implements error.

@@ -59,6 +59,7 @@ var rooms = map[string]room{
 	"plugins/pkcs11cred/credagent-provider-pkcs11cred": {[]string{"plugins", "plugins/pkcs11cred"}, "a provider's program is one call"},
 
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
+	"examples/embed":    {[]string{"agent", "agent/config", "agent/provider", "agent/store", "sink", "token"}, "it is what anybody would write outside, with what is public alone"},
 
 	"bench/fleet":          {[]string{"agent/policy"}, "it plays what policy decides, for ten thousand at once"},
 	"internal/process":     {nil, "it starts and ends processes, whatever they are for"},
