@@ -315,15 +315,21 @@ func requestsIn(span time.Duration, o policy.Outcome, r float64) int {
 
 func TestOneRequestFindsOutWhetherTheServerAnswers(t *testing.T) {
 	now := epoch()
-	answering := policy.Gate{}.Answered(now, succeeded(), 0)
+	once := policy.Gate{}.Answered(now, succeeded(), 0)
+	answering := once
+	for range 20 {
+		answering = answering.Answered(now, succeeded(), 0)
+	}
 	for _, test := range []struct {
 		name string
 		gate policy.Gate
 		want int
 	}{
 		{"nothing is known", policy.Gate{}, 1},
-		{"it answered", answering, policy.MaxUnderWay},
-		{"it refused one token only", policy.Gate{}.Answered(now, tokenOnly(policy.Configuration), 0), policy.MaxUnderWay},
+		{"it answered once", once, 1},
+		{"it refused one token only", policy.Gate{}.Answered(now, tokenOnly(policy.Configuration), 0), 1},
+		{"it answered twice", once.Answered(now, succeeded(), 0), 2},
+		{"it answered often", answering, policy.MaxUnderWay},
 		{"it failed", answering.Answered(now, failed(policy.Transient), 0), 1},
 		{"it asked for a wait", answering.Answered(now, throttled(time.Minute), 0), 1},
 		{"it refused the client", answering.Answered(now, failed(policy.Credential), 0), 1},

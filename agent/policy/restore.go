@@ -32,7 +32,7 @@ func Restored(at, saved, now time.Time, longest time.Duration) time.Time {
 func (g Gate) Restored(saved, now time.Time) Gate {
 	g.BlockedUntil = Restored(g.BlockedUntil, saved, now, LongestBlock)
 	g.RetryAt = Restored(g.RetryAt, saved, now, MaxProbe)
-	g.Failures, g.Answers = max(g.Failures, 0), false
+	g.Failures, g.Answers = max(g.Failures, 0), 0
 	g.FailingSince = Restored(g.FailingSince, saved, now, 0)
 	g.FailedAt = Restored(g.FailedAt, saved, now, 0)
 	g.Recent = restoreRecent(g.Recent, saved, now, MaxInPace)

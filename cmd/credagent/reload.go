@@ -15,6 +15,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/hoststate"
 	"github.com/credagent/credagent/internal/filewatch"
 )
 
@@ -28,7 +29,8 @@ type reloader struct {
 	daemon  bool // SIGHUP reloads, and listen has to be free
 	level   *slog.LevelVar
 	log     *slog.Logger
-	ready   atomic.Bool // the service manager was told READY=1
+	shared  *hoststate.Store // with the host's other commands
+	ready   atomic.Bool      // the service manager was told READY=1
 }
 
 // watch reloads at every SIGHUP, if that is meant for it, and with watch: true at every change of the file, until ctx ends.
@@ -89,9 +91,12 @@ func reloading() string {
 func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	cfg, err := r.load()
 	if err == nil {
-		err = a.Reload(ctx, cfg)
-	} else {
+		err = r.claim(cfg, ownedSinks(cfg))
+	}
+	if err != nil {
 		a.ReloadFailed(err)
+	} else if err = a.Reload(ctx, cfg); err != nil {
+		r.release(ownedSinks(cfg))
 	}
 	if err != nil {
 		r.log.Error("configuration not reloaded, the running one stays", "error", err)
@@ -105,6 +110,7 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 		r.log.Warn("identity_endpoint.listen and header_file take effect at the next start")
 	}
 	r.level.Set(cfg.Log.Level)
+	r.release(ownedSinks(r.running))
 	r.running = cfg
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 }

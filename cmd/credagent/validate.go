@@ -163,7 +163,10 @@ func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	a, _ := newAgentWith(memory, cfg, newLogger(cfg, c.ErrOrStderr()))
+	log := newLogger(cfg, c.ErrOrStderr())
+	shared := openShared(cfg, true, log)
+	defer shared.Close()
+	a, _ := newAgentWith(memory, shared, cfg, log)
 	defer a.Close()
 	if err := a.Check(ctx, true); err != nil {
 		return err

@@ -71,7 +71,7 @@ var rooms = map[string]room{
 	"internal/secret":      {nil, "everything that carries a token stands on it"},
 	"token":                {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":   {nil, "the agent and the kit both stand on it"},
-	"internal/transport":   {nil, "metadata and token requests connect alike, on both sides"},
+	"internal/transport":   {[]string{"internal/keyfile"}, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":   {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
 	"testkit/agentprocess": {nil, "it runs whole programs from outside"},
 	"testkit/nodetest":     {nil, "it runs JavaScript of others for tests"},
@@ -90,6 +90,7 @@ var rooms = map[string]room{
 	"internal/setup":       {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
 	"internal/worker":      {nil, "it runs what is posted to it, whatever that is"},
 	"internal/logkey":      {nil, "it is names"},
+	"docs/images":          {nil, "it draws the diagrams of the documents"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},

@@ -53,7 +53,7 @@ var mutants = []mutant{
 	{"two spellings of an endpoint are two gates", "agent/gate/gates.go", "Server: oauth.CanonicalEndpoint(endpoint)}", "Server: endpoint}"},
 	{"other commands' waits are not read", "agent/gate/gate.go", "g.state = g.state.Blocked(found.waits)", "_ = found.waits"},
 	{"other commands do not learn of a wait", "agent/gate/gates.go", "s.o.Waits.Extend(key.Server, key.ClientID, until)", "error(nil)"},
-	{"more requests are under way than may be", "agent/policy/gate.go", "if g.Answers {\n\t\treturn MaxUnderWay", "if !g.Answers || g.Answers {\n\t\treturn MaxUnderWay"},
+	{"more requests are under way than may be", "agent/policy/gate.go", "return min(max(g.Answers, 1), MaxUnderWay)", "return MaxUnderWay"},
 	{"failures under way together climb the ladder", "agent/policy/gate.go", "if !overtaken {\n\t\tg.Failures++", "if true {\n\t\tg.Failures++"},
 	{"a wait of another boot counts by this one's clock", "agent/hoststate/waits.go", "id == r.Boot {", "id != \"\" {"},
 	{"a token's state is used for another scope", "agent/store/record.go", "case b.Request != wanted.Request:", "case false:"},
