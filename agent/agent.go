@@ -122,14 +122,14 @@ type Agent struct {
 	ended     chan struct{} // closes as Run ends
 
 	unclaimed map[string]store.Record // of tokens that are not there yet; owned by Run's goroutine, as is what follows
-	idleGates []*gate.Gate            // no client passed them when that was last looked at
+	idleGates []*gate.Gate            // not passed by any client, but with a wait that the server asked for
 
 	changes    *changes
 	observers  observers
 	heartbeat  atomic.Pointer[time.Time]     // when the watch last compared the clocks
 	lastReload atomic.Pointer[status.Reload] // nil before the first
-	looks      sync.WaitGroup                // looks at files, and credentials being proved
-	checking   atomic.Bool                   // the sinks are being looked at
+	checks     sync.WaitGroup                // of files and credentials, in the background
+	checking   atomic.Bool                   // the sinks are being checked
 }
 
 // New prepares an agent. It touches neither disk nor network and starts no goroutine.
@@ -202,7 +202,7 @@ func (a *Agent) token(name string) (token.Token, bool) {
 	return t, !t.AccessToken.IsZero()
 }
 
-// deliver tells the sinks that show a token to look at it.
+// deliver has the sinks written that show a token.
 func (a *Agent) deliver(name string) {
 	for _, w := range a.parts.showing(name) {
 		w.Notify()
@@ -288,13 +288,13 @@ func (a *Agent) stop() {
 		t.keeper.StopSaving(stopping)
 	}
 	writers.Wait()
-	looked := make(chan struct{})
+	checked := make(chan struct{})
 	go func() {
-		defer close(looked)
-		a.looks.Wait()
+		defer close(checked)
+		a.checks.Wait()
 	}()
 	select { // a file system that hangs must not hold up the end
-	case <-looked:
+	case <-checked:
 	case <-stopping.Done():
 	}
 }

@@ -33,7 +33,7 @@ func (a *Agent) ask(ctx context.Context, clients []*gate.Client, cfg *config.Con
 	for _, c := range clients {
 		for _, check := range c.Checks(cfg, load) {
 			answer := make(chan []config.Problem, 1)
-			a.looks.Go(func() { answer <- check(ctx) })
+			a.checks.Go(func() { answer <- check(ctx) })
 			answers = append(answers, answer)
 		}
 	}

@@ -37,7 +37,7 @@ func (a *Agent) commit(ctx context.Context, e *edit) {
 	a.dropGates(old)
 	a.startNew(ctx, e)
 	for _, c := range restored {
-		a.looks.Go(func() { c.CompareCredential(ctx) })
+		a.checks.Go(func() { c.CompareCredential(ctx) })
 	}
 	for path, next := range e.sinks {
 		if next != nil && missed[path] {
@@ -124,7 +124,7 @@ func (a *Agent) inherit(e *edit) (restored []*gate.Client) {
 }
 
 // dropGates ends the gates that no client passes any more. Those at which the server asked for a wait
-// outlive their clients; a few of them are looked at again, so that they do not become ever more.
+// outlive their clients; a few of them are tried again each time, so that their number is bounded.
 func (a *Agent) dropGates(old *edit) {
 	for _, c := range old.clients {
 		a.idleGates = append(a.idleGates, c.first)
@@ -180,8 +180,9 @@ func (a *Agent) newClient(cfg config.Client, open func(provider.Spec) Provider) 
 }
 
 func (a *Agent) newToken(cfg config.Token, c *gate.Client) *tokenPart {
+	name := cfg.Name // what the closure keeps of it
 	options := keeper.Options{
-		Deliver: a.deliver, Changed: func() { a.tokenChanged(cfg.Name) }, Roll: a.machine.random("token " + cfg.Name), Metrics: a.metrics, Log: a.log,
+		Deliver: a.deliver, Changed: func() { a.tokenChanged(name) }, Roll: a.machine.random("token " + cfg.Name), Metrics: a.metrics, Log: a.log,
 	}
 	if a.options.Memory != nil {
 		options.Save = a.options.Memory.Save

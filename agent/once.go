@@ -18,11 +18,11 @@ type TokenError struct {
 
 // Error implements error.
 func (e *TokenError) Error() string {
-	why := ErrNoToken.Error()
+	var why error = ErrNoToken
 	if e.Failure != nil {
-		why = e.Failure.Error()
+		why = e.Failure
 	}
-	return fmt.Sprintf("requesting token %q: client %q: %s", e.Token, e.Client, why)
+	return fmt.Sprintf("requesting token %q: client %q: %v", e.Token, e.Client, why)
 }
 
 // SinkError says which sink could not be written although its tokens are there, and why.

@@ -11,7 +11,7 @@ import (
 // Status returns what there is to know now.
 func (a *Agent) Status() status.Status {
 	now := time.Now()
-	defer func() { a.changes.looked(time.Since(now)) }()
+	defer func() { a.changes.readIn(time.Since(now)) }()
 	list := a.parts.list()
 	s := status.Status{
 		Version:   a.options.Version,
@@ -51,7 +51,7 @@ const mostReasons = 20
 // nothing of which there is one for each token.
 func (a *Agent) Brief() status.Brief {
 	now := time.Now()
-	defer func() { a.changes.looked(time.Since(now)) }()
+	defer func() { a.changes.readIn(time.Since(now)) }()
 	list := a.parts.list()
 	b := status.Brief{Now: now, Ready: true, Tokens: len(list.tokens)}
 	missing := func(problem func(string) string, of string) {

@@ -40,7 +40,7 @@ func TestClocksAreLookedAtAsOftenAsTheyHaveTo(t *testing.T) {
 		every time.Duration
 	}{
 		"told of jumps":     {make(jumping), checkEvery},
-		"not told of jumps": {nil, lookEvery},
+		"not told of jumps": {nil, clockEvery},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -84,56 +84,65 @@ func TestCompleteFillsInDefaults(t *testing.T) {
 	}
 }
 
+// canaryOfConfig stands in configurations that are refused, and must not show.
+const canaryOfConfig = "s3cr3t-canary"
+
+type refusedObject struct {
+	name string
+	do   func() error
+	want string
+}
+
+func refusedClient(name string, change func(*Client), want string) refusedObject {
+	return refusedObject{name, func() error {
+		c := Client{Name: "c", TokenURL: "https://sts.example.com/token", ClientID: "id", Credential: Credential{Provider: "secretcred"}}
+		change(&c)
+		_, err := CompleteClient(c)
+		return err
+	}, want}
+}
+
+func refusedToken(name string, change func(*Token), want string) refusedObject {
+	return refusedObject{name, func() error {
+		t := Token{Name: "t", Client: "c", Scopes: []string{"https://x.example.com/.default"}}
+		change(&t)
+		_, err := CompleteToken(t, Client{Name: "c", Entra: &Entra{Tenant: "x"}})
+		return err
+	}, want}
+}
+
+func refusedSink(name string, s Sink, want string) refusedObject {
+	return refusedObject{name, func() error { _, err := CompleteSink(s); return err }, want}
+}
+
 func TestCompleteRefusesWhatAFileMayNotHave(t *testing.T) {
-	client := func(change func(*Client)) func() error {
-		return func() error {
-			c := Client{Name: "c", TokenURL: "https://sts.example.com/token", ClientID: "id", Credential: Credential{Provider: "secretcred"}}
-			change(&c)
-			_, err := CompleteClient(c)
-			return err
-		}
-	}
-	token := func(change func(*Token)) func() error {
-		return func() error {
-			t := Token{Name: "t", Client: "c"}
-			change(&t)
-			_, err := CompleteToken(t, Client{Name: "c", Entra: &Entra{Tenant: "x"}})
-			return err
-		}
-	}
-	sinkOf := func(s Sink) func() error {
-		return func() error { _, err := CompleteSink(s); return err }
-	}
-	const canary = "s3cr3t-canary"
-	for _, test := range []struct {
-		name string
-		do   func() error
-		want string
-	}{
-		{"no name", client(func(c *Client) { c.Name = "" }), "is not a name"},
-		{"name of a path", client(func(c *Client) { c.Name = "../c" }), "is not a name"},
-		{"two origins", client(func(c *Client) { c.Issuer = "https://x.example.com" }), "want exactly one of entra, issuer and token_url, found 2"},
-		{"plain http", client(func(c *Client) { c.TokenURL = "http://sts.example.com" }), "clients.c.token_url"},
-		{"no client_id", client(func(c *Client) { c.ClientID = "" }), `missing key "client_id"`},
-		{"no credential", client(func(c *Client) { c.Credential = Credential{} }), `missing key "credential"`},
-		{"config that is no object", client(func(c *Client) { c.Credential.Config = json.RawMessage(`["` + canary + `"]`) }), "not a JSON object"},
-		{"config that is no JSON", client(func(c *Client) { c.Credential.Config = json.RawMessage(`{"x":"` + canary) }), "not a JSON object"},
-		{"two configs", client(func(c *Client) { c.Credential.Config = json.RawMessage(`{} {}`) }), "not a JSON object"},
-		{"a secret in it", client(func(c *Client) { c.Credential.Config = json.RawMessage(`{"a":[{"Client-Secret":"` + canary + `"}]}`) }), "a secret in key"},
-		{"timeout too long", client(func(c *Client) { c.RequestTimeout = time.Hour }), "longer than 2m"},
-		{"timeout below zero", client(func(c *Client) { c.RequestTimeout = -time.Second }), "shorter than 1s"},
-		{"another client's token", token(func(t *Token) { t.Client = "d" }), `unknown client "d"`},
-		{"scopes that Entra refuses", token(func(t *Token) { t.Scopes = []string{"User.Read"} }), "tokens.t.scopes"},
-		{"no scope at Entra", token(func(*Token) {}), "tokens.t"},
-		{"share below zero", token(func(t *Token) { t.RefreshAt = -0.5; t.Scopes = []string{"https://x.example.com/.default"} }), "tokens.t.refresh_at"},
-		{"share of all", token(func(t *Token) { t.RefreshAt = 1; t.Scopes = []string{"https://x.example.com/.default"} }), "is not a percentage"},
-		{"our own parameter", token(func(t *Token) { t.Params = map[string]string{"grant_type": "x"} }), "credagent sets the parameter"},
-		{"a sink of no type", sinkOf(Sink{Path: "/run/x", Token: "t"}), `missing key "type"`},
-		{"a relative path", sinkOf(Sink{Type: SinkFile, Path: "x", Token: "t"}), "not an absolute path"},
-		{"no token", sinkOf(Sink{Type: SinkFile, Path: "/run/x"}), `missing key "token"`},
-		{"executable", sinkOf(Sink{Type: SinkFile, Path: "/run/x", Token: "t", Mode: 0o755}), "executable"},
-		{"a template of no token", sinkOf(Sink{Type: SinkFile, Path: "/run/x", Format: FormatTemplate, Template: "x"}), "uses no token"},
-		{"an action of nothing", sinkOf(Sink{Type: SinkFile, Path: "/run/x", Token: "t", OnChange: []Action{{}}}), "want exactly one of signal and command"},
+	for _, test := range []refusedObject{
+		refusedClient("no name", func(c *Client) { c.Name = "" }, "is not a name"),
+		refusedClient("name of a path", func(c *Client) { c.Name = "../c" }, "is not a name"),
+		refusedClient("two origins", func(c *Client) { c.Issuer = "https://x.example.com" }, "want exactly one of entra, issuer and token_url, found 2"),
+		refusedClient("plain http", func(c *Client) { c.TokenURL = "http://sts.example.com" }, "clients.c.token_url"),
+		refusedClient("no client_id", func(c *Client) { c.ClientID = "" }, `missing key "client_id"`),
+		refusedClient("no credential", func(c *Client) { c.Credential = Credential{} }, `missing key "credential"`),
+		refusedClient("config that is no object", func(c *Client) { c.Credential.Config = json.RawMessage(`["` + canaryOfConfig + `"]`) }, "not a JSON object"),
+		refusedClient("config that is no JSON", func(c *Client) { c.Credential.Config = json.RawMessage(`{"x":"` + canaryOfConfig) }, "not a JSON object"),
+		refusedClient("two configs", func(c *Client) { c.Credential.Config = json.RawMessage(`{} {}`) }, "not a JSON object"),
+		refusedClient("a secret in it", func(c *Client) {
+			c.Credential.Config = json.RawMessage(`{"a":[{"Client-Secret":"` + canaryOfConfig + `"}]}`)
+		}, "a secret in key"),
+		refusedClient("timeout too long", func(c *Client) { c.RequestTimeout = time.Hour }, "longer than 2m"),
+		refusedClient("timeout below zero", func(c *Client) { c.RequestTimeout = -time.Second }, "shorter than 1s"),
+		refusedToken("another client's token", func(t *Token) { t.Client = "d" }, `unknown client "d"`),
+		refusedToken("scopes that Entra refuses", func(t *Token) { t.Scopes = []string{"User.Read"} }, "tokens.t.scopes"),
+		refusedToken("no scope at Entra", func(t *Token) { t.Scopes = nil }, "tokens.t"),
+		refusedToken("share below zero", func(t *Token) { t.RefreshAt = -0.5 }, "tokens.t.refresh_at"),
+		refusedToken("share of all", func(t *Token) { t.RefreshAt = 1 }, "is not a percentage"),
+		refusedToken("our own parameter", func(t *Token) { t.Params = map[string]string{"grant_type": "x"} }, "credagent sets the parameter"),
+		refusedSink("a sink of no type", Sink{Path: "/run/x", Token: "t"}, `missing key "type"`),
+		refusedSink("a relative path", Sink{Type: SinkFile, Path: "x", Token: "t"}, "not an absolute path"),
+		refusedSink("no token", Sink{Type: SinkFile, Path: "/run/x"}, `missing key "token"`),
+		refusedSink("executable", Sink{Type: SinkFile, Path: "/run/x", Token: "t", Mode: 0o755}, "executable"),
+		refusedSink("a template of no token", Sink{Type: SinkFile, Path: "/run/x", Format: FormatTemplate, Template: "x"}, "uses no token"),
+		refusedSink("an action of nothing", Sink{Type: SinkFile, Path: "/run/x", Token: "t", OnChange: []Action{{}}}, "want exactly one of signal and command"),
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := test.do()
@@ -141,7 +150,7 @@ func TestCompleteRefusesWhatAFileMayNotHave(t *testing.T) {
 			if !errors.As(err, &problems) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error %v, want one with %q", err, test.want)
 			}
-			if strings.Contains(err.Error(), canary) {
+			if strings.Contains(err.Error(), canaryOfConfig) {
 				t.Errorf("the error shows what is in the configuration: %v", err)
 			}
 		})

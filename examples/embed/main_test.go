@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,7 +15,11 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/testkit/leaktest"
 )
+
+// TestMain looks for goroutines that the tests leave.
+func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
 // server is an authorization server that counts.
 func server(t *testing.T) (url string, requests *atomic.Int64) {
