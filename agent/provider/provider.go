@@ -1,6 +1,9 @@
 // Package provider is the agent's side of the credential providers: it finds, checks, starts,
 // supervises and asks them, and it is the only bridge to go-plugin.
 //
+// A program that embeds the agent and authenticates its requests itself needs of it only the values:
+// agent.Provider takes a [Request] and returns a [Reply], or a [*Failure] where there is none.
+//
 // Each client's credential has a process of its own, so a provider that crashes, hangs or talks
 // nonsense is felt by that client alone. A process starts when it is asked for something and ends
 // after a while unused. Everything that a provider says is checked here as input from outside.
