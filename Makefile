@@ -28,9 +28,9 @@ RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 # The provider for keys on tokens needs cgo, so it is a module of its own.
 PKCS11 := plugins/pkcs11cred
 
-# All modules, the program's first. Whoever writes a provider has a module, so the example is one. What
+# All modules, the program's first. Whoever writes a provider or embeds the agent has a module, so the examples are one each. What
 # tests whole programs and what measures depend on much that the program must not.
-MODULES := . $(PKCS11) examples/provider test bench
+MODULES := . $(PKCS11) examples/provider examples/embed test bench
 
 # Those that can be compiled here.
 COMPILED := $(if $(RACE),$(MODULES),$(filter-out $(PKCS11),$(MODULES)))

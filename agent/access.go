@@ -7,8 +7,8 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/host"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // access is who may have a token, beside root and the agent's own user.
@@ -19,28 +19,47 @@ type access struct {
 
 // ResolveAccess looks up who may have a token over the socket. It is for who serves one, before that:
 // until then nobody may. It refuses a name that this host does not know, with a [*config.Error].
-func (a *Agent) ResolveAccess() error { return a.parts.Load().resolveAccess() }
+func (a *Agent) ResolveAccess() error {
+	admitted, err := resolveAccess(a.parts.config())
+	if err == nil {
+		a.admit(&edit{}, admitted)
+	}
+	return err
+}
 
-// resolveAccess looks nobody up without a socket: names need exist only where they are used.
-func (p *parts) resolveAccess() error {
-	if p.cfg.Socket == nil {
-		return nil
+// resolveAccess looks up who may have which token. Without a socket it looks nobody up: names need exist
+// only where they are used.
+func resolveAccess(cfg *config.Config) (admitted map[string]*access, err error) {
+	if cfg.Socket == nil {
+		return nil, nil
 	}
 	var problems []config.Problem
-	p.access = make(map[string]access, len(p.cfg.Tokens))
-	for _, t := range p.cfg.Tokens {
-		var may access
+	admitted = make(map[string]*access, len(cfg.Tokens))
+	for _, t := range cfg.Tokens {
+		may := &access{}
 		for i, principal := range t.Allow {
 			if err := may.admit(principal); err != nil {
-				problems = append(problems, p.cfg.Problem(config.AllowPath(t.Name, i), err.Error()))
+				problems = append(problems, cfg.Problem(config.AllowPath(t.Name, i), err.Error()))
 			}
 		}
-		p.access[t.Name] = may
+		admitted[t.Name] = may
 	}
-	if len(problems) > 0 {
-		return &config.Error{Problems: problems}
+	return admitted, errorOf(problems)
+}
+
+// admit lets those have the tokens who were looked up, and nobody else: tokens of an edit, and those that
+// it leaves as they are.
+func (a *Agent) admit(e *edit, admitted map[string]*access) {
+	for name, t := range e.tokens {
+		if t != nil {
+			t.access.Store(admitted[name])
+		}
 	}
-	return nil
+	for _, t := range a.parts.list().tokens {
+		if _, changes := e.tokens[t.name()]; !changes {
+			t.access.Store(admitted[t.name()])
+		}
+	}
 }
 
 func (may *access) admit(p config.Principal) error {
@@ -63,7 +82,15 @@ func (may *access) admit(p config.Principal) error {
 // Allows reports whether the configuration lets a user, or one of the groups that it is in, have the
 // token of a name. There is nobody who may have an unknown one.
 func (a *Agent) Allows(name string, user int, groups []int) bool {
-	may := a.parts.Load().access[name]
+	t := a.parts.token(name)
+	if t == nil {
+		return false
+	}
+	may := t.access.Load()
+	return may != nil && may.allows(user, groups)
+}
+
+func (may *access) allows(user int, groups []int) bool {
 	return slices.Contains(may.users, user) || slices.ContainsFunc(groups, func(group int) bool {
 		return slices.Contains(may.groups, group)
 	})
@@ -78,22 +105,21 @@ type shown struct {
 // TokenJSON returns a token that is good now in its JSON form, as a sink of format json would hold
 // it. Its errors are those of [Agent.Token].
 func (a *Agent) TokenJSON(name string) ([]byte, error) {
-	p := a.parts.Load()
-	k, ok := p.keepers[name]
-	if !ok {
+	part := a.parts.token(name)
+	if part == nil {
 		return nil, unknownToken(name)
 	}
-	t, err := k.Token()
+	t, err := part.keeper.Token()
 	if err != nil {
 		return nil, err
 	}
-	if s, ok := p.shown.Load(name); ok && s.(shown).token == t {
-		return []byte(s.(shown).json.Reveal()), nil
+	if s := part.shown.Load(); s != nil && s.token == t {
+		return []byte(s.json.Reveal()), nil
 	}
 	text, err := sink.JSON(name).Render(func(string) (token.Token, bool) { return t, true })
 	if err != nil {
 		return nil, err
 	}
-	p.shown.Store(name, shown{t, secret.New(string(text))})
+	part.shown.Store(&shown{t, secret.New(string(text))})
 	return text, nil
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // allowing has a socket and lets some have the tokens of the fixture's configuration, in order.

@@ -1,6 +1,20 @@
-// Package agent is the daemon: it keeps every configured token fresh and every sink up to date.
+// Package agent keeps access tokens fresh and every sink up to date. It is the daemon, and it is what a
+// program has inside it that wants no daemon:
 //
-// It owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches
+//	a := agent.New(agent.Options{Provider: mine})
+//	if err := a.Open(); err != nil {
+//		return err
+//	}
+//	go a.Run(ctx)
+//	err := a.Apply(ctx, agent.SetClient(config.Client{…})) // then SetToken, SetSink, AttachSink
+//	t, err := a.Token("orders")
+//
+// Clients, tokens and sinks come and go one at a time with [Agent.Apply], or all at once with
+// [Agent.Reload] and a [config.Config]. [Agent.Updates] tells of tokens that changed, [Agent.Status] of
+// everything. A program brings what it has of its own in [Options]: the providers of its credentials,
+// its sinks, and the memory that outlives the process.
+//
+// The package owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches
 // the clock, and one for each token and sink only while there is something to do for it. What they
 // decide comes from package policy; what they know is published as values that anybody may read. It
 // never sees a credential: requests are authenticated and sent by a provider's process.
@@ -8,6 +22,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -24,21 +39,21 @@ import (
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // stopTimeout is how long stopping waits for sinks whose file system does not answer.
 const stopTimeout = 3 * time.Second
 
-// Options are what an agent is made from. A program that embeds the agent may hand in providers, sinks
-// and a memory of its own.
+// Options are what an agent is made from. All may be left out. A program that embeds the agent may hand in
+// providers, sinks and a memory of its own.
 type Options struct {
-	Config   *config.Config // validated
+	Config   *config.Config // validated; nil for an empty one, to which Apply adds
 	Version  string
-	Log      *slog.Logger
-	Registry prometheus.Registerer
-	Builtin  []string // providers that this executable serves itself
+	Log      *slog.Logger          // nil for none
+	Registry prometheus.Registerer // nil for one of the agent's own
+	Builtin  []string              // providers that this executable serves itself
 	// Provider makes the provider of a client's credential; nil for processes, as configured.
 	Provider func(provider.Spec) Provider
 	// Sink opens a sink; nil for the file system.
@@ -53,20 +68,28 @@ type Options struct {
 	Directories interface {
 		AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
 	}
+	// StrictNotes lets no token request go out that Memory could not note before, which then is a failure
+	// that passes. Without it, a memory that fails or does not answer costs no workload its token, and a
+	// crash may make the next process send more requests than it should.
+	StrictNotes bool
 }
 
 // Provider authenticates and sends one client's token requests.
 type Provider = gate.Provider
 
-// Sink is where workloads read tokens.
+// Failure is a token request that brought no token.
+type Failure = gate.Failure
+
+// Sink is where workloads read tokens. Path is its name, which need not be that of a file.
 type Sink = delivery.Sink
 
 // Waits is what all commands on a host know of what servers asked for.
 type Waits = gate.Waits
 
-// Memory is where the agent keeps what must outlive its process. It may block as long as its file
-// system does.
+// Memory is where the agent keeps what must outlive its process, by tokens' names: [store.Store], or a
+// program's own. It may block as long as its file system does.
 type Memory interface {
+	// LoadAll is called once. Each record that cannot be used is an error of its own.
 	LoadAll() (map[string]store.Record, []error)
 	Save(name string, r store.Record) error
 	Remove(name string) error
@@ -99,26 +122,43 @@ type Agent struct {
 	metrics   *metrics.Metrics
 	gates     *gate.Gates // they outlive reloads
 
-	parts   atomic.Pointer[parts] // replaced whole, by Open and by run
-	reloads chan reload
+	parts     *parts
+	processes processes
+	tasks     chan task     // for Run's goroutine
+	ended     chan struct{} // closes as Run ends
+
+	unclaimed map[string]store.Record // of tokens that are not there yet; owned by Run's goroutine, as is what follows
+	idleGates []*gate.Gate            // not passed by any client, but with a wait that the server asked for
 
 	changes    *changes
+	observers  observers
 	heartbeat  atomic.Pointer[time.Time]     // when the watch last compared the clocks
 	lastReload atomic.Pointer[status.Reload] // nil before the first
-	looks      sync.WaitGroup                // looks at files, and credentials being proved
-	checks     atomic.Int32                  // looks at the sinks that are under way
+	checks     sync.WaitGroup                // of files and credentials, in the background
+	checking   atomic.Int32                  // checks of the sinks that are under way
 }
 
 // New prepares an agent. It touches neither disk nor network and starts no goroutine.
 func New(o Options) *Agent { return newAgent(o, realMachine()) }
 
 func newAgent(o Options, m machine) *Agent {
+	if o.Config == nil {
+		o.Config = config.Empty()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
 	a := &Agent{
 		options:   o,
 		machine:   m,
 		log:       o.Log,
 		startedAt: time.Now(),
-		reloads:   make(chan reload),
+		parts:     newParts(config.Empty()),
+		tasks:     make(chan task),
+		ended:     make(chan struct{}),
 		changes:   newChanges(),
 		metrics:   metrics.New(o.Registry, o.Version),
 	}
@@ -127,32 +167,42 @@ func newAgent(o Options, m machine) *Agent {
 		Roll:      func(clientID string) func() float64 { return m.random("gate " + clientID) },
 		Recovered: a.recovered,
 		Log:       a.log,
+
+		StrictNotes: o.StrictNotes,
 	})
 	a.heartbeat.Store(&a.startedAt)
-	a.parts.Store(a.assemble(o.Config, &parts{}))
+	a.parts.put(a.difference(o.Config))
 	return a
 }
 
 // Open opens the sinks and takes over what an earlier process remembered. It refuses what cannot
 // work on this host, such as a sink in a directory that others can write to, with a [*config.Error].
 func (a *Agent) Open() error {
-	if err := a.openSinks(a.parts.Load(), &parts{}); err != nil {
+	if a.options.StrictNotes && a.options.Memory == nil {
+		return errors.New("strict notes: there is no memory to note requests in")
+	}
+	e := newEdit()
+	e.cfg = a.parts.settings()
+	if err := a.openSinks(e); err != nil {
 		return err
 	}
-	a.removeLeftOvers(a.parts.Load())
+	a.parts.put(e)
+	a.metrics.Begin(e.cfg)
+	a.removeLeftOvers()
 	a.restore()
 	return nil
 }
 
 // removeLeftOvers has what killed processes left removed where sinks were.
-func (a *Agent) removeLeftOvers(p *parts) {
-	a.looks.Go(func() { delivery.RemoveLeftOvers(a.options.Directories, p.cfg.Sinks, a.log) })
+func (a *Agent) removeLeftOvers() {
+	sinks := a.parts.config().Sinks
+	a.checks.Go(func() { delivery.RemoveLeftOvers(a.options.Directories, sinks, a.log) })
 }
 
 // newest returns the newest token of a name, which is zero while there is none, and since when.
 func (a *Agent) newest(name string) (t token.Token, since time.Time) {
-	k, ok := a.parts.Load().keepers[name]
-	if !ok {
+	k := a.parts.keeper(name)
+	if k == nil {
 		return token.Token{}, time.Time{}
 	}
 	v := k.View()
@@ -165,18 +215,18 @@ func (a *Agent) token(name string) (token.Token, bool) {
 	return t, !t.AccessToken.IsZero()
 }
 
-// deliver tells the sinks that show a token to look at it.
+// deliver has the sinks written that show a token.
 func (a *Agent) deliver(name string) {
-	for _, w := range a.parts.Load().shows[name] {
+	for _, w := range a.parts.showing(name) {
 		w.Notify()
 	}
 }
 
 // recovered tells a gate's tokens that an outage has ended.
 func (a *Agent) recovered(g *gate.Gate, since time.Time) {
-	for _, k := range a.parts.Load().keepers {
-		if k.Client().Gate() == g {
-			k.Recovered(since)
+	for _, c := range a.parts.at(g) {
+		for _, t := range a.parts.tokensOf(c) {
+			t.keeper.Recovered(since)
 		}
 	}
 }
@@ -184,79 +234,90 @@ func (a *Agent) recovered(g *gate.Gate, since time.Time) {
 // changed tells whoever listens that something is different.
 func (a *Agent) changed() { a.changes.tell() }
 
+// tokenChanged tells whoever listens that there is news of a token.
+func (a *Agent) tokenChanged(name string) {
+	a.observers.tell(name)
+	a.changed()
+}
+
 // Changes receives a value after something changed; after many changes at once, one that comes no
 // sooner than a reader that looks at the status each time has time for. It is for one reader.
 func (a *Agent) Changes() <-chan struct{} { return a.changes.told }
 
 // Run keeps the tokens until ctx ends, and returns when everything it started has ended. The files
-// stay: the tokens in them are still good.
+// stay: the tokens in them are still good. It is called once.
 func (a *Agent) Run(ctx context.Context) {
+	defer close(a.ended)
+	a.run(ctx)
+}
+
+func (a *Agent) run(ctx context.Context) {
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
 		a.watch(ctx)
 	}()
-	a.start(ctx, a.parts.Load())
+	a.start(ctx)
 	a.changed() // what was restored may be all there is to say
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case r := <-a.reloads:
-			r.done <- a.apply(ctx, r.cfg)
+		case t := <-a.tasks:
+			t.done <- t.do(ctx)
 		}
 	}
 	<-watching
-	a.stop(a.parts.Load())
+	a.stop()
 }
 
-// start starts what does not run yet. The gates come last, so that of the tokens that are due, the
+// start starts everything. The gates come last, so that of the tokens that are due, the
 // one that is due longest goes first; of those that are due alike, the one that is configured first.
-func (a *Agent) start(ctx context.Context, p *parts) {
-	for i := range p.cfg.Tokens {
-		p.keepers[p.cfg.Tokens[i].Name].Start(ctx)
+func (a *Agent) start(ctx context.Context) {
+	list := a.parts.list()
+	for _, t := range list.tokens {
+		t.keeper.Start(ctx)
 	}
 	a.gates.Start(ctx)
-	for _, w := range p.writers {
-		w.Start()
+	for _, s := range list.sinks {
+		s.writer.Start()
 	}
 }
 
 // stop ends everything and waits for it.
-func (a *Agent) stop(p *parts) {
-	for _, k := range p.keepers {
-		k.Stop()
+func (a *Agent) stop() {
+	list := a.parts.list()
+	for _, t := range list.tokens {
+		t.keeper.Stop()
 	}
 	a.gates.Stop()
-	p.close()
+	a.Close()
 	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var writers sync.WaitGroup
-	for _, w := range p.writers {
-		writers.Go(func() { w.Stop(stopping) })
+	for _, s := range list.sinks {
+		writers.Go(func() { s.writer.Stop(stopping) })
 	}
-	for _, k := range p.keepers {
-		k.StopSaving(stopping)
+	for _, t := range list.tokens {
+		t.keeper.StopSaving(stopping)
 	}
 	writers.Wait()
-	looked := make(chan struct{})
+	checked := make(chan struct{})
 	go func() {
-		defer close(looked)
-		a.looks.Wait()
+		defer close(checked)
+		a.checks.Wait()
 	}()
 	select { // a file system that hangs must not hold up the end
-	case <-looked:
+	case <-checked:
 	case <-stopping.Done():
 	}
 }
 
-// Close ends the providers' processes. [Agent.Run] does so by itself.
-func (a *Agent) Close() { a.parts.Load().close() }
-
-// close ends the providers' processes, all at once: one that does not end holds up no other.
-func (p *parts) close() {
+// Close ends the providers' processes, all at once: one that does not end holds up no other. [Agent.Run]
+// does so by itself.
+func (a *Agent) Close() {
 	var closing sync.WaitGroup
-	for _, c := range p.clients {
-		closing.Go(c.Close)
+	for _, c := range a.parts.list().clients {
+		closing.Go(c.client.Close)
 	}
 	closing.Wait()
 }

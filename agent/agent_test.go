@@ -116,7 +116,7 @@ func TestRetryAfterHoldsEveryTokenOfTheClient(t *testing.T) {
 // clientsFixture has two configured clients that are one to the server, and a third of its own.
 func clientsFixture(s *server) *fixture {
 	f := newFixture(s.exchange, "a", "b", "c")
-	cfg := *f.agent.parts.Load().cfg
+	cfg := *f.agent.parts.config()
 	cfg.Clients = append([]config.Client(nil), cfg.Clients...)
 	twin, other := cfg.Clients[0], cfg.Clients[0]
 	twin.Name, twin.RequestTimeout = "twin", 5*time.Second
@@ -327,7 +327,7 @@ func TestMissingTokenIsNoFailureOfTheSink(t *testing.T) {
 		}}
 		f := newFixture(s.exchange, "a", "b")
 		both := &memory{path: "/both", tokens: []string{"a", "b"}}
-		cfg := *f.agent.parts.Load().cfg
+		cfg := *f.agent.parts.config()
 		cfg.Sinks = []config.Sink{{Type: config.SinkFile, Path: "/both", Token: "both"}}
 		f.sinks["both"] = both
 		f = remade(f, s, &cfg)

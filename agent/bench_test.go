@@ -14,7 +14,7 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // BenchmarkStatus measures what it costs to put together what there is to know.
@@ -77,7 +77,7 @@ func filled(b *testing.B, tokens int) *fixture {
 	}
 	f := newFixture(nil, names...)
 	f.memory = restored(names)
-	f.make(f.agent.parts.Load().cfg, func(context.Context, provider.Request) (provider.Reply, error) {
+	f.make(f.agent.parts.config(), func(context.Context, provider.Request) (provider.Reply, error) {
 		return granted("token", time.Hour), nil
 	})
 	if err := f.agent.Once(b.Context()); err != nil {
@@ -111,7 +111,7 @@ func BenchmarkReload(b *testing.B) {
 	for _, tokens := range []int{1, 1_000, 10_000} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			f := filled(b, tokens)
-			old := f.agent.parts.Load().cfg
+			old := f.agent.parts.config()
 			defer f.run(b.Context())()
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
@@ -119,6 +119,24 @@ func BenchmarkReload(b *testing.B) {
 				next.Tokens = slices.Clone(old.Tokens)
 				next.Tokens[0].RefreshAt = 0.5 + float64(i%2)/10
 				if err := f.agent.Reload(b.Context(), &next); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkApply measures how a running agent takes another token among many.
+func BenchmarkApply(b *testing.B) {
+	for _, tokens := range []int{1, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
+			f := filled(b, tokens)
+			t := f.agent.parts.config().Tokens[0]
+			defer f.run(b.Context())()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				t.RefreshAt = 0.5 + float64(i%2)/10
+				if err := f.agent.Apply(b.Context(), SetToken(t)); err != nil {
 					b.Fatal(err)
 				}
 			}

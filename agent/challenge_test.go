@@ -24,7 +24,7 @@ import (
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // newerThan is a claims request for a token that is newer than an instant.
@@ -54,7 +54,7 @@ type challenged struct {
 func newChallenged(answer func(n int, claims string) provider.Reply) *challenged {
 	c := &challenged{answer: answer}
 	f := newFixture(nil, "a")
-	cfg := *f.agent.parts.Load().cfg
+	cfg := *f.agent.parts.config()
 	cfg.Tokens[0].CAE = true
 	f.make(&cfg, c.exchange)
 	c.fixture = f
@@ -203,7 +203,7 @@ func TestChallengeThatIsNotValidChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{answer: good}
 		f := newFixture(s.exchange, "a", "b")
-		cfg := *f.agent.parts.Load().cfg
+		cfg := *f.agent.parts.config()
 		cfg.Tokens[0].CAE = true
 		f = remade(f, s, &cfg)
 		defer f.run(t.Context())()

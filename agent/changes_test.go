@@ -22,7 +22,7 @@ func TestChangesLeaveTheReaderAlone(t *testing.T) {
 					return
 				case <-c.told:
 					looks = append(looks, time.Since(begun))
-					c.looked(10 * time.Millisecond)
+					c.readIn(10 * time.Millisecond)
 				}
 			}
 		}()
@@ -62,7 +62,7 @@ func TestChangesAreToldAtOnce(t *testing.T) {
 func TestALongLookDelaysNoNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
-		c.looked(time.Minute)
+		c.readIn(time.Minute)
 		c.tell()
 		<-c.told
 		begun := time.Now()

@@ -71,7 +71,7 @@ func TestCheckSoon(t *testing.T) {
 					t.Errorf("the error is %v", err)
 				}
 				cancel()
-				a.looks.Wait()
+				a.checks.Wait()
 			})
 		})
 	}

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/delivery"
@@ -12,7 +11,7 @@ import (
 // Environ returns what `credagent exec` puts into its command's environment: NAME=value for each
 // variable. It holds tokens in the clear.
 func (a *Agent) Environ() ([]string, error) {
-	variables, err := a.parts.Load().cfg.ForCommand()
+	variables, err := a.parts.config().ForCommand()
 	if err != nil {
 		return nil, err
 	}
@@ -32,17 +31,15 @@ func (a *Agent) Refused() error {
 // Unwritable returns the env files that cannot hold the tokens there are, whose variables a command has
 // in its environment all the same, and an error for other files that cannot: waiting does not help.
 func (a *Agent) Unwritable() (envFiles []string, err error) {
-	p := a.parts.Load()
 	var errs []error
-	for _, w := range p.writers {
-		behind := w.Behind()
+	for _, s := range a.parts.list().sinks {
+		behind := s.writer.Behind()
 		var render *sink.RenderError
 		if behind == nil || !errors.As(behind.Err, &render) {
 			continue
 		}
-		isEnv := slices.ContainsFunc(p.cfg.Sinks, func(s config.Sink) bool { return s.Path == w.Path() && s.Type == config.SinkEnv })
-		if isEnv {
-			envFiles = append(envFiles, w.Path())
+		if s.cfg.Type == config.SinkEnv {
+			envFiles = append(envFiles, s.path())
 		} else {
 			errs = append(errs, behind)
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/status"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // ErrUnknownToken says that the configuration has no token of that name.
@@ -30,8 +30,8 @@ func unknownToken(name string) error { return fmt.Errorf("token %q: %w", name, E
 
 // Token returns a token that is good now. Its error is [ErrUnknownToken] or a [*NotYetError].
 func (a *Agent) Token(name string) (token.Token, error) {
-	k, ok := a.parts.Load().keepers[name]
-	if !ok {
+	k := a.parts.keeper(name)
+	if k == nil {
 		return token.Token{}, unknownToken(name)
 	}
 	return k.Token()
@@ -42,15 +42,15 @@ func (a *Agent) Token(name string) (token.Token, error) {
 // [*HeldBackError]. Whoever asks while a request is under way shares its answer. An unknown name is
 // [ErrUnknownToken].
 func (a *Agent) Refresh(ctx context.Context, name string) (status.Refresh, error) {
-	k, ok := a.parts.Load().keepers[name]
-	if !ok {
+	k := a.parts.keeper(name)
+	if k == nil {
 		return status.Refresh{}, unknownToken(name)
 	}
 	r, err := k.Refresh(ctx)
 	if err != nil || r.Outcome != status.Pending {
 		return r, err
 	}
-	if k, ok = a.parts.Load().keepers[name]; !ok { // a reload may have replaced it, or taken it away
+	if k = a.parts.keeper(name); k == nil { // a reload may have replaced it, or taken it away
 		return status.Refresh{}, unknownToken(name)
 	}
 	return k.Pending(), nil
@@ -62,11 +62,11 @@ func (a *Agent) Refresh(ctx context.Context, name string) (status.Refresh, error
 // it is answered by one request; what was answered already is no error. An error is [ErrUnknownToken]
 // or a [*ChallengeError], or that of ctx.
 func (a *Agent) Challenge(ctx context.Context, name, wwwAuthenticate, tokenSHA256 string) error {
-	k, ok := a.parts.Load().keepers[name]
+	k := a.parts.keeper(name)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case !ok:
+	case k == nil:
 		return unknownToken(name)
 	}
 	accepted, err := k.Challenge(wwwAuthenticate, tokenSHA256)
@@ -74,7 +74,7 @@ func (a *Agent) Challenge(ctx context.Context, name, wwwAuthenticate, tokenSHA25
 		return err
 	}
 	if accepted { // a reload may have just put another keeper in its place, which knows of the same
-		if successor := a.parts.Load().keepers[name]; successor != nil {
+		if successor := a.parts.keeper(name); successor != nil {
 			successor.Wake()
 		}
 	}

@@ -24,7 +24,7 @@ func TestEndOfACredentialIsToldOnceForEachNotice(t *testing.T) {
 		}
 		f := newFixture(answer, "a")
 		f.log = slog.New(slog.NewTextHandler(&out, nil))
-		f.make(f.agent.parts.Load().cfg, answer)
+		f.make(f.agent.parts.config(), answer)
 		stop := f.run(t.Context())
 		pass(42 * day)
 		stop()

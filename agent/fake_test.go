@@ -17,8 +17,8 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // scripted is a provider and the server behind it: answer decides what comes back, and when.

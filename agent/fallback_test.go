@@ -45,7 +45,7 @@ func newTwofold(t *testing.T, accepted ...string) *twofold {
 	w := &twofold{dir: t.TempDir(), accepted: map[string]bool{}, refusal: refusal(http.StatusUnauthorized, "invalid_client", "")}
 	w.accept(accepted...)
 	f := newFixture(nil, "a", "b")
-	cfg := f.agent.parts.Load().cfg
+	cfg := f.agent.parts.config()
 	cfg.Clients[0].Credential = config.Credential{Provider: "file", Config: w.file(t, "primary")}
 	cfg.Clients[0].FallbackCredential = &config.Credential{Provider: "file", Config: w.file(t, "fallback")}
 	f.provide = func(spec provider.Spec) Provider {
@@ -271,7 +271,7 @@ func TestNewestRecordDecidesAboutTheFallback(t *testing.T) {
 					w := newTwofold(t, "primary", "fallback")
 					m := newMemory()
 					w.memory = m
-					w.make(w.agent.parts.Load().cfg, nil)
+					w.make(w.agent.parts.config(), nil)
 					stop := w.run(t.Context())
 					pass(time.Minute)
 					stop()

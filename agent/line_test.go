@@ -29,7 +29,7 @@ func TestCrashLoopStarvesNoToken(t *testing.T) {
 		}
 		f := newFixture(slow, names...)
 		f.memory = newMemory()
-		cfg := f.agent.parts.Load().cfg
+		cfg := f.agent.parts.config()
 		for i := range cfg.Tokens {
 			cfg.Tokens[i].RefreshAt = 0.15 // more is due than there are requests
 		}

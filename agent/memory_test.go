@@ -108,7 +108,7 @@ func remembered(s *server, tokens ...string) (*fixture, *remembering) {
 	f := newFixture(s.exchange, tokens...)
 	m := newMemory()
 	f.memory = m
-	f.make(f.agent.parts.Load().cfg, s.exchange)
+	f.make(f.agent.parts.config(), s.exchange)
 	return f, m
 }
 
@@ -240,7 +240,7 @@ func TestCrashLoopKeepsTheCeiling(t *testing.T) {
 		f := newFixture(silent, "a")
 		f.memory = newMemory()
 		for range 200 {
-			f.make(f.agent.parts.Load().cfg, silent)
+			f.make(f.agent.parts.config(), silent)
 			stop := f.run(t.Context())
 			pass(time.Second)
 			stop()
@@ -283,7 +283,7 @@ func TestCredentialReplacedWhileNobodyWatchedIsProved(t *testing.T) {
 		r := newRotating(t, nil, good)
 		m := newMemory()
 		r.memory = m
-		r.make(r.agent.parts.Load().cfg, r.server.exchange)
+		r.make(r.agent.parts.config(), r.server.exchange)
 		if err := r.agent.Check(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}

@@ -8,23 +8,22 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
-	"github.com/credagent/credagent/agent/gate"
 )
 
 // TokenError says which token could not be had, and why.
 type TokenError struct {
 	Token   string
 	Client  string
-	Failure *gate.Failure // nil when there was no answer at all
+	Failure *Failure // nil when there was no answer at all
 }
 
 // Error implements error.
 func (e *TokenError) Error() string {
-	why := ErrNoToken.Error()
+	var why error = ErrNoToken
 	if e.Failure != nil {
-		why = e.Failure.Error()
+		why = e.Failure
 	}
-	return fmt.Sprintf("requesting token %q: client %q: %s", e.Token, e.Client, why)
+	return fmt.Sprintf("requesting token %q: client %q: %v", e.Token, e.Client, why)
 }
 
 // SinkError says which sink could not be written although its tokens are there, and why.
@@ -46,7 +45,7 @@ func (a *Agent) Once(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		a.Run(running)
+		a.run(running)
 	}()
 	for !a.settled() && ctx.Err() == nil {
 		select {
@@ -62,39 +61,39 @@ func (a *Agent) Once(ctx context.Context) error {
 // settled reports whether going on is pointless: everything is there and acted upon, or something was
 // refused and everything else has had its first answer.
 func (a *Agent) settled() bool {
-	p := a.parts.Load()
+	list := a.parts.list()
 	if a.Brief().Ready {
-		return !p.acting()
+		return !list.acting()
 	}
 	refused, pending := false, false
-	for _, k := range p.keepers {
-		v := k.View()
+	for _, t := range list.tokens {
+		v := t.keeper.View()
 		refused = refused || v.Failure != nil && v.Failure.Class.Lasting()
-		pending = pending || !v.Answered && k.Client().Gate().View().Failures == 0
+		pending = pending || !v.Answered && t.keeper.Client().Gate().View().Failures == 0
 	}
-	for _, w := range p.writers {
-		behind := w.Behind()
+	for _, s := range list.sinks {
+		behind := s.writer.Behind()
 		pending = pending || behind != nil && behind.Err == nil
 	}
-	return refused && !pending && !p.acting()
+	return refused && !pending && !list.acting()
 }
 
 // acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
 // the sinks are written.
-func (p *parts) acting() bool {
-	return slices.ContainsFunc(p.writers, (*delivery.Writer).ActionsRunning)
+func (l *listing) acting() bool {
+	return slices.ContainsFunc(l.sinks, func(s *sinkPart) bool { return s.writer.ActionsRunning() })
 }
 
 func (a *Agent) missing() error {
 	var errs []error
-	p := a.parts.Load()
-	for _, cfg := range p.cfg.Tokens {
-		if v := p.keepers[cfg.Name].View(); !v.Token.ValidAt(time.Now()) {
-			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: v.Failure})
+	list := a.parts.list()
+	for _, t := range list.tokens {
+		if v := t.keeper.View(); !v.Token.ValidAt(time.Now()) {
+			errs = append(errs, &TokenError{Token: t.name(), Client: t.keeper.Config().Client, Failure: v.Failure})
 		}
 	}
-	for _, w := range p.writers {
-		if behind := w.Behind(); behind != nil {
+	for _, s := range list.sinks {
+		if behind := s.writer.Behind(); behind != nil {
 			errs = append(errs, behind)
 		}
 	}
@@ -110,16 +109,16 @@ func (a *Agent) Probe(ctx context.Context) error {
 	defer a.gates.Stop()
 	defer stop()
 	a.gates.Start(probing)
-	p := a.parts.Load()
 	probed := map[string]bool{}
 	var errs []error
-	for _, cfg := range p.cfg.Tokens {
-		if probed[cfg.Client] {
+	for _, t := range a.parts.list().tokens {
+		client := t.keeper.Config().Client
+		if probed[client] {
 			continue
 		}
-		probed[cfg.Client] = true
-		if failure := p.keepers[cfg.Name].Probe(ctx); failure != nil {
-			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: failure})
+		probed[client] = true
+		if failure := t.keeper.Probe(ctx); failure != nil {
+			errs = append(errs, &TokenError{Token: t.name(), Client: client, Failure: failure})
 		}
 	}
 	return errors.Join(errs...)

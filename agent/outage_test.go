@@ -18,7 +18,7 @@ func logged(s *server, tokens ...string) (*fixture, *bytes.Buffer) {
 	var out bytes.Buffer
 	f := newFixture(s.exchange, tokens...)
 	f.log = slog.New(slog.NewTextHandler(&out, nil))
-	f.make(f.agent.parts.Load().cfg, s.exchange)
+	f.make(f.agent.parts.config(), s.exchange)
 	return f, &out
 }
 

@@ -1,214 +1,307 @@
 package agent
 
 import (
-	"context"
-	"reflect"
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/keeper"
-	"github.com/credagent/credagent/agent/provider"
 )
 
-// parts is everything that one configuration asks for. It is never changed once it is in use; a
-// reload makes new parts and takes over from the old what the new configuration left as it was.
+// parts is everything that runs, by the names of the configuration. Only the agent's goroutine changes
+// it, by an [edit], at a cost that does not grow with what stays. Anybody may read it: what is found is
+// replaced as a whole, and never changed.
 type parts struct {
-	cfg     *config.Config
-	clients map[string]*gate.Client
-	keepers map[string]*keeper.Keeper
-	writers []*delivery.Writer
-	shows   map[string][]*delivery.Writer // by token
-	access  map[string]access             // by token; nil without a socket
-	shown   sync.Map                      // by token: the JSON form that was asked for last
-	open    func(provider.Spec) Provider  // makes the providers of clients' credentials
+	mu      sync.RWMutex
+	cfg     *config.Config                // guarded by mu, as is all that follows; the settings, and what was configured at once
+	applied bool                          // clients, tokens and sinks are not those of cfg any more
+	clients map[string]*clientPart        // by name
+	tokens  map[string]*tokenPart         // by name
+	sinks   map[string]*sinkPart          // by path
+	shows   map[string][]*delivery.Writer // by token; the slices are never changed
+	passing map[gate.Key][]*clientPart    // by the gate that they pass, see passes
+	held    map[string]int                // client_ids of clients that are being made
+	places  int                           // sinks that there ever were
+	listed  *listing                      // nil after a change
 }
 
-// assemble makes the parts of a configuration, without sinks. What is the same in old stays the
-// same part, with all its state.
-func (a *Agent) assemble(cfg *config.Config, old *parts) *parts {
-	p := &parts{
+type clientPart struct {
+	client *gate.Client
+	first  *gate.Gate
+	passes gate.Key // guarded by parts.mu, as is all that follows
+	at     int      // in parts.passing
+	tokens []*tokenPart
+}
+
+type tokenPart struct {
+	keeper *keeper.Keeper
+	access atomic.Pointer[access]
+	shown  atomic.Pointer[shown] // the JSON form that was asked for last
+	at     int                   // in its client's tokens; guarded by parts.mu
+}
+
+type sinkPart struct {
+	writer *delivery.Writer
+	cfg    config.Sink // with a path alone, for a sink of the program's own
+	place  int         // among the sinks
+}
+
+// listing is the parts in the order in which they are shown.
+type listing struct {
+	clients []*clientPart
+	tokens  []*tokenPart
+	sinks   []*sinkPart
+}
+
+func newParts(cfg *config.Config) *parts {
+	return &parts{
 		cfg:     cfg,
-		clients: make(map[string]*gate.Client, len(cfg.Clients)),
-		keepers: make(map[string]*keeper.Keeper, len(cfg.Tokens)),
-		shows:   map[string][]*delivery.Writer{},
-	}
-	// One pool of processes, also for what comes with a reload.
-	if p.open = old.open; p.open == nil || !samePlugins(old.cfg, cfg) {
-		p.open = a.providers(cfg)
-	}
-	a.addClients(p, old)
-	a.addTokens(p, old)
-	return p
-}
-
-func (a *Agent) addClients(p, old *parts) {
-	options := gate.ClientOptions{Open: p.open, Replaced: a.credentialReplaced, Metrics: a.metrics, Log: a.log}
-	for _, c := range p.cfg.Clients {
-		if was, ok := old.clients[c.Name]; ok && sameClient(*was.Config(), c) && samePlugins(old.cfg, p.cfg) {
-			p.clients[c.Name] = was
-			continue
-		}
-		p.clients[c.Name] = gate.NewClient(c, a.gates, options)
+		clients: map[string]*clientPart{}, tokens: map[string]*tokenPart{}, sinks: map[string]*sinkPart{},
+		shows: map[string][]*delivery.Writer{}, passing: map[gate.Key][]*clientPart{}, held: map[string]int{},
 	}
 }
 
-func (a *Agent) addTokens(p, old *parts) {
-	options := keeper.Options{Deliver: a.deliver, Changed: a.changed, Metrics: a.metrics, Log: a.log}
-	if a.options.Memory != nil {
-		options.Save = a.options.Memory.Save
-	}
-	for _, t := range p.cfg.Tokens {
-		c := p.clients[t.Client]
-		if was, ok := old.keepers[t.Name]; ok && was.Client() == c && reflect.DeepEqual(*was.Config(), t) {
-			p.keepers[t.Name] = was
-			continue
-		}
-		options.Roll = a.machine.random("token " + t.Name)
-		p.keepers[t.Name] = keeper.New(t, c, options)
-	}
+func (t *tokenPart) name() string { return t.keeper.Config().Name }
+
+func (c *clientPart) name() string { return c.client.Config().Name }
+
+func (s *sinkPart) path() string { return s.writer.Path() }
+
+// settings are the configuration as far as it is about neither a client, a token nor a sink.
+func (p *parts) settings() *config.Config {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.cfg
 }
 
-// providers returns what makes the providers of clients' credentials.
-func (a *Agent) providers(cfg *config.Config) func(provider.Spec) Provider {
-	if a.options.Provider != nil {
-		return a.options.Provider
+// config is the whole configuration.
+func (p *parts) config() *config.Config {
+	list := p.list()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if !p.applied {
+		return p.cfg
 	}
-	processes := provider.New(provider.Options{
-		Builtin:      a.options.Builtin,
-		Dirs:         cfg.Plugins.Dirs,
-		SHA256:       cfg.Plugins.SHA256,
-		IdleTimeout:  cfg.Plugins.IdleTimeout,
-		MaxProcesses: cfg.Plugins.MaxProcesses,
-		Log:          a.log,
-		Started:      a.metrics.Started,
-	})
-	return func(spec provider.Spec) Provider { return processes.Process(spec) }
+	whole := *p.cfg
+	whole.Clients, whole.Tokens, whole.Sinks = nil, nil, nil
+	for _, c := range list.clients {
+		whole.Clients = append(whole.Clients, *c.client.Config())
+	}
+	for _, t := range list.tokens {
+		whole.Tokens = append(whole.Tokens, *t.keeper.Config())
+	}
+	for _, s := range list.sinks {
+		whole.Sinks = append(whole.Sinks, s.cfg)
+	}
+	return &whole
 }
 
-// sameClient compares all but where the client stands in the file.
-func sameClient(a, b config.Client) bool {
-	return reflect.DeepEqual(withoutPosition(a), withoutPosition(b))
+func (p *parts) client(name string) *clientPart {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.clients[name]
 }
 
-func withoutPosition(c config.Client) config.Client {
-	c.Credential.Path = ""
-	if c.FallbackCredential != nil {
-		moved := *c.FallbackCredential
-		moved.Path = ""
-		c.FallbackCredential = &moved
-	}
-	return c
+func (p *parts) token(name string) *tokenPart {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.tokens[name]
 }
 
-func samePlugins(a, b *config.Config) bool { return reflect.DeepEqual(a.Plugins, b.Plugins) }
+func (p *parts) sink(path string) *sinkPart {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sinks[path]
+}
 
-// openSinks opens the sinks of p, but for those that old has open just so.
-func (a *Agent) openSinks(p, old *parts) error {
-	var problems []config.Problem
-	open := make(map[string]int, len(old.writers)) // path → index in old
-	for i, w := range old.writers {
-		open[w.Path()] = i
+// keeper returns the keeper of a token; nil for one that there is not.
+func (p *parts) keeper(name string) *keeper.Keeper {
+	if t := p.token(name); t != nil {
+		return t.keeper
 	}
-	opener := a.options.Sink
-	if opener == nil {
-		opener = delivery.Opener()
-	}
-	for _, cfg := range p.cfg.Sinks {
-		if i, ok := open[cfg.Path]; ok && sameSink(old.cfg.Sinks[i], cfg) {
-			p.add(old.writers[i])
-			continue
-		}
-		w, err := a.openSink(cfg, opener)
-		if err != nil {
-			problems = append(problems, p.cfg.Problem(cfg.Place+".path", err.Error()))
-			continue
-		}
-		p.add(w)
-	}
-	if len(problems) > 0 {
-		return &config.Error{Problems: problems}
-	}
-	a.metrics.Begin(p.cfg)
 	return nil
 }
 
-func (p *parts) add(w *delivery.Writer) {
-	p.writers = append(p.writers, w)
-	for _, name := range w.Tokens() {
-		p.shows[name] = append(p.shows[name], w)
+// showing returns the writers of the sinks that show a token. They are not to be changed.
+func (p *parts) showing(token string) []*delivery.Writer {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.shows[token]
+}
+
+// tokensOf returns the tokens of a client, sorted by name; none if it was replaced.
+func (p *parts) tokensOf(c *gate.Client) []*tokenPart {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	part := p.clients[c.Config().Name]
+	if part == nil || part.client != c {
+		return nil
 	}
+	return slices.SortedFunc(slices.Values(part.tokens), byToken)
 }
 
-// sameSink compares all but where the sink stands in the file.
-func sameSink(a, b config.Sink) bool {
-	a.Place = b.Place
-	return reflect.DeepEqual(a, b)
-}
-
-func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) (*delivery.Writer, error) {
-	s, err := open(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return delivery.NewWriter(s, delivery.Options{
-		Newest:  a.newest,
-		Actions: a.machine.actions(cfg, s, a.token, a.log),
-		Roll:    a.machine.random("sink " + cfg.Path),
-		Changed: a.changed,
-		Metrics: a.metrics,
-		Log:     a.log,
-	}), nil
-}
-
-// Check asks every client's provider whether its configuration is sound and, if load, whether the
-// credential could be used. It sends nothing to a server. Its error is a [*config.Error].
-func (a *Agent) Check(ctx context.Context, load bool) error {
-	return a.check(ctx, a.parts.Load(), load)
-}
-
-// CheckSoon is [Agent.Check] without loading, for a start: a provider that does not answer while
-// waiting lasts holds up nobody but its own client, whose first request comes after its answer.
-func (a *Agent) CheckSoon(ctx, waiting context.Context) error {
-	return problemsOf(waiting, a.ask(ctx, a.parts.Load(), false))
-}
-
-func (a *Agent) check(ctx context.Context, p *parts, load bool) error {
-	return problemsOf(context.Background(), a.ask(ctx, p, load))
-}
-
-// ask asks every credential's provider; the answers come in the order of the configuration.
-func (a *Agent) ask(ctx context.Context, p *parts, load bool) []<-chan []config.Problem {
-	var answers []<-chan []config.Problem
-	for _, cfg := range p.cfg.Clients {
-		for _, check := range p.clients[cfg.Name].Checks(p.cfg, load) {
-			answer := make(chan []config.Problem, 1)
-			a.looks.Go(func() { answer <- check(ctx) })
-			answers = append(answers, answer)
+// at returns the clients that pass a gate.
+func (p *parts) at(g *gate.Gate) []*gate.Client {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var all []*gate.Client
+	for _, key := range []gate.Key{g.Key(), {ClientID: g.Key().ClientID}} {
+		for _, c := range p.passing[key] {
+			if c.client.Gate() == g {
+				all = append(all, c.client)
+			}
 		}
 	}
-	return answers
+	return all
 }
 
-// problemsOf joins the answers that come while waiting lasts.
-func problemsOf(waiting context.Context, answers []<-chan []config.Problem) error {
-	var problems []config.Problem
-	for _, answer := range answers {
-		select {
-		case found := <-answer:
-			problems = append(problems, found...)
-			continue
-		case <-waiting.Done():
-		}
-		select { // those that are there are not lost on one that is not
-		case found := <-answer:
-			problems = append(problems, found...)
-		default:
-		}
+// passesOf is under which key a client is found by its gate. The gate of one that asks an issuer for the
+// token endpoint may be another one at any time, so that is not told apart by it.
+func passesOf(c *gate.Client) gate.Key {
+	if c.Config().Issuer != "" {
+		return gate.Key{ClientID: c.Config().ClientID}
 	}
-	if len(problems) > 0 {
-		return &config.Error{Problems: problems}
+	return c.Gate().Key()
+}
+
+// hold keeps the gates of a client_id, as a client of it is being made. It ends with release.
+func (p *parts) hold(clientID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held[clientID]++
+}
+
+func (p *parts) release(clientID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held[clientID]--; p.held[clientID] == 0 {
+		delete(p.held, clientID)
 	}
-	return nil
+}
+
+// free reports whether no client passes a gate, nor is about to.
+func (p *parts) free(g *gate.Gate) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	key := g.Key()
+	return len(p.passing[key]) == 0 && len(p.passing[gate.Key{ClientID: key.ClientID}]) == 0 && p.held[key.ClientID] == 0
+}
+
+// lastPlace is that of the last sink there ever was.
+func (p *parts) lastPlace() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.places - 1
+}
+
+// list returns the parts in order. A change costs whoever reads the list next, not who makes it.
+func (p *parts) list() *listing {
+	p.mu.RLock()
+	list := p.listed
+	p.mu.RUnlock()
+	if list != nil {
+		return list
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listed = &listing{
+		clients: slices.SortedFunc(maps.Values(p.clients), func(a, b *clientPart) int { return cmp.Compare(a.name(), b.name()) }),
+		tokens:  slices.SortedFunc(maps.Values(p.tokens), byToken),
+		sinks:   slices.SortedFunc(maps.Values(p.sinks), func(a, b *sinkPart) int { return cmp.Compare(a.place, b.place) }),
+	}
+	return p.listed
+}
+
+func byToken(a, b *tokenPart) int { return cmp.Compare(a.name(), b.name()) }
+
+// put makes an edit visible, and returns what it replaces.
+func (p *parts) put(e *edit) (old *edit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old = newEdit()
+	if e.cfg != nil {
+		p.cfg, p.applied = e.cfg, false
+	} else {
+		p.applied = true
+	}
+	for name, next := range e.clients {
+		p.putClient(name, next, old)
+	}
+	for name, next := range e.tokens {
+		p.putToken(name, next, old)
+	}
+	for path, next := range e.sinks {
+		p.putSink(path, next, old)
+	}
+	p.listed = nil
+	return old
+}
+
+func (p *parts) putClient(name string, next *clientPart, old *edit) {
+	if was := p.clients[name]; was != nil {
+		old.clients[name] = was
+		rest := without(p.passing[was.passes], was.at, func(c *clientPart, at int) { c.at = at })
+		if p.passing[was.passes] = rest; len(rest) == 0 {
+			delete(p.passing, was.passes)
+		}
+		delete(p.clients, name)
+	}
+	if next != nil {
+		next.passes = passesOf(next.client)
+		next.at = len(p.passing[next.passes])
+		p.passing[next.passes] = append(p.passing[next.passes], next)
+		p.clients[name] = next
+	}
+}
+
+func (p *parts) putToken(name string, next *tokenPart, old *edit) {
+	if was := p.tokens[name]; was != nil {
+		old.tokens[name] = was
+		c := p.clients[was.keeper.Config().Client]
+		if c != nil && c.client == was.keeper.Client() {
+			c.tokens = without(c.tokens, was.at, func(t *tokenPart, at int) { t.at = at })
+		}
+		delete(p.tokens, name)
+	}
+	if next != nil {
+		c := p.clients[next.keeper.Config().Client]
+		next.at = len(c.tokens)
+		c.tokens = append(c.tokens, next)
+		p.tokens[name] = next
+	}
+}
+
+func (p *parts) putSink(path string, next *sinkPart, old *edit) {
+	if was := p.sinks[path]; was != nil {
+		old.sinks[path] = was
+		for _, name := range was.writer.Tokens() {
+			rest := slices.DeleteFunc(slices.Clone(p.shows[name]), func(w *delivery.Writer) bool { return w == was.writer })
+			if p.shows[name] = rest; len(rest) == 0 {
+				delete(p.shows, name)
+			}
+		}
+		delete(p.sinks, path)
+	}
+	if next != nil {
+		for _, name := range next.writer.Tokens() {
+			p.shows[name] = append(slices.Clip(p.shows[name]), next.writer)
+		}
+		p.sinks[path] = next
+		p.places = max(p.places, next.place+1)
+	}
+}
+
+// without takes one out of a list whose order does not matter; moved learns of the one that takes its
+// place.
+func without[T any](all []T, at int, moved func(T, int)) []T {
+	last := len(all) - 1
+	moved(all[last], at)
+	all[at] = all[last]
+	clear(all[last:])
+	return all[:last]
 }

@@ -25,7 +25,7 @@ type actor struct {
 // on makes the actor act on a fixture's sinks.
 func (a *actor) on(f *fixture, s *server) *fixture {
 	f.act = func(path string) []delivery.Action { return []delivery.Action{acting{a, f, path}} }
-	return remade(f, s, f.agent.parts.Load().cfg)
+	return remade(f, s, f.agent.parts.config())
 }
 
 func (a *actor) saw() []string {

@@ -2,136 +2,190 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"reflect"
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/gate"
-	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/status"
-	"github.com/credagent/credagent/internal/logkey"
 )
 
-// reload asks the agent's goroutine to take a new configuration.
-type reload struct {
-	cfg  *config.Config
+// ErrStopped says that the agent does not run any more.
+var ErrStopped = errors.New("the agent has stopped")
+
+// task is something for the agent's goroutine to do.
+type task struct {
+	do   func(ctx context.Context) error
 	done chan<- error
 }
 
-// Reload makes a running agent follow a new configuration. It is checked whole first: after an
-// error, which is a [*config.Error], nothing has changed. Tokens and clients that are the same in
-// both keep their schedule, and a client that changed still honours what its server asked for.
-// Files of sinks that are gone stay as they are.
-func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
+// perform has something done by the agent's goroutine, as soon as there is one.
+func (a *Agent) perform(ctx context.Context, do func(ctx context.Context) error) error {
 	done := make(chan error, 1)
 	select {
-	case a.reloads <- reload{cfg, done}:
+	case a.tasks <- task{do, done}:
 		return <-done
+	case <-a.ended:
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
-	old := a.parts.Load()
-	next := a.assemble(cfg, old)
-	err := a.check(ctx, next, false)
-	if err == nil {
-		err = next.resolveAccess()
-	}
-	if err == nil {
-		err = a.openSinks(next, old)
-	}
-	if err != nil {
-		next.abandon(old)
+// Reload makes a running agent follow a new configuration. It is checked whole first: after an
+// error, which is a [*config.Error], nothing has changed. Tokens and clients that are the same in
+// both keep their schedule, and a client that changed still honours what its server asked for. What
+// the agent waits for by itself ends. Files of sinks that are gone stay as they are.
+func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
+	return a.perform(ctx, func(ctx context.Context) error {
+		err := a.reload(ctx, cfg)
 		a.reloaded(err)
 		return err
+	})
+}
+
+func (a *Agent) reload(ctx context.Context, cfg *config.Config) error {
+	e := a.difference(cfg)
+	err := a.checkEdit(ctx, e)
+	var admitted map[string]*access
+	if err == nil {
+		admitted, err = resolveAccess(cfg)
 	}
-	missed := a.retire(old, next)
-	a.inherit(old, next)
-	a.parts.Store(next)
-	a.start(ctx, next)
-	a.removeLeftOvers(next)
-	for _, w := range next.writers {
-		if missed[w.Path()] {
-			w.RerunActions()
-		}
+	if err == nil {
+		err = a.openSinks(e)
 	}
-	a.metrics.Forget(old.cfg, cfg)
-	a.reloaded(nil)
+	if err != nil {
+		e.abandon()
+		return err
+	}
+	a.admit(e, admitted)
+	a.commit(ctx, e)
+	for _, g := range a.gates.All() {
+		a.dropGate(g)
+	}
+	a.resetBackoff()
+	a.removeLeftOvers()
 	return nil
 }
 
-// abandon ends what was made for a configuration that will not be used.
-func (p *parts) abandon(old *parts) {
-	for name, c := range p.clients {
-		if old.clients[name] != c {
-			c.Close()
+// difference is what a configuration has other than what runs, without sinks. What is the same stays
+// the same part, with all its state.
+func (a *Agent) difference(cfg *config.Config) *edit {
+	e := newEdit()
+	e.cfg = cfg
+	a.differentClients(e)
+	named := make(map[string]bool, len(cfg.Tokens))
+	for _, t := range cfg.Tokens {
+		named[t.Name] = true
+		c := e.clients[t.Client]
+		if c == nil {
+			c = a.parts.client(t.Client)
+		}
+		if was := a.parts.keeper(t.Name); was == nil || was.Client() != c.client || !reflect.DeepEqual(*was.Config(), t) {
+			e.tokens[t.Name] = a.newToken(t, c.client)
+		}
+	}
+	for _, t := range a.parts.list().tokens {
+		if !named[t.name()] {
+			e.tokens[t.name()] = nil
+		}
+	}
+	return e
+}
+
+func (a *Agent) differentClients(e *edit) {
+	open := a.providers(e.cfg.Plugins)
+	samePlugins := reflect.DeepEqual(a.parts.settings().Plugins, e.cfg.Plugins)
+	named := make(map[string]bool, len(e.cfg.Clients))
+	for _, c := range e.cfg.Clients {
+		named[c.Name] = true
+		if was := a.parts.client(c.Name); was == nil || !samePlugins || !sameClient(*was.client.Config(), c) {
+			e.clients[c.Name] = a.newClient(c, open)
+		}
+	}
+	for _, c := range a.parts.list().clients {
+		if !named[c.name()] {
+			e.clients[c.name()] = nil
 		}
 	}
 }
 
-// retire ends the parts of old that next does not keep, and waits for them, so that their state
-// can be taken over. It returns the sinks, by their paths, of which a change was not acted upon.
-func (a *Agent) retire(old, next *parts) (missed map[string]bool) {
-	var ended []*keeper.Keeper
-	for name, k := range old.keepers {
-		if next.keepers[name] != k {
-			k.Stop()
-			ended = append(ended, k)
+// checkEdit asks the providers of the clients that are new. Of the others, which were asked before, it
+// only sees whether a new sink would write over their credentials.
+func (a *Agent) checkEdit(ctx context.Context, e *edit) error {
+	var clients []*gate.Client
+	for _, cfg := range e.cfg.Clients {
+		if next := e.clients[cfg.Name]; next != nil {
+			clients = append(clients, next.client)
 		}
 	}
-	for name, c := range old.clients {
-		if next.clients[name] != c {
-			c.Retire()
+	err := problemsOf(context.Background(), a.ask(ctx, clients, e.cfg, false))
+	if err != nil {
+		return err
+	}
+	var problems []config.Problem
+	if a.writesMore(e.cfg) {
+		for _, c := range a.parts.list().clients {
+			if _, changes := e.clients[c.name()]; !changes {
+				problems = append(problems, c.client.Overwritten(e.cfg)...)
+			}
 		}
 	}
-	for _, k := range ended {
-		if next.keepers[k.Config().Name] != nil {
-			k.Finish()
-		}
-	}
-	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	for _, k := range ended {
-		k.StopSaving(stopping)
-	}
-	a.gates.Prune(next.gates())
-	kept := make(map[*delivery.Writer]bool, len(next.writers))
-	for _, w := range next.writers {
-		kept[w] = true
-	}
-	missed = map[string]bool{}
-	for _, w := range old.writers {
-		if !kept[w] {
-			missed[w.Path()] = w.Stop(stopping)
-			a.log.Info("sink removed or changed; file left in place", logkey.Sink, w.Path())
-		}
-	}
-	return missed
+	return errorOf(problems)
 }
 
-// inherit hands tokens that are still the right ones to the new keepers, and ends the waits of our
-// own: the new configuration may be what was missing.
-func (a *Agent) inherit(old, next *parts) {
-	for name, k := range next.keepers {
-		if was, ok := old.keepers[name]; ok && was != k {
-			k.Inherit(was)
+// writesMore reports whether a configuration has a file written that is not written now.
+func (a *Agent) writesMore(cfg *config.Config) bool {
+	for _, s := range cfg.Sinks {
+		if a.parts.sink(s.Path) == nil {
+			return true
 		}
-		k.ResetBackoff()
+	}
+	now := a.parts.settings()
+	return !reflect.DeepEqual(now.Socket, cfg.Socket) || !reflect.DeepEqual(now.Identity, cfg.Identity)
+}
+
+// openSinks opens the sinks of the edit's configuration, but for those that are open just so.
+func (a *Agent) openSinks(e *edit) error {
+	var problems []config.Problem
+	named := make(map[string]bool, len(e.cfg.Sinks))
+	open := a.opener()
+	for i, cfg := range e.cfg.Sinks {
+		named[cfg.Path] = true
+		if was := a.parts.sink(cfg.Path); was != nil && sameSink(was.cfg, cfg) {
+			if was.place != i {
+				e.sinks[cfg.Path] = &sinkPart{writer: was.writer, cfg: cfg, place: i}
+			}
+			continue
+		}
+		s, err := open(cfg)
+		if err != nil {
+			problems = append(problems, e.cfg.Problem(cfg.Place+".path", err.Error()))
+			continue
+		}
+		e.sinks[cfg.Path] = a.newSink(cfg, s, i)
+	}
+	for _, s := range a.parts.list().sinks {
+		if !named[s.path()] {
+			e.sinks[s.path()] = nil
+		}
+	}
+	return errorOf(problems)
+}
+
+// resetBackoff ends every wait of our own, of sinks too: the new configuration may be what was missing.
+func (a *Agent) resetBackoff() {
+	list := a.parts.list()
+	for _, t := range list.tokens {
+		t.keeper.ResetBackoff()
 	}
 	for _, g := range a.gates.All() {
 		g.ResetBackoff()
 	}
-}
-
-// gates are those that the clients' requests pass.
-func (p *parts) gates() map[*gate.Gate]bool {
-	gates := make(map[*gate.Gate]bool, len(p.clients))
-	for _, c := range p.clients {
-		gates[c.Gate()] = true
+	for _, s := range list.sinks {
+		s.writer.Start()
 	}
-	return gates
 }
 
 // ReloadFailed records that a new configuration could not even be read.

@@ -14,7 +14,7 @@ import (
 
 // changed returns a copy of the fixture's configuration with something else in it.
 func (f *fixture) changed(change func(*config.Config)) *config.Config {
-	cfg := *f.agent.parts.Load().cfg
+	cfg := *f.agent.parts.config()
 	cfg.Clients = append([]config.Client(nil), cfg.Clients...)
 	cfg.Tokens = append([]config.Token(nil), cfg.Tokens...)
 	cfg.Sinks = append([]config.Sink(nil), cfg.Sinks...)
@@ -120,7 +120,7 @@ func TestReloadThatCannotWorkChangesNothing(t *testing.T) {
 		stop := f.run(t.Context())
 		defer stop()
 		pass(time.Second)
-		before := f.agent.parts.Load()
+		before := f.agent.parts.list()
 		bad := f.changed(func(cfg *config.Config) {
 			otherCredential(cfg)
 			cfg.Sinks[0].Token = "unopenable"
@@ -129,7 +129,7 @@ func TestReloadThatCannotWorkChangesNothing(t *testing.T) {
 		if err := f.agent.Reload(t.Context(), bad); !errors.As(err, &problem) {
 			t.Fatalf("reload of what cannot work: %v", err)
 		}
-		if f.agent.parts.Load() != before {
+		if f.agent.parts.list() != before {
 			t.Error("the parts changed")
 		}
 		pass(2 * time.Hour)
@@ -148,7 +148,7 @@ func TestGateOutlivesTheClientThatIsTakenAway(t *testing.T) {
 			return good(n, a)
 		}}
 		f := newFixture(s.exchange, "a")
-		first := f.agent.parts.Load().cfg
+		first := f.agent.parts.config()
 		defer f.run(t.Context())()
 		pass(time.Second)
 		other := f.changed(func(cfg *config.Config) { cfg.Clients[0].ClientID = "another" })

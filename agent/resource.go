@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/keeper"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // What keeps the identity endpoint from handing out a token, however long one waits.
@@ -20,9 +20,8 @@ var (
 // that is not empty has to be that of the token's client. The error is [ErrUnknownResource],
 // [ErrOtherClient] or a [*NotYetError].
 func (a *Agent) TokenFor(resource, clientID string) (token.Token, error) {
-	p := a.parts.Load()
-	k, ok := p.keeperFor(resource)
-	if !ok {
+	k := a.parts.keeperFor(resource)
+	if k == nil {
 		return token.Token{}, fmt.Errorf("resource %q: %w", resource, ErrUnknownResource)
 	}
 	// Entra's are GUIDs, which people write in either case.
@@ -32,18 +31,21 @@ func (a *Agent) TokenFor(resource, clientID string) (token.Token, error) {
 	return k.Token()
 }
 
-func (p *parts) keeperFor(resource string) (*keeper.Keeper, bool) {
-	if p.cfg.Identity == nil {
-		return nil, false
+func (p *parts) keeperFor(resource string) *keeper.Keeper {
+	identity := p.settings().Identity
+	if identity == nil {
+		return nil
 	}
-	name, ok := p.cfg.Identity.TokenFor[resource]
+	name, ok := identity.TokenFor[resource]
 	if !ok {
 		other, slash := strings.CutSuffix(resource, "/")
 		if !slash {
 			other += "/"
 		}
-		name, ok = p.cfg.Identity.TokenFor[other]
+		name, ok = identity.TokenFor[other]
 	}
-	k, known := p.keepers[name]
-	return k, ok && known
+	if !ok {
+		return nil
+	}
+	return p.keeper(name)
 }

@@ -16,7 +16,7 @@ import (
 // identityFixture is an agent whose identity endpoint hands out tokens for resources.
 func identityFixture(answer func(context.Context, provider.Request) (provider.Reply, error), tokenFor map[string]string, tokens ...string) *fixture {
 	f := newFixture(answer, tokens...)
-	cfg := *f.agent.parts.Load().cfg
+	cfg := *f.agent.parts.config()
 	cfg.Identity = &config.IdentityEndpoint{TokenFor: tokenFor}
 	f.make(&cfg, answer)
 	return f
@@ -90,7 +90,7 @@ func TestReloadChangesWhatServesAResource(t *testing.T) {
 			t.Errorf("without an identity endpoint: %v", err)
 		}
 		for _, name := range []string{"a", "b"} {
-			cfg := *f.agent.parts.Load().cfg
+			cfg := *f.agent.parts.config()
 			cfg.Identity = &config.IdentityEndpoint{TokenFor: map[string]string{"r": name}}
 			if err := f.agent.Reload(t.Context(), &cfg); err != nil {
 				t.Fatal(err)

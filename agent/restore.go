@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/logkey"
@@ -20,19 +21,36 @@ func (a *Agent) restore() {
 	for _, err := range failed {
 		a.log.Warn("state cannot be used", logkey.Error, err)
 	}
-	p := a.parts.Load()
 	for key, state := range store.Gates(records) {
-		a.gates.At(gate.Key(key)).Restore(state) // also one that no client passes now: a later configuration may have it
+		g := a.gates.At(gate.Key(key))
+		g.Restore(state) // also one that no client passes now: a later configuration may have it
+		a.idleGates = append(a.idleGates, g)
 	}
 	now := time.Now()
+	a.unclaimed = map[string]store.Record{}
 	for _, name := range oldestFirst(records) { // of a client's credentials the newest record counts
 		r := records[name]
-		if k, ok := p.keepers[name]; ok {
+		switch k := a.parts.keeper(name); {
+		case k != nil:
 			k.Restore(r, now)
-		} else if !r.Token.ValidAt(now) && policy.Passed(now, r.Gate.OpensAt()) {
+		case !r.Token.ValidAt(now) && policy.Passed(now, r.Gate.OpensAt()):
 			a.forget(name)
+		default:
+			a.unclaimed[name] = r
 		}
 	}
+}
+
+// claim restores a token that came after the start from what an earlier process saved of it. It reports
+// whether there is anything.
+func (a *Agent) claim(k *keeper.Keeper) bool {
+	name := k.Config().Name
+	r, ok := a.unclaimed[name]
+	if ok {
+		delete(a.unclaimed, name)
+		k.Restore(r, time.Now())
+	}
+	return ok
 }
 
 // oldestFirst returns the names of records by when they were saved.

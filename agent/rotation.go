@@ -17,7 +17,7 @@ import (
 // proveWithin spreads the requests that prove a rotated credential.
 const proveWithin = 3 * time.Second
 
-// rotation notices that credential files changed. It looks at directories, because files are
+// rotation notices that credential files changed. It watches directories, because files are
 // replaced by renames and symlinks; and at what stat says, because not every file system tells of
 // changes. It never reads a credential: only the provider's process may. It belongs to the watch's
 // goroutine.
@@ -25,10 +25,10 @@ type rotation struct {
 	watcher  filewatch.Notifier // nil until the first second is over, and where there is none
 	settling *filewatch.Settling
 	begun    bool
-	looking  atomic.Bool
+	checking atomic.Bool
 }
 
-// newRotation has the files looked at once more when they had time to settle, and watched from then
+// newRotation has the files checked once more when they had time to settle, and watched from then
 // on. A run that is over before that need not end a watch, for which Linux takes 15 ms.
 func newRotation() *rotation {
 	r := &rotation{settling: filewatch.NewSettling()}
@@ -44,7 +44,7 @@ func (r *rotation) begin(open func() (filewatch.Notifier, error), log *slog.Logg
 	r.begun = true
 	watcher, err := open()
 	if err != nil {
-		log.Warn("credential files are looked at every half minute only, the system does not tell of changes", logkey.Error, err)
+		log.Warn("checking credential files every half minute only: the system reports no changes", logkey.Error, err)
 		return
 	}
 	r.watcher = watcher
@@ -73,16 +73,16 @@ func (r *rotation) failures() <-chan error {
 	return r.watcher.Failures()
 }
 
-// look returns a function for each credential whose files are not as they were at the last look: it
+// changedCredentials returns a function for each credential whose files changed since the last check: it
 // proves that credential. The watcher, if there is one, is made to watch them all.
-func look(watcher filewatch.Notifier, clients map[string]*gate.Client) (proofs []func(context.Context)) {
+func changedCredentials(watcher filewatch.Notifier, clients []*clientPart) (proofs []func(context.Context)) {
 	watch := func([]string) {}
 	if watcher != nil {
 		watch = func(files []string) { filewatch.Watch(watcher, files) }
 	}
 	for _, c := range clients {
-		for _, changed := range c.LookAtFiles(watch) {
-			proofs = append(proofs, func(ctx context.Context) { c.Prove(ctx, changed) })
+		for _, changed := range c.client.LookAtFiles(watch) {
+			proofs = append(proofs, func(ctx context.Context) { c.client.Prove(ctx, changed) })
 		}
 	}
 	return proofs
@@ -91,38 +91,27 @@ func look(watcher filewatch.Notifier, clients map[string]*gate.Client) (proofs [
 // credentialReplaced ends every wait of our own, as a client has another credential in use, and has one
 // of its tokens refreshed early, while the old one is still good.
 func (a *Agent) credentialReplaced(c *gate.Client) {
-	keepers := a.keepersOf(c)
-	proof := proofAmong(keepers) // before the waits end: a token that waits is proof enough
+	tokens := a.parts.tokensOf(c)
+	proof := proofAmong(tokens) // before the waits end: a token that waits is proof enough
 	c.Gate().ResetBackoff()
-	for _, k := range keepers {
-		k.ResetBackoff()
+	for _, t := range tokens {
+		t.keeper.ResetBackoff()
 	}
 	if proof != nil {
 		proof.RefreshWithin(proveWithin)
 	}
 }
 
-func (a *Agent) keepersOf(c *gate.Client) []*keeper.Keeper {
-	var keepers []*keeper.Keeper
-	p := a.parts.Load()
-	for _, cfg := range p.cfg.Tokens {
-		if k := p.keepers[cfg.Name]; k.Client() == c {
-			keepers = append(keepers, k)
-		}
-	}
-	return keepers
-}
-
 // proofAmong picks the keeper whose refresh is to prove a new credential. It is nil when one of
 // them asks for a token anyway.
-func proofAmong(keepers []*keeper.Keeper) *keeper.Keeper {
-	for _, k := range keepers {
-		if v := k.View(); v.Token.AccessToken.IsZero() || v.Attempts.Failures > 0 {
+func proofAmong(tokens []*tokenPart) *keeper.Keeper {
+	for _, t := range tokens {
+		if v := t.keeper.View(); v.Token.AccessToken.IsZero() || v.Attempts.Failures > 0 {
 			return nil
 		}
 	}
-	if len(keepers) == 0 {
+	if len(tokens) == 0 {
 		return nil
 	}
-	return keepers[0]
+	return tokens[0].keeper
 }

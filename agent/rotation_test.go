@@ -62,7 +62,7 @@ func newRotating(t *testing.T, watch filewatch.Notifier, answer func(int, arriva
 		return provider.Credential{Files: []string{r.path}, Identity: string(data)}, errors.Join(err, r.bad)
 	}
 	f.watch = watch
-	r.fixture = remade(f, r.server, f.agent.parts.Load().cfg)
+	r.fixture = remade(f, r.server, f.agent.parts.config())
 	if err := r.agent.Check(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}

@@ -213,7 +213,7 @@ func (h *history) restart(kill bool) {
 	h.killed.dead.Store(kill)
 	h.stop()
 	pass(time.Duration(h.roll(0, 5000)*h.roll(1, 100)) * time.Millisecond)
-	h.start(h.agent, h.agent.agent.parts.Load().cfg)
+	h.start(h.agent, h.agent.agent.parts.config())
 }
 
 // reload makes the agent follow a configuration that asks for the same, named or timed otherwise.
@@ -246,14 +246,14 @@ func (h *history) reload() {
 
 // rotate has the agent notice that a credential was replaced.
 func (h *history) rotate() {
-	for _, c := range h.agent.agent.parts.Load().clients {
-		names := []string{status.Primary, status.Fallback}[:len(c.Status().Credentials)]
+	for _, c := range h.agent.agent.parts.list().clients {
+		names := []string{status.Primary, status.Fallback}[:len(c.client.Status().Credentials)]
 		which := h.roll(0, len(names))
 		h.mu.Lock()
 		h.spent = false
 		h.changes++
 		h.mu.Unlock()
-		c.Prove(h.t.Context(), names[which])
+		c.client.Prove(h.t.Context(), names[which])
 	}
 }
 

@@ -98,7 +98,7 @@ func TestClaimsOfARefusal(t *testing.T) {
 func TestDefaultLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(nil, "a")
-		cfg := *f.agent.parts.Load().cfg
+		cfg := *f.agent.parts.config()
 		cfg.Tokens[0].DefaultLifetime = 2 * time.Hour
 		requests := 0
 		f.make(&cfg, func(context.Context, provider.Request) (provider.Reply, error) {

@@ -11,30 +11,30 @@ import (
 // Status returns what there is to know now.
 func (a *Agent) Status() status.Status {
 	now := time.Now()
-	defer func() { a.changes.looked(time.Since(now)) }()
-	p := a.parts.Load()
+	defer func() { a.changes.readIn(time.Since(now)) }()
+	list := a.parts.list()
 	s := status.Status{
 		Version:   a.options.Version,
-		Source:    p.cfg.Source,
+		Source:    a.parts.settings().Source,
 		StartedAt: a.startedAt.Round(0).UTC(),
 		Now:       now.Round(0).UTC(),
 		Reload:    a.lastReload.Load(),
-		Tokens:    make([]status.Token, 0, len(p.keepers)),
-		Clients:   make([]status.Client, 0, len(p.clients)),
-		Sinks:     make([]status.Sink, 0, len(p.writers)),
+		Tokens:    make([]status.Token, 0, len(list.tokens)),
+		Clients:   make([]status.Client, 0, len(list.clients)),
+		Sinks:     make([]status.Sink, 0, len(list.sinks)),
 	}
-	for _, cfg := range p.cfg.Tokens {
-		t := p.keepers[cfg.Name].Status(now)
+	for _, part := range list.tokens {
+		t := part.keeper.Status(now)
 		if !t.Valid {
 			s.NotReady = append(s.NotReady, notValid(t.Name))
 		}
 		s.Tokens = append(s.Tokens, t)
 	}
-	for _, cfg := range p.cfg.Clients {
-		s.Clients = append(s.Clients, p.clients[cfg.Name].Status())
+	for _, part := range list.clients {
+		s.Clients = append(s.Clients, part.client.Status())
 	}
-	for _, w := range p.writers {
-		sink := w.Status()
+	for _, part := range list.sinks {
+		sink := part.writer.Status()
 		if !sink.Holds {
 			s.NotReady = append(s.NotReady, notHeld(sink.Path))
 		}
@@ -52,30 +52,30 @@ const mostReasons = 20
 // nothing of which there is one for each token.
 func (a *Agent) Brief() status.Brief {
 	now := time.Now()
-	defer func() { a.changes.looked(time.Since(now)) }()
-	p := a.parts.Load()
-	b := status.Brief{Now: now, Ready: true, Tokens: len(p.keepers)}
+	defer func() { a.changes.readIn(time.Since(now)) }()
+	list := a.parts.list()
+	b := status.Brief{Now: now, Ready: true, Tokens: len(list.tokens)}
 	missing := func(problem func(string) string, of string) {
 		b.Ready = false
 		if len(b.NotReady) < mostReasons {
 			b.NotReady = append(b.NotReady, problem(of))
 		}
 	}
-	for i := range p.cfg.Tokens {
-		k := p.keepers[p.cfg.Tokens[i].Name]
+	for _, part := range list.tokens {
+		k := part.keeper
 		v := k.View()
 		if v.Token.ValidAt(now) {
 			b.Valid++
 		} else {
-			missing(notValid, p.cfg.Tokens[i].Name)
+			missing(notValid, part.name())
 		}
 		if next := k.NextRequest(v, now); !next.IsZero() && (b.Next.IsZero() || next.Before(b.Next)) {
 			b.Next = next
 		}
 	}
-	for _, w := range p.writers {
-		if !w.UpToDate() {
-			missing(notHeld, w.Path())
+	for _, part := range list.sinks {
+		if !part.writer.UpToDate() {
+			missing(notHeld, part.path())
 		}
 	}
 	return b

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// lookEvery is how often the clocks are compared where the system does not tell when one jumps:
-	// whatever happened to time is noticed within ten seconds.
-	lookEvery = 9 * time.Second
-	// checkEvery is how often the sinks and the credential files are looked at, and the clocks of a
-	// system that tells: each look wakes a processor up.
-	checkEvery = 3 * lookEvery
+	// clockEvery is how often the clocks are compared where the system does not report jumps: whatever
+	// happened to time is noticed within ten seconds.
+	clockEvery = 9 * time.Second
+	// checkEvery is how often the sinks and the credential files are checked, and the clocks of a
+	// system that reports jumps: each check wakes a processor up.
+	checkEvery = 3 * clockEvery
 	// stepped is the difference between the two clocks that is no drift any more.
 	stepped = time.Second
-	// alive is how old the last look may be before something is badly wrong.
-	alive = 2*checkEvery + lookEvery
+	// alive is how old the last comparison may be before something is badly wrong.
+	alive = 2*checkEvery + clockEvery
 )
 
 // clockWatch tells when the wall clock jumps.
@@ -32,10 +32,10 @@ type clockWatch interface {
 func watchClock() (clockWatch, error) { return clockwatch.New() }
 
 // watch compares the wall clock with the monotonic one, which stands still during a suspend and
-// does not follow steps. Timers run on the monotonic clock; after a difference everybody looks at
+// does not follow steps. Timers run on the monotonic clock; after a difference everybody checks
 // the time again. It also notices when sinks or credential files were changed.
 func (a *Agent) watch(ctx context.Context) {
-	every, jumps := lookEvery, (<-chan struct{})(nil)
+	every, jumps := clockEvery, (<-chan struct{})(nil)
 	if clock, err := a.machine.clock(); err == nil {
 		defer clock.Close()
 		every, jumps = checkEvery, clock.Jumps()
@@ -44,80 +44,80 @@ func (a *Agent) watch(ctx context.Context) {
 	defer ticker.Stop()
 	files := newRotation()
 	defer files.close()
-	last := a.lookAtClocks(time.Now())
-	a.lookAtFiles(ctx, files)
-	for _, c := range a.parts.Load().clients {
-		a.looks.Go(func() { c.CompareCredential(ctx) })
+	last := a.compareClocks(time.Now())
+	a.startFileCheck(ctx, files)
+	for _, c := range a.parts.list().clients {
+		a.checks.Go(func() { c.client.CompareCredential(ctx) })
 	}
-	for looks := 1; ; {
+	for ticks := 1; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-jumps:
-			last = a.lookAtClocks(last)
+			last = a.compareClocks(last)
 			continue
 		case <-files.events():
 			files.settling.Touch()
 			continue
 		case err := <-files.failures():
-			a.log.Warn("changes of credential files may have been missed, looking at them", logkey.Error, err)
+			a.log.Warn("changes of credential files may have been missed, checking them", logkey.Error, err)
 			files.settling.Touch()
 			continue
 		case <-files.settling.C():
 			files.settling.Done()
 			files.begin(a.machine.watch, a.log)
-			a.lookAtFiles(ctx, files)
+			a.startFileCheck(ctx, files)
 			continue
 		case <-ticker.C:
 		}
-		last = a.lookAtClocks(last)
-		for _, c := range a.parts.Load().clients {
-			c.WarnOfExpiry(last)
+		last = a.compareClocks(last)
+		for _, c := range a.parts.list().clients {
+			c.client.WarnOfExpiry(last)
 		}
-		if looks++; time.Duration(looks)*every%checkEvery == 0 {
-			a.lookAround(ctx, files)
+		if ticks++; time.Duration(ticks)*every%checkEvery == 0 {
+			a.checkAll(ctx, files)
 		}
 	}
 }
 
-func (a *Agent) lookAtClocks(last time.Time) time.Time {
+func (a *Agent) compareClocks(last time.Time) time.Time {
 	now := time.Now()
 	a.heartbeat.Store(&now)
 	if step := timeStep(last, now); step.Abs() > stepped {
-		a.log.Info("clock stepped or the machine slept, looking at the time again", logkey.Step, step)
+		a.log.Info("clock stepped or the machine slept, planning anew", logkey.Step, step)
 		a.wakeAll()
 	}
 	return now
 }
 
-// lookAtFiles proves the credentials whose files changed. A provider may take its time, so that is
+// startFileCheck proves the credentials whose files changed. A provider may take its time, so that is
 // not waited for.
-func (a *Agent) lookAtFiles(ctx context.Context, files *rotation) {
-	if files.looking.CompareAndSwap(false, true) { // else the file system does not answer
+func (a *Agent) startFileCheck(ctx context.Context, files *rotation) {
+	if files.checking.CompareAndSwap(false, true) { // else the file system does not answer
 		watcher := files.watcher
-		a.looks.Go(func() { a.look(ctx, files, watcher) })
+		a.checks.Go(func() { a.checkFiles(ctx, files, watcher) })
 	}
 }
 
-// look looks at the credentials' files; who calls it has said that it is looking.
-func (a *Agent) look(ctx context.Context, files *rotation, watcher filewatch.Notifier) {
-	defer files.looking.Store(false)
-	for _, prove := range look(watcher, a.parts.Load().clients) {
-		a.looks.Go(func() { prove(ctx) })
+// checkFiles checks the credentials' files; the caller has set files.checking.
+func (a *Agent) checkFiles(ctx context.Context, files *rotation, watcher filewatch.Notifier) {
+	defer files.checking.Store(false)
+	for _, prove := range changedCredentials(watcher, a.parts.list().clients) {
+		a.checks.Go(func() { prove(ctx) })
 	}
 }
 
-// lookAround looks at the credentials' files and at the sinks, one after the other, as each goroutine
+// checkAll checks the credentials' files and the sinks, one after the other, as each goroutine
 // more wakes up one more thread. While the file system of the ones does not answer, the others are
-// looked at all the same.
-func (a *Agent) lookAround(ctx context.Context, files *rotation) {
-	look := func() {}
-	if files.looking.CompareAndSwap(false, true) {
+// checked all the same.
+func (a *Agent) checkAll(ctx context.Context, files *rotation) {
+	checkFiles := func() {}
+	if files.checking.CompareAndSwap(false, true) {
 		watcher := files.watcher
-		look = func() { a.look(ctx, files, watcher) }
+		checkFiles = func() { a.checkFiles(ctx, files, watcher) }
 	}
-	a.looks.Go(func() {
-		look()
+	a.checks.Go(func() {
+		checkFiles()
 		a.checkSinks()
 	})
 }
@@ -128,28 +128,27 @@ func timeStep(from, to time.Time) time.Duration {
 }
 
 func (a *Agent) wakeAll() {
-	p := a.parts.Load()
 	for _, g := range a.gates.All() {
 		g.Wake()
 	}
-	for _, k := range p.keepers {
-		k.Wake()
+	for _, t := range a.parts.list().tokens {
+		t.keeper.Wake()
 	}
 }
 
-// mostChecks is how many looks at the sinks may be under way: each that a file system does not answer
+// mostChecks is how many checks of the sinks may be under way: each that a file system does not answer
 // keeps a thread.
 const mostChecks = 4
 
-// checkSinks looks at every sink. Where a file system does not answer, the next look goes on to the sinks
+// checkSinks checks every sink. Where a file system does not answer, the next check goes on to the sinks
 // after it.
 func (a *Agent) checkSinks() {
-	defer a.checks.Add(-1)
-	if a.checks.Add(1) > mostChecks {
+	defer a.checking.Add(-1)
+	if a.checking.Add(1) > mostChecks {
 		return
 	}
-	for _, w := range a.parts.Load().writers {
-		w.Check()
+	for _, s := range a.parts.list().sinks {
+		s.writer.Check()
 	}
 }
 

@@ -22,7 +22,7 @@ func TestClocksAreComparedWhenTheSystemTellsOfAJump(t *testing.T) {
 		f := newFixture((&server{answer: good}).exchange, "a")
 		clock := make(jumping)
 		f.clock = clock
-		f = remade(f, &server{answer: good}, f.agent.parts.Load().cfg)
+		f = remade(f, &server{answer: good}, f.agent.parts.config())
 		stop := f.run(t.Context())
 		defer stop()
 		pass(5 * time.Second)
@@ -40,7 +40,7 @@ func TestClocksAreLookedAtAsOftenAsTheyHaveTo(t *testing.T) {
 		every time.Duration
 	}{
 		"told of jumps":     {make(jumping), checkEvery},
-		"not told of jumps": {nil, lookEvery},
+		"not told of jumps": {nil, clockEvery},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestClocksAreLookedAtAsOftenAsTheyHaveTo(t *testing.T) {
 				if f.clock = test.clock; f.clock != nil {
 					f.clock = make(jumping) // of this bubble
 				}
-				f = remade(f, &server{answer: good}, f.agent.parts.Load().cfg)
+				f = remade(f, &server{answer: good}, f.agent.parts.config())
 				stop := f.run(t.Context())
 				defer stop()
 				for range 20 {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 const canary = "canary-8f2a.31-4c"

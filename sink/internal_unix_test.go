@@ -10,7 +10,7 @@ import (
 
 	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 func TestUnsyncedDirectoryIsSyncedByTheNextWrite(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // Lookup finds a token by its name.

@@ -1,6 +1,9 @@
 // Package sink owns the files that workloads read tokens from: how tokens are rendered, and how
 // the result takes the place of the old content in one step.
 //
+// A program that embeds the agent leaves the files to it, or implements agent.Sink itself; on its own, a
+// program makes a [File] with [New] and calls its Write whenever a token changed.
+//
 // Whoever opens a sink's path sees the whole old content or the whole new content, whatever
 // happens to the writer in between: a full disk, a kill, a crash of the machine. The content is
 // never shown to anybody whom the configured mode, owner and readers leave out. One caveat: a

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 func TestTemplate(t *testing.T) {

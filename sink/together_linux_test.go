@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // BenchmarkTogether writes a hundred sinks of one directory at the same time, as after a restart: each

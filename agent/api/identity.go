@@ -18,7 +18,7 @@ import (
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/internal/loopback"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // The managed-identity protocol of Azure App Service, which every Azure SDK speaks.

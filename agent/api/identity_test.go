@@ -16,7 +16,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 const (

@@ -18,8 +18,8 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // remembered is a memory with a good token of each name.

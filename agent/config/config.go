@@ -1,5 +1,9 @@
 // Package config turns the configuration file or the environment into plain, validated values.
 //
+// A program with a file begins with [Load], and hands the [Config] to package agent. One without fills in
+// a [Client], a [Token] or a [Sink], which agent.SetClient and its like check by the same rules;
+// [CompleteClient], [CompleteToken] and [CompleteSink] are these checks alone.
+//
 // It reads no credential and touches no network. Every problem is reported at once, each with
 // file, line and column; what it returns without an error is complete and consistent, so the
 // packages after it check nothing again.

@@ -54,14 +54,19 @@ type validator struct {
 	written    map[string]string // file → the path in the configuration that has it written
 }
 
-// validate builds a configuration from the raw types and reports what is wrong with it.
-func validate(r *report, raw *rawFile) *Config {
-	v := &validator{
-		report: r, raw: raw,
+func newValidator(raw *rawFile) *validator {
+	return &validator{
+		report: newReport(""), raw: raw,
 		tokenNames: sortedKeys(raw.Tokens),
 		used:       map[string]bool{},
 		written:    map[string]string{},
 	}
+}
+
+// validate makes a configuration of what was read, and reports what is wrong with it.
+func validate(r *report, raw *rawFile) *Config {
+	v := newValidator(raw)
+	v.report = r
 	c := &Config{
 		Source:   r.source,
 		Log:      v.log(raw.Log),

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 const canary = "canary-7d1c"

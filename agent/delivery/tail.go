@@ -4,7 +4,6 @@ import (
 	"github.com/credagent/credagent/internal/printable"
 	"strings"
 	"sync"
-
 )
 
 const (

@@ -20,9 +20,9 @@ import (
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/internal/logkey"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/internal/worker"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // writeTimeout is how long a sink may take to get a new token, while the one that it holds is still

@@ -13,8 +13,8 @@ import (
 
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // scripted is a sink without a file system: what it holds, and how it answers, can be changed.

@@ -134,6 +134,7 @@ type found struct {
 	key     Key
 	waits   time.Time // until when other commands on the host know that the server asked for a wait
 	failed  *Answer   // nil where it was found
+	unnoted error     // why the request may not be sent without a note; nil where it may
 }
 
 // find finds the token endpoint, by asking the issuer if need be.
@@ -277,10 +278,13 @@ func (c *Client) Saved() store.Credential {
 	}
 }
 
-// Restore takes over which credential an earlier process used.
+// Restore takes over which credential an earlier process used, unless the client has used one itself.
 func (c *Client) Restore(r store.Credential) {
 	c.choosing.Lock()
 	defer c.choosing.Unlock()
+	if c.credentials[0].published.Load().known.Identity != "" {
+		return
+	}
 	if len(c.credentials) > 1 {
 		c.choice = r.Choice
 	}

@@ -56,8 +56,8 @@ type Request struct {
 	Due    time.Time           // since when the token wants it
 	Form   func() url.Values   // called when the request is sent
 	Held   func() secret.Value // the token that there is until the request brings another one; may be nil
-	// Sending has the request noted before it is sent; the channel closes when that was tried.
-	Sending func(gate policy.Gate, at time.Time) (tried <-chan struct{})
+	// Sending has the request noted before it is sent; the channel brings how that went, and closes.
+	Sending func(gate policy.Gate, at time.Time) (tried <-chan error)
 	Urgent  *atomic.Bool // somebody asks for it now; nil for never
 	Once    bool         // where no request may be sent now, that is the answer
 	Reply   func(Answer) // called when it ended; does not wait
@@ -197,23 +197,32 @@ func (g *Gate) begin(r Request) {
 		if found.failed == nil {
 			found.waits = g.gates.waitsOf(g.ctx, found.key)
 			if found.key == g.key {
-				g.waitForNote(r.Sending(sending, now))
+				found.unnoted = g.waitForNote(r.Sending(sending, now))
 			}
 		}
 		g.work.Post(func() { g.prepared(r, now, found) })
 	})
 }
 
-// waitForNote waits for a request to be noted, but not for long.
-func (g *Gate) waitForNote(tried <-chan struct{}) {
+// waitForNote waits for a request to be noted, but not for long. Only where a request must not go out
+// without a note, its error says why there is none.
+func (g *Gate) waitForNote(tried <-chan error) error {
 	timer := time.NewTimer(NoteTimeout)
 	defer timer.Stop()
+	var err error
 	select {
-	case <-tried:
+	case err = <-tried:
 	case <-timer.C:
-		g.gates.o.Log.Warn("sending a request although the state directory does not answer")
+		err = fmt.Errorf("there was no answer within %v", NoteTimeout)
+		if !g.gates.o.StrictNotes {
+			g.gates.o.Log.Warn("sending a request although the state directory does not answer")
+		}
 	case <-g.ctx.Done():
 	}
+	if !g.gates.o.StrictNotes {
+		return nil
+	}
+	return err
 }
 
 // prepared sends a request, unless it has become clear meanwhile that it may not be sent, or that it
@@ -228,6 +237,8 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		g.state = g.state.Sent(begun)
 		found.failed.Sent = begun
 		g.answered(r, *found.failed)
+	case found.unnoted != nil:
+		g.answered(r, unnoted(found.unnoted, now))
 	case found.key != g.key:
 		g.ended(r.Client)
 		r.Client.moveTo(g.gates.At(found.key))
@@ -327,6 +338,14 @@ func closed(g policy.Gate, now time.Time) Answer {
 		message = fmt.Sprintf("not asked: the client has to wait, the server asked for %v more", left)
 	}
 	a.fail(&Failure{Class: policy.Throttled, Message: message, Local: true}, true)
+	return a
+}
+
+// unnoted is the answer to a request that was not sent, because it could not be noted before. It says
+// nothing of the server, so the client's other tokens are asked for.
+func unnoted(why error, now time.Time) Answer {
+	a := Answer{At: now}
+	a.fail(&Failure{Class: policy.Transient, Message: fmt.Sprintf("not asked: the request could not be noted before: %v", why), Local: true}, false)
 	return a
 }
 

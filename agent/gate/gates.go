@@ -40,6 +40,8 @@ type Options struct {
 	Roll      func(clientID string) func() float64 // makes a source of jitter
 	Recovered func(g *Gate, since time.Time)       // called when an outage ended that had begun at since
 	Log       *slog.Logger
+	// StrictNotes lets no request go out that could not be noted before.
+	StrictNotes bool
 }
 
 // Gates are the gates of a process. Its methods may be called from several goroutines.
@@ -100,19 +102,21 @@ func (s *Gates) Stop() {
 	}
 }
 
-// Prune drops the gates that no client uses, but for those that the server asked to wait: a later
-// configuration may have that client again. The clients that were dropped have finished.
-func (s *Gates) Prune(used map[*Gate]bool) {
-	now := time.Now()
-	for _, g := range s.All() {
-		if used[g] || !policy.Passed(now, g.View().OpensAt()) {
-			continue
-		}
-		s.mu.Lock()
+// Drop ends a gate that no client passes, as far as free says so while nobody gets one, unless the server
+// asked for a wait: a later configuration may have that client again. Its clients have finished. It
+// reports whether the gate is still there although it is free.
+func (s *Gates) Drop(g *Gate, free func() bool) (waits bool) {
+	s.mu.Lock()
+	drop := s.byKey[g.key] == g && free()
+	waits = drop && !policy.Passed(time.Now(), g.View().OpensAt())
+	if drop && !waits {
 		delete(s.byKey, g.key)
-		s.mu.Unlock()
+	}
+	s.mu.Unlock()
+	if drop && !waits {
 		g.stop()
 	}
+	return waits
 }
 
 // waitsOf returns until when other commands on the host know that the server asked for a wait. A file

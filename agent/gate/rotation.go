@@ -87,7 +87,10 @@ func (c *Client) use(in *credential, identity string) {
 // that was replaced while nobody watched is proved as if somebody had.
 func (c *Client) CompareCredential(ctx context.Context) {
 	first := c.credentials[0]
-	if first.earlier == nil {
+	c.choosing.Lock()
+	earlier := first.earlier
+	c.choosing.Unlock()
+	if earlier == nil {
 		return
 	}
 	loaded, err := first.load(ctx)
@@ -105,8 +108,8 @@ func (c *Client) CompareCredential(ctx context.Context) {
 	in, _ := c.inUse()
 	// Files look different after many a restart of a machine or a container; that alone is worth a
 	// request only where it may be what was missing.
-	moved := filewatch.Fingerprint(loaded.Files) != first.earlier.Files && (refused || in != first)
-	if loaded.Identity != first.earlier.Identity || moved {
+	moved := filewatch.Fingerprint(loaded.Files) != earlier.Files && (refused || in != first)
+	if loaded.Identity != earlier.Identity || moved {
 		c.use(first, loaded.Identity)
 	}
 }
@@ -167,6 +170,16 @@ func (c *Client) Checks(cfg *config.Config, load bool) []func(context.Context) [
 		checks = append(checks, func(ctx context.Context) []config.Problem { return in.check(ctx, cfg, load) })
 	}
 	return checks
+}
+
+// Overwritten says which files of the client's credentials a configuration has written, as far as its
+// providers named them.
+func (c *Client) Overwritten(cfg *config.Config) []config.Problem {
+	var problems []config.Problem
+	for _, in := range c.credentials {
+		problems = append(problems, cfg.Overwritten(in.cfg, in.published.Load().known.Files)...)
+	}
+	return problems
 }
 
 func (c *credential) check(ctx context.Context, cfg *config.Config, load bool) []config.Problem {

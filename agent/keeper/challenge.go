@@ -15,7 +15,7 @@ import (
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // ChallengeError says why a claims challenge was refused. Nothing has changed.

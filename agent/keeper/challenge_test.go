@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // foreign stands for a token that somebody else has.

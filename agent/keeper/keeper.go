@@ -23,8 +23,8 @@ import (
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/logkey"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/internal/worker"
+	"github.com/credagent/credagent/token"
 )
 
 // Options are what keepers are made with.

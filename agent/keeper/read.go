@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // ErrNoToken says that waiting might have helped, but the time was up.

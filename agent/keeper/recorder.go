@@ -20,7 +20,7 @@ type recorder struct {
 	work   *worker.Worker
 
 	newest   *store.Record // owned by the worker, as is all that follows; nil once saved
-	tried    []chan struct{}
+	tried    []chan error
 	failures int
 }
 
@@ -37,9 +37,9 @@ func newRecorder(name string, save func(string, store.Record) error, log *slog.L
 
 func (r *recorder) log() *slog.Logger { return r.logger.With(logkey.Token, r.name) }
 
-// record saves what is newest. The channel closes when that was tried.
-func (r *recorder) record(newest store.Record) (tried <-chan struct{}) {
-	done := make(chan struct{})
+// record saves what is newest. The channel brings how that went, and closes.
+func (r *recorder) record(newest store.Record) (tried <-chan error) {
+	done := make(chan error, 1)
 	runs := r.work.Post(func() {
 		r.newest = &newest
 		r.tried = append(r.tried, done)
@@ -59,6 +59,7 @@ func (r *recorder) step() {
 	}
 	err := r.save(r.name, *r.newest)
 	for _, done := range r.tried {
+		done <- err
 		close(done)
 	}
 	r.tried = nil

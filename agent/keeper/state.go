@@ -49,8 +49,8 @@ func (k *Keeper) binding() store.Binding {
 	}
 }
 
-// save has what is known of the token saved. The channel closes when that was tried.
-func (k *Keeper) save() (tried <-chan struct{}) {
+// save has what is known of the token saved. The channel brings how that went, and closes.
+func (k *Keeper) save() (tried <-chan error) {
 	if k.recorder == nil {
 		return done()
 	}
@@ -60,7 +60,7 @@ func (k *Keeper) save() (tried <-chan struct{}) {
 
 // saveSent has a request saved that is about to be sent through a gate, so that no crash makes
 // another process send too many. It is called by the gate's goroutine.
-func (k *Keeper) saveSent(state policy.Gate, at time.Time) (tried <-chan struct{}) {
+func (k *Keeper) saveSent(state policy.Gate, at time.Time) (tried <-chan error) {
 	if k.recorder == nil {
 		return done()
 	}
@@ -71,8 +71,8 @@ func (k *Keeper) saveSent(state policy.Gate, at time.Time) (tried <-chan struct{
 }
 
 // done is what was tried already.
-func done() <-chan struct{} {
-	tried := make(chan struct{})
+func done() <-chan error {
+	tried := make(chan error)
 	close(tried)
 	return tried
 }

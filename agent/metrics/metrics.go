@@ -133,6 +133,7 @@ func (m *Metrics) Forget(old, next *config.Config) {
 			m.challenges.forget(key{t.Name})
 		}
 	}
+	m.forgetClients(old, next)
 	paths := make(map[string]bool, len(next.Sinks))
 	for _, s := range next.Sinks {
 		paths[s.Path] = true
@@ -141,6 +142,19 @@ func (m *Metrics) Forget(old, next *config.Config) {
 		if !paths[s.Path] {
 			m.writes.forget(key{s.Path})
 			m.acted.forget(key{s.Path})
+		}
+	}
+}
+
+func (m *Metrics) forgetClients(old, next *config.Config) {
+	kept := make(map[string]bool, len(next.Clients))
+	for _, c := range next.Clients {
+		kept[c.Name] = true
+	}
+	for _, c := range old.Clients {
+		if !kept[c.Name] {
+			m.duration.DeleteLabelValues(c.Name)
+			m.rotations.DeletePartialMatch(prometheus.Labels{"client": c.Name})
 		}
 	}
 }

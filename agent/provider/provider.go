@@ -1,6 +1,9 @@
 // Package provider is the agent's side of the credential providers: it finds, checks, starts,
 // supervises and asks them, and it is the only bridge to go-plugin.
 //
+// A program that embeds the agent and authenticates its requests itself needs of it only the values:
+// agent.Provider takes a [Request] and returns a [Reply], or a [*Failure] where there is none.
+//
 // The clients that use the same provider at the same authorization server share a process; at different
 // servers they never do. One that crashes, hangs or talks nonsense is felt by those clients alone whose
 // calls were under way, and they have a process of their own for a while. A process starts when it is

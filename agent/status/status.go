@@ -1,5 +1,6 @@
 // Package status is what the agent tells about itself: the JSON of /v1/status, which probes,
-// metrics and the command line read as well. It holds nothing secret.
+// metrics and the command line read as well. Agent.Status returns a [Status], in which Ready and NotReady
+// come first. It holds nothing secret.
 package status
 
 import "time"

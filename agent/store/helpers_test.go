@@ -10,7 +10,7 @@ import (
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // canary is the access token of every record. No file, error or print may show it.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // Record is what is remembered of one token.
@@ -116,4 +116,21 @@ func (r Record) restored(now time.Time) Record {
 		r.Token.RefreshOn = r.Token.Expiry
 	}
 	return r
+}
+
+// Encode returns a token's record as bytes, for a memory of a program's own. They hold the access token
+// in the clear, so that they are to be encrypted where they are kept. The record's SavedAt is now.
+func Encode(token string, r Record) ([]byte, error) {
+	r.SavedAt = time.Now()
+	return encode(token, r)
+}
+
+// Decode is the reverse of [Encode]: the record as of now, whenever it was saved. It refuses what no
+// credagent wrote, and the record of another token.
+func Decode(token string, data []byte) (Record, error) {
+	r, err := decode(token, data)
+	if err != nil {
+		return Record{}, err
+	}
+	return r.restored(time.Now()), nil
 }

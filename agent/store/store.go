@@ -1,6 +1,9 @@
 // Package store keeps what a restart must not forget, encrypted: each token, what its client owes
 // the server, and the challenge that it answers.
 //
+// [Open] opens a directory with a key that credagent keygen made; the [Store] is the agent's Memory. A
+// program that keeps the records itself makes bytes of them with [Encode] and [Decode].
+//
 // There is one file for each token, and a file takes the place of the old one in one step, so a
 // kill at any moment leaves the one or the other. Whatever is wrong with a file, the rest is still
 // read: a [DamageError] says that this one counts as not there. One caveat: the files are

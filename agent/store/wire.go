@@ -10,7 +10,7 @@ import (
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/token"
 )
 
 // formVersion is raised when an older credagent would misunderstand a newer record. A field that it

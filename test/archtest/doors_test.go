@@ -24,11 +24,11 @@ var doors = []struct {
 	most     int
 	reason   string
 }{
-	{"agent", "agent/gate", 26, "the agent makes, starts and ends gates and clients, and has their credentials watched"},
+	{"agent", "agent/gate", 32, "the agent makes, starts and ends gates and clients, has their credentials watched, and shows some of their types under names of its own"},
 	{"agent", "agent/keeper", 27, "the agent makes, starts and ends keepers, and passes on what callers ask of them"},
 	{"agent", "agent/delivery", 21, "the agent makes, starts and ends writers, and has the files checked"},
 	{"agent", "agent/metrics", 15, ""},
-	{"agent/keeper", "agent/gate", 18, "a keeper asks the gate, reads the answer, and has the client's credentials saved"},
+	{"agent/keeper", "agent/gate", 20, "a keeper asks the gate, reads the answer, and has the client's credentials saved"},
 	{"agent/gate", "agent/metrics", 15, ""},
 	{"agent/keeper", "agent/metrics", 15, ""},
 	{"agent/delivery", "agent/metrics", 15, ""},

@@ -24,26 +24,26 @@ var rooms = map[string]room{
 	"agent/oauth":    {[]string{"agent/policy", "internal/loopback", "internal/printable", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
 	"agent/config":   {[]string{"internal/atomicfile", "internal/loopback", "internal/samefile", "internal/transport", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound, and transport whether a proxy is"},
 	"agent/provider": {[]string{"internal/handshake", "internal/printable", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
-	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
+	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/secret", "token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
 	"agent/gate": {[]string{
 		"agent/config", "agent/metrics", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/logkey", "internal/redact", "internal/secret", "internal/transport", "internal/worker",
 	}, "it sends a client's requests and knows no token but by name, and no sink"},
 	"agent/keeper": {[]string{
-		"agent/config", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "internal/token", "internal/worker",
+		"agent/config", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "token", "internal/worker",
 	}, "it decides about a token, asks a gate for it and hands it on; it knows neither sinks nor providers"},
 	"agent/delivery": {[]string{
-		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "internal/token", "internal/worker", "sink",
+		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "token", "internal/worker", "sink",
 	}, "it brings sinks up to date, and knows nothing of how tokens are had"},
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/process", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
-	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
+	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/delivery", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "internal/token", "sink",
+		"agent/config", "agent/delivery", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
-	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
+	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
 	"plugins":                   {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":        {nil, "it is generated from the contract"},
@@ -59,6 +59,7 @@ var rooms = map[string]room{
 	"plugins/pkcs11cred/credagent-provider-pkcs11cred": {[]string{"plugins", "plugins/pkcs11cred"}, "a provider's program is one call"},
 
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
+	"examples/embed":    {[]string{"agent", "agent/config", "agent/provider", "agent/store", "sink", "token"}, "it is what anybody would write outside, with what is public alone"},
 
 	"bench/fleet":          {[]string{"agent/policy"}, "it plays what policy decides, for ten thousand at once"},
 	"internal/process":     {[]string{"internal/printable"}, "it starts and ends processes, whatever they are for"},
@@ -68,7 +69,7 @@ var rooms = map[string]room{
 	"testkit/usage":        {nil, "it asks the kernel about a process, whichever it is"},
 	"test/canary":          {nil, "it finds what the others must not show, so it has nothing of them"},
 	"internal/secret":      {nil, "everything that carries a token stands on it"},
-	"internal/token":       {[]string{"internal/secret"}, "it is a value"},
+	"token":                {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":   {nil, "the agent and the kit both stand on it"},
 	"internal/transport":   {[]string{"internal/keyfile"}, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":   {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},

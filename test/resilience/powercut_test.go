@@ -21,8 +21,8 @@ import (
 
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
-	"github.com/credagent/credagent/internal/token"
 	"github.com/credagent/credagent/sink"
+	"github.com/credagent/credagent/token"
 )
 
 // writerRole makes the test binary a process that writes one file and ends. Its value is a writer

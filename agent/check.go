@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/gate"
+)
+
+// Check asks every client's provider whether its configuration is sound and, if load, whether the
+// credential could be used. It sends nothing to a server. Its error is a [*config.Error].
+func (a *Agent) Check(ctx context.Context, load bool) error {
+	return problemsOf(context.Background(), a.askAll(ctx, load))
+}
+
+// CheckSoon is [Agent.Check] without loading, for a start: a provider that does not answer while
+// waiting lasts holds up nobody but its own client, whose first request comes after its answer.
+func (a *Agent) CheckSoon(ctx, waiting context.Context) error {
+	return problemsOf(waiting, a.askAll(ctx, false))
+}
+
+func (a *Agent) askAll(ctx context.Context, load bool) []<-chan []config.Problem {
+	var clients []*gate.Client
+	for _, c := range a.parts.list().clients {
+		clients = append(clients, c.client)
+	}
+	return a.ask(ctx, clients, a.parts.config(), load)
+}
+
+// ask asks the provider of every credential of clients; the answers come in their order.
+func (a *Agent) ask(ctx context.Context, clients []*gate.Client, cfg *config.Config, load bool) []<-chan []config.Problem {
+	var answers []<-chan []config.Problem
+	for _, c := range clients {
+		for _, check := range c.Checks(cfg, load) {
+			answer := make(chan []config.Problem, 1)
+			a.checks.Go(func() { answer <- check(ctx) })
+			answers = append(answers, answer)
+		}
+	}
+	return answers
+}
+
+// askOne asks the providers of one client. It is for any goroutine, also while the agent stops.
+func askOne(ctx context.Context, c *gate.Client) error {
+	var problems []config.Problem
+	for _, check := range c.Checks(&config.Config{}, false) {
+		problems = append(problems, check(ctx)...)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errorOf(problems)
+}
+
+// problemsOf joins the answers that come while waiting lasts.
+func problemsOf(waiting context.Context, answers []<-chan []config.Problem) error {
+	var problems []config.Problem
+	for _, answer := range answers {
+		select {
+		case found := <-answer:
+			problems = append(problems, found...)
+			continue
+		case <-waiting.Done():
+		}
+		select { // those that are there are not lost on one that is not
+		case found := <-answer:
+			problems = append(problems, found...)
+		default:
+		}
+	}
+	return errorOf(problems)
+}
+
+// errorOf is the error of problems; nil without any.
+func errorOf(problems []config.Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return &config.Error{Problems: problems}
+}

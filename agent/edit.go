@@ -1,0 +1,264 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/keeper"
+	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/logkey"
+)
+
+// edit is what changes of the parts, by a reload or by [Agent.Apply]: the new part of each name, nil for
+// one that goes. What stays as it is, is not in it.
+type edit struct {
+	cfg     *config.Config // a whole new configuration; nil for the one that there is
+	clients map[string]*clientPart
+	tokens  map[string]*tokenPart
+	sinks   map[string]*sinkPart
+}
+
+func newEdit() *edit {
+	return &edit{clients: map[string]*clientPart{}, tokens: map[string]*tokenPart{}, sinks: map[string]*sinkPart{}}
+}
+
+// commit makes an edit come true: it ends what is replaced, waits for that, hands on what it knew, and
+// starts what is new. Only the agent's goroutine calls it.
+func (a *Agent) commit(ctx context.Context, e *edit) {
+	missed := a.retire(e)
+	restored := a.inherit(e)
+	old := a.parts.put(e)
+	a.dropGates(old)
+	a.startNew(ctx, e)
+	for _, c := range restored {
+		a.checks.Go(func() { c.CompareCredential(ctx) })
+	}
+	for path, next := range e.sinks {
+		if next != nil && missed[path] {
+			next.writer.RerunActions()
+		}
+	}
+	a.metrics.Begin(e.objects())
+	a.metrics.Forget(old.objects(), e.objects())
+	for name := range e.tokens {
+		a.observers.tell(name)
+	}
+}
+
+// objects are what is configured of the parts in the edit.
+func (e *edit) objects() *config.Config {
+	cfg := &config.Config{}
+	for _, c := range e.clients {
+		if c != nil {
+			cfg.Clients = append(cfg.Clients, *c.client.Config())
+		}
+	}
+	for _, t := range e.tokens {
+		if t != nil {
+			cfg.Tokens = append(cfg.Tokens, *t.keeper.Config())
+		}
+	}
+	for _, s := range e.sinks {
+		if s != nil {
+			cfg.Sinks = append(cfg.Sinks, s.cfg)
+		}
+	}
+	return cfg
+}
+
+// retire ends what the edit replaces or takes away, and waits for it, so that its state can be taken
+// over. It returns the sinks, by their paths, of which a change was not acted upon.
+func (a *Agent) retire(e *edit) (missed map[string]bool) {
+	var ended []*keeper.Keeper
+	for name, next := range e.tokens {
+		if was := a.parts.keeper(name); was != nil && (next == nil || next.keeper != was) {
+			was.Stop()
+			ended = append(ended, was)
+		}
+	}
+	for name, next := range e.clients {
+		if was := a.parts.client(name); was != nil && was != next {
+			was.client.Retire()
+		}
+	}
+	for _, k := range ended {
+		if e.tokens[k.Config().Name] != nil {
+			k.Finish()
+		}
+	}
+	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	for _, k := range ended {
+		k.StopSaving(stopping)
+	}
+	missed = map[string]bool{}
+	for path, next := range e.sinks {
+		if was := a.parts.sink(path); was != nil && (next == nil || next.writer != was.writer) {
+			missed[path] = was.writer.Stop(stopping)
+			a.log.Info("sink removed or changed; file left in place", logkey.Sink, path)
+		}
+	}
+	return missed
+}
+
+// inherit hands tokens that are still the right ones to the new keepers: those of the keepers that they
+// replace, or what an earlier process saved. It returns the clients of which that was news.
+func (a *Agent) inherit(e *edit) (restored []*gate.Client) {
+	for name, next := range e.tokens {
+		if next == nil {
+			continue
+		}
+		if was := a.parts.token(name); was != nil {
+			next.keeper.Inherit(was.keeper)
+		} else if a.claim(next.keeper) {
+			restored = append(restored, next.keeper.Client())
+		}
+	}
+	return restored
+}
+
+// dropGates ends the gates that no client passes any more. Those at which the server asked for a wait
+// outlive their clients; a few of them are tried again each time, so that their number is bounded.
+func (a *Agent) dropGates(old *edit) {
+	for _, c := range old.clients {
+		a.idleGates = append(a.idleGates, c.first)
+		if now := c.client.Gate(); now != c.first { // the issuer named the token endpoint
+			a.idleGates = append(a.idleGates, now)
+		}
+	}
+	for range min(len(a.idleGates), 2*len(old.clients)+2) {
+		g := a.idleGates[0]
+		a.idleGates = a.idleGates[1:]
+		if a.dropGate(g) {
+			a.idleGates = append(a.idleGates, g)
+		}
+	}
+}
+
+func (a *Agent) dropGate(g *gate.Gate) (waits bool) {
+	return a.gates.Drop(g, func() bool { return a.parts.free(g) })
+}
+
+// startNew starts what is new, and has the sinks written that show something new.
+func (a *Agent) startNew(ctx context.Context, e *edit) {
+	for _, name := range slices.Sorted(maps.Keys(e.tokens)) {
+		if next := e.tokens[name]; next != nil {
+			next.keeper.Start(ctx)
+		}
+	}
+	a.gates.Start(ctx)
+	for name := range e.tokens {
+		for _, w := range a.parts.showing(name) {
+			w.Start()
+		}
+	}
+	for _, next := range e.sinks {
+		if next != nil {
+			next.writer.Start()
+		}
+	}
+}
+
+// abandon ends what was made for an edit that will not be made.
+func (e *edit) abandon() {
+	for _, c := range e.clients {
+		if c != nil {
+			c.client.Close()
+		}
+	}
+}
+
+func (a *Agent) newClient(cfg config.Client, open func(provider.Spec) Provider) *clientPart {
+	c := gate.NewClient(cfg, a.gates, gate.ClientOptions{Open: open, Replaced: a.credentialReplaced, Metrics: a.metrics, Log: a.log})
+	return &clientPart{client: c, first: c.Gate()}
+}
+
+func (a *Agent) newToken(cfg config.Token, c *gate.Client) *tokenPart {
+	name := cfg.Name // what the closure keeps of it
+	options := keeper.Options{
+		Deliver: a.deliver, Changed: func() { a.tokenChanged(name) }, Roll: a.machine.random("token " + cfg.Name), Metrics: a.metrics, Log: a.log,
+	}
+	if a.options.Memory != nil {
+		options.Save = a.options.Memory.Save
+	}
+	return &tokenPart{keeper: keeper.New(cfg, c, options)}
+}
+
+func (a *Agent) newSink(cfg config.Sink, s Sink, place int) *sinkPart {
+	return &sinkPart{cfg: cfg, place: place, writer: delivery.NewWriter(s, delivery.Options{
+		Newest:  a.newest,
+		Actions: a.machine.actions(cfg, s, a.token, a.log),
+		Roll:    a.machine.random("sink " + cfg.Path),
+		Changed: a.changed,
+		Metrics: a.metrics,
+		Log:     a.log,
+	})}
+}
+
+// opener returns what opens sinks.
+func (a *Agent) opener() func(config.Sink) (Sink, error) {
+	if a.options.Sink != nil {
+		return a.options.Sink
+	}
+	return delivery.Opener()
+}
+
+// processes makes the providers of clients' credentials, in processes that go by the same settings.
+type processes struct {
+	mu      sync.Mutex
+	plugins config.Plugins // guarded by mu, as is open
+	open    func(provider.Spec) Provider
+}
+
+// providers returns what makes the providers of clients' credentials.
+func (a *Agent) providers(plugins config.Plugins) func(provider.Spec) Provider {
+	if a.options.Provider != nil {
+		return a.options.Provider
+	}
+	a.processes.mu.Lock()
+	defer a.processes.mu.Unlock()
+	if a.processes.open == nil || !reflect.DeepEqual(a.processes.plugins, plugins) {
+		a.processes.plugins, a.processes.open = plugins, a.newProcesses(plugins)
+	}
+	return a.processes.open
+}
+
+func (a *Agent) newProcesses(plugins config.Plugins) func(provider.Spec) Provider {
+	processes := provider.New(provider.Options{
+		Builtin:      a.options.Builtin,
+		Dirs:         plugins.Dirs,
+		SHA256:       plugins.SHA256,
+		IdleTimeout:  plugins.IdleTimeout,
+		MaxProcesses: plugins.MaxProcesses,
+		Log:          a.log,
+		Started:      a.metrics.Started,
+	})
+	return func(spec provider.Spec) Provider { return processes.Process(spec) }
+}
+
+// sameClient compares all but where the client stands in the file.
+func sameClient(a, b config.Client) bool {
+	return reflect.DeepEqual(withoutPosition(a), withoutPosition(b))
+}
+
+func withoutPosition(c config.Client) config.Client {
+	c.Credential.Path = ""
+	if c.FallbackCredential != nil {
+		moved := *c.FallbackCredential
+		moved.Path = ""
+		c.FallbackCredential = &moved
+	}
+	return c
+}
+
+// sameSink compares all but where the sink stands in the file.
+func sameSink(a, b config.Sink) bool {
+	a.Place = b.Place
+	return reflect.DeepEqual(a, b)
+}
