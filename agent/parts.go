@@ -22,6 +22,7 @@ type parts struct {
 	shows   map[string][]*delivery.Writer // by token
 	access  map[string]access             // by token; nil without a socket
 	shown   sync.Map                      // by token: the JSON form that was asked for last
+	open    func(provider.Spec) Provider  // makes the providers of clients' credentials
 }
 
 // assemble makes the parts of a configuration, without sinks. What is the same in old stays the
@@ -33,13 +34,17 @@ func (a *Agent) assemble(cfg *config.Config, old *parts) *parts {
 		keepers: make(map[string]*keeper.Keeper, len(cfg.Tokens)),
 		shows:   map[string][]*delivery.Writer{},
 	}
+	// One pool of processes, also for what comes with a reload.
+	if p.open = old.open; p.open == nil || !samePlugins(old.cfg, cfg) {
+		p.open = a.providers(cfg)
+	}
 	a.addClients(p, old)
 	a.addTokens(p, old)
 	return p
 }
 
 func (a *Agent) addClients(p, old *parts) {
-	options := gate.ClientOptions{Open: a.providers(p.cfg), Replaced: a.credentialReplaced, Metrics: a.metrics, Log: a.log}
+	options := gate.ClientOptions{Open: p.open, Replaced: a.credentialReplaced, Metrics: a.metrics, Log: a.log}
 	for _, c := range p.cfg.Clients {
 		if was, ok := old.clients[c.Name]; ok && sameClient(*was.Config(), c) && samePlugins(old.cfg, p.cfg) {
 			p.clients[c.Name] = was
@@ -71,12 +76,13 @@ func (a *Agent) providers(cfg *config.Config) func(provider.Spec) Provider {
 		return a.options.Provider
 	}
 	processes := provider.New(provider.Options{
-		Builtin:     a.options.Builtin,
-		Dirs:        cfg.Plugins.Dirs,
-		SHA256:      cfg.Plugins.SHA256,
-		IdleTimeout: cfg.Plugins.IdleTimeout,
-		Log:         a.log,
-		Started:     a.metrics.Started,
+		Builtin:      a.options.Builtin,
+		Dirs:         cfg.Plugins.Dirs,
+		SHA256:       cfg.Plugins.SHA256,
+		IdleTimeout:  cfg.Plugins.IdleTimeout,
+		MaxProcesses: cfg.Plugins.MaxProcesses,
+		Log:          a.log,
+		Started:      a.metrics.Started,
 	})
 	return func(spec provider.Spec) Provider { return processes.Process(spec) }
 }
@@ -103,7 +109,7 @@ func (a *Agent) openSinks(p, old *parts) error {
 	var problems []config.Problem
 	open := make(map[string]int, len(old.writers)) // path → index in old
 	for i, w := range old.writers {
-		open[w.Sink().Path()] = i
+		open[w.Path()] = i
 	}
 	opener := a.options.Sink
 	if opener == nil {
@@ -130,7 +136,7 @@ func (a *Agent) openSinks(p, old *parts) error {
 
 func (p *parts) add(w *delivery.Writer) {
 	p.writers = append(p.writers, w)
-	for _, name := range w.Sink().Tokens() {
+	for _, name := range w.Tokens() {
 		p.shows[name] = append(p.shows[name], w)
 	}
 }
@@ -148,7 +154,7 @@ func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) 
 	}
 	return delivery.NewWriter(s, delivery.Options{
 		Newest:  a.newest,
-		Actions: a.machine.actions(cfg, s, a.log),
+		Actions: a.machine.actions(cfg, s, a.token, a.log),
 		Roll:    a.machine.random("sink " + cfg.Path),
 		Changed: a.changed,
 		Metrics: a.metrics,

@@ -23,8 +23,10 @@ func (a *Agent) Status() status.Status {
 		Clients:   make([]status.Client, 0, len(p.clients)),
 		Sinks:     make([]status.Sink, 0, len(p.writers)),
 	}
+	tokens := make(map[string]status.Token, len(p.keepers))
 	for _, cfg := range p.cfg.Tokens {
 		t := p.keepers[cfg.Name].Status(now)
+		tokens[t.Name] = t
 		if !t.Valid {
 			s.NotReady = append(s.NotReady, notValid(t.Name))
 		}
@@ -35,6 +37,7 @@ func (a *Agent) Status() status.Status {
 	}
 	for _, w := range p.writers {
 		sink := w.Status()
+		sink.Describe(func(name string) status.Token { return tokens[name] })
 		if !sink.Holds {
 			s.NotReady = append(s.NotReady, notHeld(sink.Path))
 		}
@@ -74,7 +77,7 @@ func (a *Agent) Brief() status.Brief {
 	}
 	for _, w := range p.writers {
 		if !w.UpToDate() {
-			missing(notHeld, w.Sink().Path())
+			missing(notHeld, w.Path())
 		}
 	}
 	return b

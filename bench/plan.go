@@ -69,6 +69,11 @@ var plan = []group{
 		{"descriptors", "by=credagent", "by=x-oauth2", "descriptors", aim{}},
 		{"threads", "by=credagent", "by=x-oauth2", "threads", aim{}},
 	}},
+	{pkg: "cmd/credagent", benchmark: "Clients", benchtime: "1x", rounds: 3, rows: []row{
+		{"200 clients of one server, due at once: anonymous memory of the agent and its providers", "clients=200/by=credagent", "", "anonymous-B", below(30*mebi, "B")},
+		{"their proportional share of all memory, with the mapped binary (PSS)", "clients=200/by=credagent", "", "proportional-B", aim{}},
+		{"the providers' processes", "clients=200/by=credagent", "", "providers", below(1, "providers")},
+	}},
 	{pkg: "cmd/credagent", benchmark: "Size", benchtime: "1x", rounds: 1, rows: []row{
 		{"the stripped program", "by=credagent", "by=x-oauth2", "B/program", below(18*mebi, "B")},
 		{"modules linked into it", "by=credagent", "by=x-oauth2", "modules/program", aim{}},

@@ -137,6 +137,48 @@ func TestRotatedCertificateHasItsOwnConnection(t *testing.T) {
 	}
 }
 
+// Clients share a process, but no connection over which one of them has presented a certificate. Those of
+// a client that asks no more are forgotten, while the others go on.
+func TestClientsCertificatesAreNotMixed(t *testing.T) {
+	p := servePeers(t, tls.VersionTLS13)
+	names := []string{"a", "b", "c"}
+	certificates := map[string]*tls.Certificate{}
+	for _, name := range names {
+		certificates[name] = selfSigned(t, name)
+	}
+	s := &server{provider: fake{authenticate: func(r *Request) error {
+		r.TLSCertificate = certificates[r.ClientID]
+		return nil
+	}}}
+	ask := func(name string) {
+		in := p.asking()
+		in.ClientId = name
+		reply, err := s.Exchange(context.Background(), in)
+		if body := string(reply.GetAnswer().GetBody()); err != nil || body != name {
+			t.Errorf("the server was shown %q by client %q: %v", body, name, err)
+		}
+	}
+	var asking sync.WaitGroup
+	for range 20 {
+		for _, name := range names {
+			asking.Go(func() { ask(name) })
+		}
+	}
+	asking.Wait()
+	if n := len(s.exchanger.transports); n != len(names) {
+		t.Errorf("%d kinds of connection are kept for %d clients", n, len(names))
+	}
+	for key, kept := range s.exchanger.transports {
+		if key.client != clientOf(&providerpb.ExchangeRequest{ClientId: "a", Config: p.asking().GetConfig()}) {
+			kept.used = kept.used.Add(-keptUnused - time.Second)
+		}
+	}
+	ask("a")
+	if n := len(s.exchanger.transports); n != 1 {
+		t.Errorf("%d kinds of connection are kept, two of them unused", n)
+	}
+}
+
 // Old connections without a certificate stay: they are no less authenticated than they were.
 func TestCertificateLeavesOtherConnections(t *testing.T) {
 	s := &server{provider: fake{}}

@@ -30,8 +30,17 @@ const maxHeader = 1 << 10
 // maxHeaders bounds how many are handed on, as the protocol with the agent does.
 const maxHeaders = 32
 
-// maxTransports bounds how many kinds of connection are kept; a provider needs one a client.
-const maxTransports = 64
+// maxTransports bounds how many kinds of connection are kept: one for all clients with the same trust
+// roots and proxy, and one for each client that presents a certificate. Beyond it, the one that is unused
+// for longest goes.
+const maxTransports = 256
+
+// keptUnused is how long the connections of a client's certificate, and with them its key, outlive their
+// last use: others may keep the process alive for long.
+const keptUnused = 2 * time.Minute
+
+// maxIdle bounds the connections of a kind that are kept between requests.
+const maxIdle = 8
 
 // answerHeaders are the headers of an answer that the agent may see: what it needs to obey the
 // server, to say why it refused, and to name a request to the server's operator.
@@ -45,14 +54,22 @@ var answerHeaders = [...]string{
 type exchanger struct {
 	binding    *binding // nil where the agent does not bind its providers
 	mu         sync.Mutex
-	transports map[transportKey]*http.Transport // guarded by mu
+	transports map[transportKey]*keptTransport // guarded by mu; at most maxTransports
 }
 
-// transportKey is everything that tells one kind of connection from another.
+// transportKey is everything that tells one kind of connection from another. One over which a client's
+// certificate was presented is that client's alone: to the server everything on it comes from that client.
 type transportKey struct {
-	roots       [sha256.Size]byte
-	proxy       string
-	certificate [sha256.Size]byte
+	roots  [sha256.Size]byte
+	proxy  string
+	client [sha256.Size]byte // who presents a certificate; zero for nobody
+}
+
+// keptTransport is a kind of connection, kept for the next request.
+type keptTransport struct {
+	*http.Transport
+	certificate [sha256.Size]byte // that is presented; zero for none
+	used        time.Time
 }
 
 // exchange sends one request and returns whatever came back. It never retries.
@@ -139,40 +156,68 @@ func plain(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
+// kept returns the connections for a request. Those that were authenticated with a certificate which
+// another one of the same client takes the place of are dropped, and with them the old key.
 func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certificate) (*http.Transport, error) {
 	key := transportKey{roots: sha256.Sum256(in.GetTrustRoots()), proxy: in.GetProxy()}
+	var presented [sha256.Size]byte
 	if certificate != nil {
-		key.certificate = sha256.Sum256(bytes.Join(certificate.Certificate, nil))
+		presented = sha256.Sum256(bytes.Join(certificate.Certificate, nil))
+		key.client = clientOf(in)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if known, ok := e.transports[key]; ok {
-		return known, nil
+	now := time.Now()
+	e.forgetUnused(now)
+	if known, ok := e.transports[key]; ok && known.certificate == presented {
+		known.used = now
+		return known.Transport, nil
 	}
-	e.forgetCertificates(key)
 	made, err := newTransport(in, certificate)
 	if err != nil {
 		return nil, err
 	}
-	if e.transports == nil || len(e.transports) >= maxTransports {
-		for _, old := range e.transports {
-			old.CloseIdleConnections()
-		}
-		e.transports = map[transportKey]*http.Transport{}
+	e.drop(key)
+	if e.transports == nil {
+		e.transports = map[transportKey]*keptTransport{}
 	}
-	e.transports[key] = made
+	if len(e.transports) >= maxTransports {
+		e.drop(e.longestUnused())
+	}
+	e.transports[key] = &keptTransport{Transport: made, certificate: presented, used: now}
 	return made, nil
 }
 
-// forgetCertificates drops the connections that were authenticated with a certificate which another
-// one now takes the place of, and with them the old key.
-func (e *exchanger) forgetCertificates(next transportKey) {
-	for key, old := range e.transports {
-		if key.certificate != [sha256.Size]byte{} && key.roots == next.roots && key.proxy == next.proxy {
-			old.CloseIdleConnections()
-			delete(e.transports, key)
+// clientOf tells whose certificate it is: with another configuration it may be another one.
+func clientOf(in *providerpb.ExchangeRequest) [sha256.Size]byte {
+	config := sha256.Sum256(in.GetConfig())
+	return sha256.Sum256(append(config[:], in.GetClientId()...))
+}
+
+// drop forgets a kind of connection; e.mu is held. What is under way on it is seen through.
+func (e *exchanger) drop(key transportKey) {
+	if old, ok := e.transports[key]; ok {
+		old.CloseIdleConnections()
+		delete(e.transports, key)
+	}
+}
+
+func (e *exchanger) forgetUnused(now time.Time) {
+	for key, kept := range e.transports {
+		if key.client != [sha256.Size]byte{} && now.Sub(kept.used) > keptUnused {
+			e.drop(key)
 		}
 	}
+}
+
+func (e *exchanger) longestUnused() (longest transportKey) {
+	var oldest *keptTransport
+	for key, kept := range e.transports {
+		if oldest == nil || kept.used.Before(oldest.used) {
+			longest, oldest = key, kept
+		}
+	}
+	return longest
 }
 
 func newTransport(in *providerpb.ExchangeRequest, certificate *tls.Certificate) (*http.Transport, error) {
@@ -180,6 +225,7 @@ func newTransport(in *providerpb.ExchangeRequest, certificate *tls.Certificate) 
 	if err != nil {
 		return nil, err
 	}
+	made.MaxIdleConnsPerHost = maxIdle
 	if certificate != nil {
 		// Not Certificates, which Go holds back when the server lists other issuers; a self-signed
 		// certificate has none that a server could list.

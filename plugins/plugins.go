@@ -4,7 +4,9 @@
 // A provider runs in a process of its own. It implements [Provider], and its main function is one
 // call of [Serve]; the executable is named credagent-provider-NAME. This package makes the token
 // request, in the provider's process, so that secrets, assertions and keys stay there: the
-// provider only adds its authentication to a [Request]. The agent gets the server's answer unread
+// provider only adds its authentication to a [Request]. The process serves all clients that use the
+// provider at the same authorization server, many at a time: a provider's methods are called by several
+// goroutines at once, each with the configuration of one client. The agent gets the server's answer unread
 // and alone decides what it means, whether to try again, and when.
 //
 // A provider must not log, print or put into an error what it protects. Package plugintest tests that

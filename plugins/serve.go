@@ -20,9 +20,10 @@ import (
 
 // Serve runs a provider until the agent that started it ends the process or dies. It is the whole
 // of a provider's main function, in which it is called directly and not by another goroutine. Standard output belongs to the protocol; what the provider prints
-// to standard error appears in the agent's log at level debug. The agent asks one thing at a time, so
-// the process runs on one processor at a time, which spares it a quarter of its own processor time; a
-// provider with more to do at once says so with [runtime.GOMAXPROCS] when it is opened.
+// to standard error appears in the agent's log at level debug. The agent asks for many clients at a time,
+// mostly to wait for the server, so the process runs on one processor at a time, which spares it a quarter
+// of its own processor time; a provider with more to compute says so with [runtime.GOMAXPROCS] when it is
+// opened.
 func Serve(p Provider) {
 	runtime.GOMAXPROCS(1)
 	cookie := handshake.Config()

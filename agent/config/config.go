@@ -76,6 +76,8 @@ type Plugins struct {
 	Dirs        []string
 	SHA256      map[string]string // provider name → lower-case hex digest
 	IdleTimeout time.Duration
+	// MaxProcesses is how many providers' processes there may be before idle ones end.
+	MaxProcesses int
 }
 
 // Client is a registered client_id at one authorization server. Exactly one of Entra, Issuer

@@ -60,6 +60,7 @@ func schema() (*jsonschema.Schema, error) {
 	s, err := jsonschema.For[rawFile](&jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[text]():     {Type: "string"},
 		reflect.TypeFor[name]():     {Types: []string{"string", "integer"}, Minimum: jsonschema.Ptr(0.0)},
+		reflect.TypeFor[number]():   {Types: []string{"string", "integer"}, Minimum: jsonschema.Ptr(1.0), Pattern: `^[0-9]+$|\$\{`},
 		reflect.TypeFor[duration](): pattern(durationSchema),
 		reflect.TypeFor[mode]():     pattern(modeSchema),
 		reflect.TypeFor[percent]():  pattern(percentSchema),

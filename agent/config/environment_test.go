@@ -81,7 +81,7 @@ func TestFromEnvWhole(t *testing.T) {
 		Log:     Log{Level: slog.LevelDebug, JSON: true},
 		Listen:  "127.0.0.1:9465",
 		State:   &State{Dir: "/var/lib/credagent", KeyFile: "/etc/key"},
-		Plugins: Plugins{Dirs: []string{"/usr/lib/credagent/plugins"}, IdleTimeout: time.Minute},
+		Plugins: Plugins{Dirs: []string{"/usr/lib/credagent/plugins"}, IdleTimeout: time.Minute, MaxProcesses: 16},
 		Clients: []Client{{
 			Name: "default", TokenURL: "https://login.example.com/token", ClientID: "app-1", CAFile: "/ca.pem",
 			RequestTimeout: 10 * time.Second,

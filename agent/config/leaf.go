@@ -69,6 +69,22 @@ func (t *name) decode(d *decoder, n *yaml.Node, path string) {
 	t.text.decode(d, n, path)
 }
 
+// number is a plain number, or a text that holds one.
+type number struct{ text }
+
+func (t *number) decode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!int" && isNumber(n.Value) {
+		t.text = text{value: n.Value, source: n.Value, set: true}
+		return
+	}
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		t.set, t.invalid = true, true
+		d.mistyped(n, path, "a whole number", "")
+		return
+	}
+	t.text.decode(d, n, path)
+}
+
 func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }

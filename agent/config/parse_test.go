@@ -53,7 +53,7 @@ func fullConfig() *Config {
 		Plugins: Plugins{
 			Dirs:        []string{"/usr/lib/credagent/plugins"},
 			SHA256:      map[string]string{"vaultcred": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
-			IdleTimeout: time.Minute,
+			IdleTimeout: time.Minute, MaxProcesses: 12,
 		},
 		Clients: []Client{{
 			Name:           "payments",
@@ -247,13 +247,13 @@ func TestLocate(t *testing.T) {
 		path string
 		want Position
 	}{
-		{"clients.payments", Position{21, 3}},
-		{"clients.payments.credential.config.private_key_file", Position{34, 27}},
-		{"clients.payments.credential.config.key_id", Position{32, 7}},
+		{"clients.payments", Position{22, 3}},
+		{"clients.payments.credential.config.private_key_file", Position{35, 27}},
+		{"clients.payments.credential.config.key_id", Position{33, 7}},
 		{`identity_endpoint.token_for["https://graph.microsoft.com"]`, Position{11, 47}},
-		{"tokens.graph.allow[1].group", Position{50, 37}},
-		{"sinks[2].variables.GRAPH_TOKEN", Position{72, 31}},
-		{"sinks[0].readers[7]", Position{60, 5}},
+		{"tokens.graph.allow[1].group", Position{51, 37}},
+		{"sinks[2].variables.GRAPH_TOKEN", Position{73, 31}},
+		{"sinks[0].readers[7]", Position{61, 5}},
 		{"nowhere", Position{1, 1}},
 	} {
 		if got := c.Locate(test.path); got != test.want {
@@ -261,7 +261,7 @@ func TestLocate(t *testing.T) {
 		}
 	}
 	problem := c.Problem("clients.payments.credential.config.key_id", `unknown key "key_id"`)
-	if got, want := problem.String(), `full.yaml:32:7: clients.payments.credential.config.key_id: unknown key "key_id"`; got != want {
+	if got, want := problem.String(), `full.yaml:33:7: clients.payments.credential.config.key_id: unknown key "key_id"`; got != want {
 		t.Errorf("Problem: %s, want %s", got, want)
 	}
 }

@@ -169,7 +169,7 @@ func canFail(path string) bool {
 		case "tokens":
 			return key == "allow"
 		case "sinks":
-			return key == "path" || key == "readers" || key == "variables"
+			return key == "path" || key == "readers" || key == "variables" || key == "on_change"
 		}
 	}
 	return true

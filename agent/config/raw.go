@@ -40,9 +40,10 @@ type rawState struct {
 }
 
 type rawPlugins struct {
-	Dirs        []text          `json:"dirs,omitempty" jsonschema:"Directories with executables named credagent-provider-NAME. Default /usr/lib/credagent/plugins."`
-	SHA256      map[string]text `json:"sha256,omitempty" jsonschema:"Pinned SHA-256 digest of a provider's executable; a mismatch never runs."`
-	IdleTimeout duration        `json:"idle_timeout,omitempty" jsonschema:"How long a provider's process lives unused. Default 1m."`
+	Dirs         []text          `json:"dirs,omitempty" jsonschema:"Directories with executables named credagent-provider-NAME. Default /usr/lib/credagent/plugins."`
+	SHA256       map[string]text `json:"sha256,omitempty" jsonschema:"Pinned SHA-256 digest of a provider's executable; a mismatch never runs."`
+	IdleTimeout  duration        `json:"idle_timeout,omitempty" jsonschema:"How long a provider's process lives unused. Default 1m."`
+	MaxProcesses number          `json:"max_processes,omitempty" jsonschema:"How many providers' processes there may be before idle ones end, 1 to 1000. Default 16."`
 }
 
 type rawClient struct {

@@ -83,6 +83,15 @@ func TestTopRules(t *testing.T) {
 		{"plugin dirs", "plugins: { dirs: [/a, b] }", `plugins.dirs[1]: "b" is not an absolute path`},
 		{"no plugin dirs", "plugins: { dirs: [] }", ""},
 		{"idle timeout too short", "plugins: { idle_timeout: 1ms }", `plugins.idle_timeout: "1ms" is shorter than 1s`},
+		{"some processes", "plugins: { max_processes: 3 }", ""},
+		{"processes as text", `plugins: { max_processes: "3" }`, ""},
+		{"no processes", "plugins: { max_processes: 0 }", `plugins.max_processes: "0" is not a whole number from 1 to 1000`},
+		{"too many processes", "plugins: { max_processes: 1001 }", `plugins.max_processes: "1001" is not a whole number from 1 to 1000`},
+		{"fewer than no processes", "plugins: { max_processes: -1 }", `plugins.max_processes: found a number, want a whole number`},
+		{"half a process", "plugins: { max_processes: 1.5 }", `plugins.max_processes: found a number, want a whole number`},
+		{"a word of processes", "plugins: { max_processes: many }", `plugins.max_processes: "many" is not a whole number from 1 to 1000`},
+		{"empty processes", `plugins: { max_processes: "" }`, `plugins.max_processes: "" is not a whole number from 1 to 1000`},
+		{"processes from nowhere", "plugins: { max_processes: null }", `plugins.max_processes: found nothing, want a whole number`},
 		{"odd provider name", "plugins: { sha256: { Vault: " + strings.Repeat("a", 64) + " } }", "plugins.sha256.Vault: a provider's name has lower-case letters, digits, - and _ only"},
 		{"duplicate key", "log: {}\nlog: {}", `duplicate key "log", first given in line 1`},
 		{"unknown key", "lgo: {}", `unknown key "lgo"`},
@@ -361,7 +370,7 @@ func TestDefaults(t *testing.T) {
 	if c.Listen != "127.0.0.1:9465" || c.Log.JSON || c.Log.Level != 0 {
 		t.Errorf("listen %q, log %+v", c.Listen, c.Log)
 	}
-	if want := (Plugins{Dirs: []string{"/usr/lib/credagent/plugins"}, IdleTimeout: time.Minute}); !reflect.DeepEqual(c.Plugins, want) {
+	if want := (Plugins{Dirs: []string{"/usr/lib/credagent/plugins"}, IdleTimeout: time.Minute, MaxProcesses: 16}); !reflect.DeepEqual(c.Plugins, want) {
 		t.Errorf("plugins %+v, want %+v", c.Plugins, want)
 	}
 	if got := c.Clients[0].RequestTimeout; got != 10*time.Second {

@@ -60,5 +60,5 @@ func (s Sink) tokens() []string {
 
 // DefaultPlugins are the plugin settings of a configuration that says nothing of them.
 func DefaultPlugins() Plugins {
-	return Plugins{Dirs: []string{defaultPluginDir}, IdleTimeout: defaultIdleTimeout}
+	return Plugins{Dirs: []string{defaultPluginDir}, IdleTimeout: defaultIdleTimeout, MaxProcesses: defaultMaxProcesses}
 }

@@ -23,6 +23,8 @@ const (
 	defaultSinkMode       = fs.FileMode(0o600)
 	defaultSocketMode     = fs.FileMode(0o660)
 	defaultIdleTimeout    = time.Minute
+	defaultMaxProcesses   = 16
+	mostProcesses         = 1000
 	defaultRequestTimeout = 10 * time.Second
 	defaultCommandTimeout = 10 * time.Second
 )
@@ -114,8 +116,9 @@ func (v *validator) plugins(raw *rawPlugins) Plugins {
 		raw = &rawPlugins{}
 	}
 	p := Plugins{
-		Dirs:        []string{defaultPluginDir},
-		IdleTimeout: v.duration("plugins.idle_timeout", raw.IdleTimeout, limits{time.Second, 24 * time.Hour, defaultIdleTimeout}),
+		Dirs:         []string{defaultPluginDir},
+		IdleTimeout:  v.duration("plugins.idle_timeout", raw.IdleTimeout, limits{time.Second, 24 * time.Hour, defaultIdleTimeout}),
+		MaxProcesses: v.number("plugins.max_processes", raw.MaxProcesses, defaultMaxProcesses, mostProcesses),
 	}
 	if raw.Dirs != nil {
 		p.Dirs = make([]string, len(raw.Dirs))
@@ -254,6 +257,19 @@ func (v *validator) duration(path string, t duration, l limits) time.Duration {
 		return value
 	}
 	return l.otherwise
+}
+
+// number reads a whole number from 1 to most.
+func (v *validator) number(path string, t number, otherwise, most int) int {
+	if !t.ok() {
+		return otherwise
+	}
+	value, err := strconv.Atoi(t.value)
+	if err != nil || value < 1 || value > most {
+		v.problem(path, "%v is not a whole number from 1 to %d", t.text, most)
+		return otherwise
+	}
+	return value
 }
 
 // modeRule is which modes make sense somewhere.

@@ -14,6 +14,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/process"
 )
 
 // consumers checks whether those for whom a sink is meant can read it.
@@ -25,10 +26,22 @@ func (e *exam) consumers(context.Context) []Finding {
 			if action.Signal != nil {
 				found = append(found, e.signalled(s, *action.Signal)...)
 			}
+			if action.Command != nil {
+				found = append(found, runnable(*action.Command)...)
+			}
 		}
 		all = append(all, about(label(s), found...)...)
 	}
 	return all
+}
+
+// runnable looks whether a command that follows changes can be run.
+func runnable(c config.Command) []Finding {
+	why, fix := process.Unrunnable(c.Run)
+	if why == "" {
+		return nil
+	}
+	return []Finding{{Level: Problem, What: "on_change: " + why, Why: "whoever it is to tell goes on with the old token", Fix: fix}}
 }
 
 // declared are the owner, the group and the readers that the configuration names.

@@ -39,7 +39,7 @@ func (e *exam) writes(context.Context) []Finding {
 		case !told:
 			all = append(all, about(label(s), Finding{
 				Level: Warning, What: "its file system tells of no change (inotify)",
-				Why: "a reader that waits to be told keeps the old token", Fix: "put it on a tmpfs, or see that its readers open the file anew for each use",
+				Why: "a reader that waits to be told keeps the old token", Fix: elsewhere(fileSystemOf(filepath.Dir(s.Path)), "see that its readers open the file anew for each use"),
 			})...)
 		}
 	}
@@ -87,6 +87,14 @@ func replaced(file *sink.File) error {
 	return err
 }
 
+// elsewhere advises a tmpfs for what is not on one, or something else.
+func elsewhere(at fileSystem, other string) string {
+	if at.memory {
+		return other
+	}
+	return "put it on a tmpfs, or " + other
+}
+
 func refused(err error, dir string) Finding {
 	f := Finding{Level: Problem, Why: "the sink will not get its token"}
 	message, fix, _ := strings.Cut(atomicfile.Cause(err).Error(), "; ")
@@ -104,7 +112,10 @@ func refused(err error, dir string) Finding {
 	case f.Fix == "" && errors.Is(err, syscall.EROFS):
 		f.Fix = "mount it to be written to; in a hardened unit, ReadWritePaths= or RuntimeDirectory="
 	case f.Fix == "":
-		f.Fix = "put the sink on a file system that keeps modes, owners and replaced files, such as a tmpfs"
+		f.Fix = "put the sink on a file system that keeps modes, owners and replaced files"
+		if !fileSystemOf(dir).memory {
+			f.Fix += ", such as a tmpfs"
+		}
 	}
 	return f
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/credagent/credagent/internal/logkey"
 )
 
-// Provider authenticates and sends one client's token requests, one at a time. It never retries.
+// Provider authenticates and sends one client's token requests. It never retries.
 type Provider interface {
 	Exchange(ctx context.Context, r provider.Request) (provider.Reply, error)
 	// Check validates the configuration and, if load, the credential, without a request.
@@ -73,7 +73,10 @@ func NewClient(cfg config.Client, gates *Gates, o ClientOptions) *Client {
 }
 
 func (c *Client) add(name string, cfg config.Credential, open func(provider.Spec) Provider) {
-	p := open(provider.Spec{Client: c.cfg.Name, Provider: cfg.Provider, Config: cfg.Config})
+	p := open(provider.Spec{
+		Client: c.cfg.Name, Provider: cfg.Provider, Config: cfg.Config,
+		TokenEndpoint: c.endpoint.url(), Issuer: c.Issuer(),
+	})
 	c.credentials = append(c.credentials, newCredential(name, cfg, p, c.log))
 }
 

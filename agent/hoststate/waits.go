@@ -1,6 +1,6 @@
 // Package hoststate keeps what all credagent commands on a host share: until when servers asked to be
-// left alone, and which sinks, sockets and state directories an agent has for itself. The daemon finds
-// it after a restart; once from cron, exec and validate --probe find it beside the daemon.
+// left alone, which sinks, sockets and state directories an agent has for itself, and where sinks were.
+// The daemon finds it after a restart; once from cron, exec and validate --probe find it beside the daemon.
 //
 // There is one small file for each gate, named by a digest of it, and it holds an instant and no
 // secret. A file is replaced in one step, so readers need no lock; writers take one, so that of two
@@ -54,7 +54,7 @@ type Clock interface {
 
 // Options say where to look.
 type Options struct {
-	State   string   // the state directory; "" for none
+	State   string   // the state directory, which is there; "" for none
 	Runtime []string // directories for runtime files, of which the first that can be written is used
 	Probe   bool     // neither makes a directory for runtime files, nor anything in the state directory
 	Clock   Clock    // nil leaves the wall clock alone to measure waits across processes
@@ -80,7 +80,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{clock: o.Clock}
 	var reasons []error
 	if o.State != "" {
-		if err := s.add(o.State, !o.Probe, o.Probe); err != nil {
+		if err := s.add(o.State, false, o.Probe); err != nil {
 			reasons = append(reasons, err)
 		}
 	}
@@ -177,7 +177,7 @@ func (s *Store) record(until time.Time) record {
 }
 
 func (s *Store) read(dir *os.Root, name string) (time.Time, error) {
-	content, err := readFile(dir, name)
+	content, err := readFile(dir, name, maxFile)
 	if err != nil {
 		return time.Time{}, err
 	}

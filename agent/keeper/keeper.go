@@ -81,6 +81,7 @@ type View struct {
 	requests int
 	last     policy.Class
 	failedAt time.Time
+	earlier  store.History // what a process before this one knew; shown until an answer says otherwise
 }
 
 // New returns a keeper of a client's token. It starts nothing.
@@ -284,7 +285,8 @@ func (k *Keeper) Inherit(was *Keeper) {
 		k.view = &view
 		k.challenges = was.challenges
 	}
-	k.edit().Attempts = was.view.Attempts
+	view := k.edit()
+	view.Attempts, view.requests = was.view.Attempts, was.view.requests
 	k.publish()
 	k.save()
 }
@@ -306,6 +308,7 @@ func (k *Keeper) learn(a gate.Answer) {
 	before, repeated := view.Attempts, a.Failure.Like(view.Failure)
 	view.Attempts = view.Attempts.Answered(a.At, a.Outcome, k.o.Roll())
 	view.Answered, view.last, view.Failure = true, a.Outcome.Class, a.Failure
+	view.earlier.Failure = store.Failure{}
 	if a.Failure != nil {
 		view.failedAt = a.At
 		k.challenges.failed(a.Failure)

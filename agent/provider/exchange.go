@@ -29,7 +29,7 @@ const (
 func (p *Process) Exchange(ctx context.Context, r Request) (Reply, error) {
 	var reply Reply
 	var failure *Failure
-	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, r.destination(), func(ctx context.Context, client providerpb.ProviderClient) (err error) {
+	err := p.call(ctx, r.Timeout+p.host.options.limits.grace, want{r.destination(), true}, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
 		reply, failure, err = exchange(ctx, client, p.spec.Config, r)
 		return err
 	})
@@ -47,7 +47,7 @@ func (p *Process) Check(ctx context.Context, load bool) (Credential, []Problem, 
 }
 
 func (p *Process) check(ctx context.Context, load bool) (reply checkReply, err error) {
-	err = p.call(ctx, p.host.options.limits.check, nil, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
+	err = p.call(ctx, p.host.options.limits.check, want{loads: load}, func(ctx context.Context, client providerpb.ProviderClient) (err error) {
 		reply, err = check(ctx, client, p.spec.Config, load)
 		return err
 	})

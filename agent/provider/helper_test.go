@@ -70,6 +70,29 @@ func (r *rig) process(provider string, config any) *Process {
 	return p
 }
 
+// processes is how many processes the host has.
+func (r *rig) processes() int {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	return len(r.pool.all)
+}
+
+// newest is the host's process that was started last.
+func (r *rig) newest() (newest *instance) {
+	r.t.Helper()
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	for in := range r.pool.all {
+		if newest == nil || in.begun.After(newest.begun) {
+			newest = in
+		}
+	}
+	if newest == nil {
+		r.t.Fatal("there is no process")
+	}
+	return newest
+}
+
 func (r *rig) checkNothingLeft() {
 	waitUntil(r.t, "no process is left", func() bool { return len(r.left()) == 0 && !hasZombies() })
 	entries, err := os.ReadDir(r.sockets)

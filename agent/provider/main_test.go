@@ -171,8 +171,8 @@ func beAgent(sockets, server string) {
 		Log: slog.New(pidHandler{slog.DiscardHandler, started}),
 	})
 	request := Request{TokenEndpoint: server, ClientID: "app", Timeout: time.Hour}
-	for _, do := range []string{"be idle", "be idle", "hang", "keep a child", "exchange", "exchange"} {
-		config, err := json.Marshal(puppet{Do: do})
+	for i, do := range []string{"be idle", "be idle", "hang", "keep a child", "exchange", "exchange"} {
+		config, err := json.Marshal(puppet{Do: do, TokenEnv: fmt.Sprint("OF_ITS_OWN_", i)}) // so they share none
 		if err != nil {
 			panic(err)
 		}

@@ -3,14 +3,12 @@ package provider
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"sync"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -20,136 +18,84 @@ type limits struct {
 	start time.Duration // for it to be ready
 	grace time.Duration // for its answer, beyond a request's own time limit
 	check time.Duration // for a check, which makes no request
+	gap   time.Duration // between two starts, where the first one's process failed
 }
 
 func defaultLimits() limits {
-	return limits{start: 10 * time.Second, grace: 5 * time.Second, check: 15 * time.Second}
+	return limits{start: 10 * time.Second, grace: 5 * time.Second, check: 15 * time.Second, gap: time.Second}
 }
 
-// Process is a client's credential provider: started when asked, ended when idle, started afresh
-// after a crash. Its methods may be called by several goroutines; calls run one after another.
+// Process is a client's way to its credential provider. The process behind it is shared by all clients
+// of the same provider at the same server, unless the client is under suspicion of having broken one; it
+// is started when asked, ended when idle, and started afresh after a crash. Its methods may be called by
+// several goroutines, and so many calls are under way at a time.
 type Process struct {
-	spec    Spec
-	host    *Host
-	log     *slog.Logger
-	calling chan struct{} // holds one value while a call runs; its holder owns starting
+	spec      Spec
+	host      *Host
+	variables string // the names of those that its process gets
+	place     string // what stands for the server while it is not known
 
-	mu      sync.Mutex
-	running *running    // guarded by mu, as is idle; nil while there is no process
-	idle    *time.Timer // ends an unused process
+	server  string    // where its requests go; "" while that is not known; guarded by the pool's lock, as is all that follows
+	suspect *incident // what it is suspected of; nil for nothing
+	until   time.Time // when that is forgotten
 }
 
-// Close ends the process, if there is one. A later call starts it again.
-func (p *Process) Close() {
-	p.mu.Lock()
-	p.wake()
-	p.mu.Unlock()
-	p.end()
+// Close gives the process back: it ends when no other client uses it. A later call starts it again.
+func (p *Process) Close() { p.host.pool.forget(p) }
+
+// call puts one question to a process, which is started if need be and bound to where its request goes;
+// once it is its turn, all together take no longer than the limit.
+func (p *Process) call(ctx context.Context, limit time.Duration, w want, ask func(context.Context, providerpb.ProviderClient) error) error {
+	for {
+		in, err := p.host.pool.join(ctx, p, w)
+		if err != nil {
+			return err
+		}
+		if asked, err := p.attempt(ctx, in, limit, w, ask); asked {
+			return err
+		}
+	}
 }
 
-// call runs one question against the process, starting it if need be and binding it to where its
-// request goes; all together take no longer than the limit. A process that does not answer properly is ended, so that the next call begins
-// afresh.
-func (p *Process) call(ctx context.Context, limit time.Duration, to *handshake.Destination, ask func(context.Context, providerpb.ProviderClient) error) error {
+// attempt is a call to one process. It reports false where that has ended or does not take the call: then
+// nothing was asked.
+func (p *Process) attempt(ctx context.Context, in *instance, limit time.Duration, w want, ask func(context.Context, providerpb.ProviderClient) error) (asked bool, err error) {
+	pool := p.host.pool
+	defer pool.leave(in, p)
 	select {
-	case p.calling <- struct{}{}:
-		defer func() { <-p.calling }()
+	case in.turns <- struct{}{}:
+		defer func() { <-in.turns }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return true, ctx.Err()
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	r, err := p.ensure(limited)
-	if err != nil {
-		return broken(ctx, err)
-	}
-	if r, err = p.bind(limited, r, to); err != nil {
-		p.end()
-		return broken(ctx, err)
-	}
-	if err := ask(limited, r.client); err != nil {
-		p.end()
-		return explain(ctx, err)
-	}
-	p.rest()
-	return nil
-}
-
-// ensure returns the running process, or starts one.
-func (p *Process) ensure(ctx context.Context) (*running, error) {
-	p.mu.Lock()
-	p.wake()
-	r := p.running
-	p.mu.Unlock()
-	if r != nil && !r.plugin.Exited() {
-		return r, nil
-	}
-	p.end()
-	r, err := p.host.start(ctx, p.spec, p.log)
-	if p.host.options.Started != nil {
-		p.host.options.Started(p.spec.Provider, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.running = r
-	return r, nil
-}
-
-// bind tells the process where its requests may go. One that is bound to another server is ended and
-// another one started: a process never gets another one.
-func (p *Process) bind(ctx context.Context, r *running, to *handshake.Destination) (*running, error) {
-	if to == nil {
-		return r, nil
-	}
-	if !r.takes(*to) {
-		p.end()
-		var err error
-		if r, err = p.ensure(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return r, r.bind(*to)
-}
-
-// wake stops the idle timer; p.mu is held.
-func (p *Process) wake() {
-	if p.idle != nil {
-		p.idle.Stop()
-	}
-}
-
-// rest lets the process end after a while.
-func (p *Process) rest() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.idle = time.AfterFunc(p.host.options.IdleTimeout, p.endIdle)
-}
-
-func (p *Process) endIdle() {
 	select {
-	case p.calling <- struct{}{}:
-		defer func() { <-p.calling }()
-		if p.end() {
-			p.log.Debug("provider stopped, unused")
-		}
-	default: // a call came in the meantime
+	case <-in.ready:
+	case <-limited.Done():
+		return true, broken(ctx, fmt.Errorf("starting provider %q: its process was not ready in time", p.spec.Provider))
 	}
-}
-
-// end ends the process and reports whether there was one.
-func (p *Process) end() bool {
-	p.mu.Lock()
-	r := p.running
-	p.running = nil
-	p.mu.Unlock()
-	if r == nil {
-		return false
+	if in.err != nil {
+		return true, broken(ctx, in.err)
 	}
-	r.end()
-	return true
+	if !pool.begin(in, p, w) {
+		return false, nil
+	}
+	defer pool.done(in, p)
+	if err = in.running.bind(w.to); err == nil {
+		err = ask(limited, in.running.client)
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, errFull):
+		pool.full(in)
+		return false, nil
+	}
+	if ctx.Err() == nil {
+		pool.failed(in, p, err)
+	}
+	return true, explain(ctx, err)
 }
 
 // broken makes a start that went wrong a failure, unless it already is one.

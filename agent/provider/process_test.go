@@ -121,8 +121,8 @@ func TestChecksThatMakeNoSense(t *testing.T) {
 			if message := mustFail(t, err, KindProvider); !strings.HasPrefix(message, saysAnswer) {
 				t.Errorf("message %q", message)
 			}
-			if p.running != nil {
-				t.Error("the process was not ended")
+			if n := r.processes(); n != 0 {
+				t.Errorf("%d processes were not ended", n)
 			}
 		})
 	}
@@ -250,7 +250,7 @@ func TestKilledFromOutside(t *testing.T) {
 	if err := syscall.Kill(r.startedPID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "the death is noticed", func() bool { return p.running.plugin.Exited() })
+	waitUntil(t, "the death is noticed", func() bool { return r.newest().exited() })
 	mustCheck(t, p)
 }
 
@@ -258,12 +258,12 @@ func TestCallsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	request, requests := tokenServer(t)
-	shared, own := r.process(behaving, puppet{}), r.process(behaving, puppet{})
+	one, other := r.process(behaving, puppet{}), r.process(behaving, puppet{})
 	var calls sync.WaitGroup
 	for i := range 20 {
-		p := shared
+		p := one
 		if i%4 == 0 {
-			p = own
+			p = other
 		}
 		calls.Go(func() {
 			if reply, err := p.Exchange(t.Context(), request); err != nil || reply.Status != 200 {
@@ -275,7 +275,7 @@ func TestCallsAtOnce(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	if requests.Load() != 20 || r.starts.Load() != 2 {
+	if requests.Load() != 20 || r.starts.Load() != 1 {
 		t.Errorf("%d requests, %d starts", requests.Load(), r.starts.Load())
 	}
 }
@@ -445,7 +445,7 @@ func TestAProcessIsBoundToItsServer(t *testing.T) {
 		t.Errorf("%d starts", r.starts.Load())
 	}
 	// Who has the connection's key asks without telling the pipe.
-	_, failure, err := exchange(t.Context(), p.running.client, p.spec.Config, first)
+	_, failure, err := exchange(t.Context(), r.newest().running.client, p.spec.Config, first)
 	if err != nil || failure == nil || failure.Kind != KindConfig || requests.Load() != 2 {
 		t.Errorf("%v, %v, and %d requests", failure, err, requests.Load())
 	}

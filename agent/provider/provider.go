@@ -1,12 +1,15 @@
 // Package provider is the agent's side of the credential providers: it finds, checks, starts,
 // supervises and asks them, and it is the only bridge to go-plugin.
 //
-// Each client's credential has a process of its own, so a provider that crashes, hangs or talks
-// nonsense is felt by that client alone. A process starts when it is asked for something and ends
-// after a while unused. Everything that a provider says is checked here as input from outside.
+// The clients that use the same provider at the same authorization server share a process; at different
+// servers they never do. One that crashes, hangs or talks nonsense is felt by those clients alone whose
+// calls were under way, and they have a process of their own for a while. A process starts when it is
+// asked for something and ends after a while unused. Everything that a provider says is checked here as
+// input from outside.
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -23,6 +27,11 @@ type Spec struct {
 	Client   string // the client's name, for messages
 	Provider string
 	Config   json.RawMessage
+
+	// What is known of the server before the first request: clients with the same can share a process
+	// from the start.
+	TokenEndpoint string // "" while it is not known
+	Issuer        string // whose metadata will name the token endpoint; "" for nobody
 }
 
 // Options configure a [Host].
@@ -30,13 +39,18 @@ type Options struct {
 	Dirs        []string          // where executables named credagent-provider-NAME are
 	SHA256      map[string]string // provider → lower-case hex digest its executable must have
 	IdleTimeout time.Duration     // how long a process may be unused
-	Builtin     []string          // served by this executable, started as `provider NAME`
-	Log         *slog.Logger
-	Started     func(provider string, err error) // told of every start; may be nil
+	// MaxProcesses is how many processes there may be before idle ones end; zero for [DefaultMaxProcesses].
+	MaxProcesses int
+	Builtin      []string // served by this executable, started as `provider NAME`
+	Log          *slog.Logger
+	Started      func(provider string, err error) // told of every start; may be nil
 
 	limits  limits // zero for defaultLimits
 	sockets string // where the directories of sockets are made; "" picks one
 }
+
+// DefaultMaxProcesses is how many processes there may be where nothing says otherwise.
+const DefaultMaxProcesses = 16
 
 // Request is one token request, without the client's authentication.
 type Request struct {
@@ -106,6 +120,7 @@ type Problem struct {
 type Host struct {
 	options Options
 	finder  finder
+	pool    *pool
 }
 
 // New returns a host. It starts nothing.
@@ -113,17 +128,30 @@ func New(options Options) *Host {
 	if options.limits == (limits{}) {
 		options.limits = defaultLimits()
 	}
-	return &Host{options: options, finder: finder{dirs: options.Dirs, sha256: options.SHA256, builtin: options.Builtin}}
+	options.MaxProcesses = cmp.Or(options.MaxProcesses, DefaultMaxProcesses)
+	h := &Host{options: options, finder: finder{dirs: options.Dirs, sha256: options.SHA256, builtin: options.Builtin}, pool: newPool(options)}
+	h.pool.start = h.started
+	return h
 }
 
 // Process returns the handle for a client's credential. It starts nothing yet.
 func (h *Host) Process(spec Spec) *Process {
-	return &Process{
-		spec:    spec,
-		host:    h,
-		log:     h.options.Log.With("client", spec.Client, "provider", spec.Provider),
-		calling: make(chan struct{}, 1),
+	names := Variables(spec.Config)
+	slices.Sort(names)
+	return &Process{spec: spec, host: h, variables: strings.Join(slices.Compact(names), " "), place: h.pool.place(spec)}
+}
+
+// started starts a process, and tells of it.
+func (h *Host) started(ctx context.Context, k key, spec Spec) (*running, error) {
+	log := h.options.Log.With("provider", k.provider)
+	if k.own != nil {
+		log = log.With("client", spec.Client)
 	}
+	r, err := h.start(ctx, spec, log)
+	if h.options.Started != nil {
+		h.options.Started(spec.Provider, err)
+	}
+	return r, err
 }
 
 // Info describes a provider that could be started.

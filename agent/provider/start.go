@@ -11,12 +11,15 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/printable"
@@ -32,28 +35,37 @@ type running struct {
 	plugin *plugin.Client
 	child  *child
 	client providerpb.ProviderClient
-	bound  []handshake.Destination // what the process was told of where requests go; the caller's
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	bound []handshake.Destination // guarded by mu: what the process was told of where requests go
 }
 
 // maxConnections bounds how many ways to connect a process is told of; it is started afresh then.
-const maxConnections = 64
+const maxConnections = 1024
 
-// takes reports whether the process can be bound to a destination, or is.
-func (r *running) takes(to handshake.Destination) bool {
-	return len(r.bound) == 0 || len(r.bound) < maxConnections && slices.Equal(r.bound[0].Origins, to.Origins)
-}
+// errFull says that a process cannot be told of another destination.
+var errFull = errors.New("bound to too many destinations")
 
-// bind tells the process of a destination, unless it knows it.
-func (r *running) bind(to handshake.Destination) error {
+// bind tells the process of a destination, unless it knows it. A process never gets another server.
+func (r *running) bind(to *handshake.Destination) error {
+	if to == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if slices.ContainsFunc(r.bound, func(known handshake.Destination) bool { return known.Connection == to.Connection }) {
 		return nil
+	}
+	if len(r.bound) >= maxConnections || len(r.bound) > 0 && !slices.Equal(r.bound[0].Origins, to.Origins) {
+		return errFull
 	}
 	// A process that does not read may not hold up its caller.
 	_ = r.child.lifeline.SetWriteDeadline(time.Now().Add(endTime))
 	if err := to.Send(r.child.lifeline); err != nil {
-		return &Failure{Kind: KindProvider, Message: "the provider's process does not take what it is told: its pipe is closed or full"}
+		return status.Error(codes.Unavailable, "its pipe is closed or full")
 	}
-	r.bound = append(r.bound, to)
+	r.bound = append(r.bound, *to)
 	return nil
 }
 
@@ -108,7 +120,7 @@ func (h *Host) start(ctx context.Context, spec Spec, log *slog.Logger) (*running
 		GRPCDialOptions:  dialOptions(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: cmp.Or(h.options.sockets, socketParent())},
 	})
-	r := &running{plugin: client, child: c}
+	r := &running{plugin: client, child: c, log: log}
 	if r.client, err = connect(client); err != nil {
 		r.end()
 		return nil, fmt.Errorf("starting provider %q: %s", spec.Provider, whyNotStarted(starting, err))

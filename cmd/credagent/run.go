@@ -49,15 +49,16 @@ five seconds; the files stay, as the tokens in them are still good.`,
 func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Agent)) error {
 	cfg, log := r.running, r.log
 	warn(cfg, log)
-	r.shared = openShared(cfg, false, log)
-	defer r.shared.Close()
-	if err := r.claim(cfg, append(ownedAtStart(cfg), ownedSinks(cfg)...)); err != nil {
-		return err
-	}
-	a, registry, err := newRememberingAgent(r.shared, cfg, log)
+	memory, shared, err := openHost(cfg, log)
 	if err != nil {
 		return err
 	}
+	r.shared = shared
+	defer shared.Close()
+	if err := r.claim(cfg, append(ownedAtStart(cfg), ownedSinks(cfg)...)); err != nil {
+		return err
+	}
+	a, registry := newAgentWith(memory, shared, cfg, log)
 	if err := a.Open(); err != nil {
 		return err
 	}

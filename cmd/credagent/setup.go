@@ -52,28 +52,30 @@ func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.R
 	return newAgentWith(nil, nil, cfg, log)
 }
 
-// newRememberingAgent prepares an agent with its encrypted state, where that is configured, and the
-// registry of its metrics. What servers ask for it shares with the host's other commands.
-func newRememberingAgent(shared *hoststate.Store, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry, error) {
+// openHost opens what outlives the process: the encrypted state, where that is configured, and what all
+// commands on the host share.
+func openHost(cfg *config.Config, log *slog.Logger) (agent.Memory, *hoststate.Store, error) {
 	memory, err := openMemory(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	a, registry := newAgentWith(memory, shared, cfg, log)
-	return a, registry, nil
+	return memory, openShared(cfg, false, log), nil
 }
 
-func newAgentWith(memory agent.Memory, waits agent.Waits, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
+func newAgentWith(memory agent.Memory, shared *hoststate.Store, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	return agent.New(agent.Options{
+	options := agent.Options{
 		Config:   cfg,
 		Version:  version(),
 		Log:      log,
 		Registry: registry,
 		Builtin:  builtinNames(),
 		Memory:   memory,
-		Waits:    waits,
-	}), registry
+	}
+	if shared != nil {
+		options.Waits, options.Directories = shared, shared
+	}
+	return agent.New(options), registry
 }
 
 // openShared opens what all commands on the host share. A probe makes no directory for it.

@@ -18,6 +18,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/process"
 )
 
 // probeTimeout bounds the whole of a probe.
@@ -40,7 +41,7 @@ each credential and makes one token request for each client; it writes nothing.`
 		if err != nil {
 			return err
 		}
-		for _, warning := range cfg.Warnings {
+		for _, warning := range append(cfg.Warnings, unrunnable(cfg)...) {
 			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
 		}
 		if *probe {
@@ -146,6 +147,24 @@ func unknownAccounts(cfg *config.Config) []config.Problem {
 		look(s.Place+".group", "group", s.Group, host.Group)
 		for i, p := range s.Readers {
 			both(fmt.Sprintf("%s.readers[%d]", s.Place, i), p)
+		}
+	}
+	return problems
+}
+
+// unrunnable finds the commands of on_change that would not run here. They may where the agent runs.
+func unrunnable(cfg *config.Config) []config.Problem {
+	var problems []config.Problem
+	for _, s := range cfg.Sinks {
+		for i, action := range s.OnChange {
+			if action.Command == nil {
+				continue
+			}
+			if why, fix := process.Unrunnable(action.Command.Run); why != "" {
+				problem := cfg.Problem(fmt.Sprintf("%s.on_change[%d].command.run", s.Place, i), why)
+				problem.Hint = fix
+				problems = append(problems, problem)
+			}
 		}
 	}
 	return problems

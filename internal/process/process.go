@@ -10,6 +10,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -69,6 +70,9 @@ type Command struct {
 	Args []string // with the program's own name first
 	Env  []string // NAME=value, and nothing else
 	Dir  string   // where it runs; "" for here
+	// Errors takes the standard error of [Run]; nil has it go where the output goes. It may be written to
+	// at the same time as that.
+	Errors io.Writer
 }
 
 // Find returns the path of a program: a name is looked up in PATH, anything with a slash is a path

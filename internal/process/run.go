@@ -30,6 +30,9 @@ func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output
 		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: attributes,
 		Stdout: output, Stderr: output, WaitDelay: drain,
 	}
+	if c.Errors != nil {
+		cmd.Stderr = c.Errors
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -33,10 +33,10 @@ var rooms = map[string]room{
 		"agent/config", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "internal/token", "internal/worker",
 	}, "it decides about a token, asks a gate for it and hands it on; it knows neither sinks nor providers"},
 	"agent/delivery": {[]string{
-		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/process", "internal/token", "internal/worker", "sink",
+		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "internal/token", "internal/worker", "sink",
 	}, "it brings sinks up to date, and knows nothing of how tokens are had"},
 	"agent/doctor": {[]string{
-		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/transport", "sink",
+		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/process", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{

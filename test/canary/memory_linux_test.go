@@ -73,8 +73,8 @@ func (a *agent) mustNotHold(when string) {
 	a.w.t.Logf("%s: %d secrets looked for in %s", when, len(all), m)
 }
 
-// providersMustHold checks that each provider has its client's credential in memory, in the forms in
-// which it is used just then, and nobody else's.
+// providersMustHold checks that each provider has its clients' credentials in memory, in the forms in
+// which they are used just then, and nobody else's. Those at one server with the same provider share it.
 func (a *agent) providersMustHold() {
 	a.w.t.Helper()
 	for client, want := range map[string][]string{
@@ -87,13 +87,16 @@ func (a *agent) providersMustHold() {
 	} {
 		m := memoryOf(a.w.t, a.provider(client), false)
 		found := m.find(a.w.own(client))
+		if len(a.w.own(client)) == 0 {
+			a.w.t.Errorf("nothing of %s is looked for", client)
+		}
 		for _, form := range want {
 			if !slices.Contains(found, form) {
 				a.w.t.Errorf("in the memory of the provider of %s there is only %q, not %q", client, found, form)
 			}
 		}
 		for _, other := range clients {
-			if seen := m.find(a.w.own(other)); other != client && len(seen) != 0 {
+			if seen := m.find(a.w.own(other)); providers[other] != providers[client] && len(seen) != 0 {
 				a.w.t.Errorf("in the memory of the provider of %s there is %q", client, seen)
 			}
 		}
@@ -113,10 +116,15 @@ func (a *agent) providersMustHaveWiped() {
 	}
 }
 
+// providers are the clients' providers.
+var providers = map[string]string{
+	byPost: "secretcred", byBasic: "secretcred", byRSA: "certcred", byEC: "certcred", byEd: "certcred", byJWT: "jwtcred",
+}
+
 // provider is the number of a client's provider's process, the last one that was started.
 func (a *agent) provider(client string) int {
 	a.w.t.Helper()
-	started := regexp.MustCompile(`msg="provider started" client=` + client + ` .*pid=(\d+)`)
+	started := regexp.MustCompile(`msg="provider started" provider=` + providers[client] + ` pid=(\d+)`)
 	all := started.FindAllStringSubmatch(a.Log.String(), -1)
 	if len(all) == 0 {
 		a.w.t.Fatalf("no provider of %s was started", client)
