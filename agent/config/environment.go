@@ -7,8 +7,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/credagent/credagent/sink"
 	"github.com/kelseyhightower/envconfig"
+
+	"github.com/credagent/credagent/sink"
 )
 
 const (

@@ -1,9 +1,10 @@
 package delivery
 
 import (
-	"github.com/credagent/credagent/internal/printable"
 	"strings"
 	"sync"
+
+	"github.com/credagent/credagent/internal/printable"
 )
 
 const (

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"github.com/credagent/credagent/internal/printable"
 	"io"
 	"io/fs"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/credagent/credagent/internal/printable"
 )
 
 // shellWords are what a shell would act on, but a program gets as an argument like any other.
