@@ -226,17 +226,26 @@ bin/protoc-gen-go-grpc: Makefile
 	GOBIN=$(CURDIR)/bin go install $(PROTOC_GEN_GRPC)
 
 .PHONY: release
-release: ## make binaries, packages, bills of materials and checksums of this commit in dist
+release: ## make archives, packages, the image, bills of materials, notes and checksums of this commit in dist
 	rm -rf dist
-	deploy/release.sh packages dist
+	deploy/release.sh all dist
+	@if command -v buildah >/dev/null; then deploy/image.sh dist && deploy/release.sh sums dist; \
+		else echo 'no buildah: the release has no container image (apt-get install buildah)' >&2; fi
 
 .PHONY: release-check
 release-check: ## make the release twice, all compiled anew, and compare
 	deploy/release.sh check
 
 .PHONY: image
-image: release ## make the container image too
+image: ## make packages and the container image alone
+	rm -rf dist
+	deploy/release.sh packages dist
 	deploy/image.sh dist
+	deploy/release.sh sums dist
+
+.PHONY: diagrams
+diagrams: ## draw the diagrams of the documents, docs/images/*.svg
+	go run ./docs/images docs/images
 
 .PHONY: size
 size: ## show how large a stripped binary is

@@ -25,6 +25,7 @@ import (
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/token"
+	"github.com/credagent/credagent/sink"
 )
 
 // stopTimeout is how long stopping waits for sinks whose file system does not answer.
@@ -47,6 +48,11 @@ type Options struct {
 	// Waits is what all commands on the host know of what servers asked for; nil for nothing but what
 	// this agent knows by itself.
 	Waits Waits
+	// Directories remembers where sinks were, so that what a killed process left there is removed; nil
+	// for nobody.
+	Directories interface {
+		AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
+	}
 }
 
 // Provider authenticates and sends one client's token requests.
@@ -69,7 +75,7 @@ type Memory interface {
 // machine is what the agent takes from the machine it runs on: chance, clocks, and news of changed files.
 type machine struct {
 	random  func(whose string) func() float64 // a source of numbers in [0, 1) for whoever rolls dice
-	actions func(config.Sink, Sink, *slog.Logger) []delivery.Action
+	actions func(config.Sink, Sink, sink.Lookup, *slog.Logger) []delivery.Action
 	watch   func() (filewatch.Notifier, error)
 	clock   func() (clockWatch, error)
 }
@@ -100,7 +106,7 @@ type Agent struct {
 	heartbeat  atomic.Pointer[time.Time]     // when the watch last compared the clocks
 	lastReload atomic.Pointer[status.Reload] // nil before the first
 	looks      sync.WaitGroup                // looks at files, and credentials being proved
-	checking   atomic.Bool                   // the sinks are being looked at
+	checks     atomic.Int32                  // looks at the sinks that are under way
 }
 
 // New prepares an agent. It touches neither disk nor network and starts no goroutine.
@@ -133,8 +139,14 @@ func (a *Agent) Open() error {
 	if err := a.openSinks(a.parts.Load(), &parts{}); err != nil {
 		return err
 	}
+	a.removeLeftOvers(a.parts.Load())
 	a.restore()
 	return nil
+}
+
+// removeLeftOvers has what killed processes left removed where sinks were.
+func (a *Agent) removeLeftOvers(p *parts) {
+	a.looks.Go(func() { delivery.RemoveLeftOvers(a.options.Directories, p.cfg.Sinks, a.log) })
 }
 
 // newest returns the newest token of a name, which is zero while there is none, and since when.

@@ -35,16 +35,16 @@ func (a *Agent) Unwritable() (envFiles []string, err error) {
 	p := a.parts.Load()
 	var errs []error
 	for _, w := range p.writers {
-		behind, failure := w.Behind()
+		behind := w.Behind()
 		var render *sink.RenderError
-		if !behind || !errors.As(failure, &render) {
+		if behind == nil || !errors.As(behind.Err, &render) {
 			continue
 		}
-		isEnv := slices.ContainsFunc(p.cfg.Sinks, func(s config.Sink) bool { return s.Path == w.Sink().Path() && s.Type == config.SinkEnv })
+		isEnv := slices.ContainsFunc(p.cfg.Sinks, func(s config.Sink) bool { return s.Path == w.Path() && s.Type == config.SinkEnv })
 		if isEnv {
-			envFiles = append(envFiles, w.Sink().Path())
+			envFiles = append(envFiles, w.Path())
 		} else {
-			errs = append(errs, &SinkError{Sink: w.Sink().Path(), Err: failure})
+			errs = append(errs, behind)
 		}
 	}
 	return envFiles, errors.Join(errs...)

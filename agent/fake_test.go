@@ -79,11 +79,13 @@ func (m *memory) Write(lookup sink.Lookup) (sink.Outcome, error) {
 	return sink.Written, nil
 }
 
+func (m *memory) Mend(lookup sink.Lookup) (bool, error) { return m.Holds(lookup) }
+
 func (m *memory) Holds(lookup sink.Lookup) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for name, held := range m.content {
-		if t, _ := lookup(name); t.AccessToken != held.AccessToken {
+	for _, name := range m.tokens {
+		if t, ok := lookup(name); !ok || t.AccessToken != m.content[name].AccessToken {
 			return false, nil
 		}
 	}
@@ -169,7 +171,7 @@ func (f *fixture) machine() machine {
 	}
 	return machine{
 		random: random,
-		actions: func(cfg config.Sink, _ Sink, _ *slog.Logger) []delivery.Action {
+		actions: func(cfg config.Sink, _ Sink, _ sink.Lookup, _ *slog.Logger) []delivery.Action {
 			if f.act == nil {
 				return nil
 			}

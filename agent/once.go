@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/gate"
@@ -72,27 +73,29 @@ func (a *Agent) settled() bool {
 		pending = pending || !v.Answered && k.Client().Gate().View().Failures == 0
 	}
 	for _, w := range p.writers {
-		behind, failure := w.Behind()
-		pending = pending || behind && failure == nil
+		behind := w.Behind()
+		pending = pending || behind != nil && behind.Err == nil
 	}
 	return refused && !pending && !p.acting()
 }
 
 // acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
 // the sinks are written.
-func (p *parts) acting() bool { return slices.ContainsFunc(p.writers, (*delivery.Writer).Acting) }
+func (p *parts) acting() bool {
+	return slices.ContainsFunc(p.writers, (*delivery.Writer).ActionsRunning)
+}
 
 func (a *Agent) missing() error {
 	var errs []error
 	p := a.parts.Load()
 	for _, cfg := range p.cfg.Tokens {
-		if v := p.keepers[cfg.Name].View(); v.Token.AccessToken.IsZero() {
+		if v := p.keepers[cfg.Name].View(); !v.Token.ValidAt(time.Now()) {
 			errs = append(errs, &TokenError{Token: cfg.Name, Client: cfg.Client, Failure: v.Failure})
 		}
 	}
 	for _, w := range p.writers {
-		if behind, failure := w.Behind(); behind {
-			errs = append(errs, &SinkError{Sink: w.Sink().Path(), Err: failure})
+		if behind := w.Behind(); behind != nil {
+			errs = append(errs, behind)
 		}
 	}
 	return errors.Join(errs...)

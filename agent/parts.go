@@ -109,7 +109,7 @@ func (a *Agent) openSinks(p, old *parts) error {
 	var problems []config.Problem
 	open := make(map[string]int, len(old.writers)) // path → index in old
 	for i, w := range old.writers {
-		open[w.Sink().Path()] = i
+		open[w.Path()] = i
 	}
 	opener := a.options.Sink
 	if opener == nil {
@@ -136,7 +136,7 @@ func (a *Agent) openSinks(p, old *parts) error {
 
 func (p *parts) add(w *delivery.Writer) {
 	p.writers = append(p.writers, w)
-	for _, name := range w.Sink().Tokens() {
+	for _, name := range w.Tokens() {
 		p.shows[name] = append(p.shows[name], w)
 	}
 }
@@ -154,7 +154,7 @@ func (a *Agent) openSink(cfg config.Sink, open func(config.Sink) (Sink, error)) 
 	}
 	return delivery.NewWriter(s, delivery.Options{
 		Newest:  a.newest,
-		Actions: a.machine.actions(cfg, s, a.log),
+		Actions: a.machine.actions(cfg, s, a.token, a.log),
 		Roll:    a.machine.random("sink " + cfg.Path),
 		Changed: a.changed,
 		Metrics: a.metrics,

@@ -51,9 +51,10 @@ func (a *Agent) apply(ctx context.Context, cfg *config.Config) error {
 	a.inherit(old, next)
 	a.parts.Store(next)
 	a.start(ctx, next)
+	a.removeLeftOvers(next)
 	for _, w := range next.writers {
-		if missed[w.Sink().Path()] {
-			w.ActAgain()
+		if missed[w.Path()] {
+			w.RerunActions()
 		}
 	}
 	a.metrics.Forget(old.cfg, cfg)
@@ -103,8 +104,8 @@ func (a *Agent) retire(old, next *parts) (missed map[string]bool) {
 	missed = map[string]bool{}
 	for _, w := range old.writers {
 		if !kept[w] {
-			missed[w.Sink().Path()] = w.Stop(stopping)
-			a.log.Info("sink removed or changed; file left in place", logkey.Sink, w.Sink().Path())
+			missed[w.Path()] = w.Stop(stopping)
+			a.log.Info("sink removed or changed; file left in place", logkey.Sink, w.Path())
 		}
 	}
 	return missed

@@ -431,9 +431,10 @@ func (h *history) leave(name string, reply *provider.Reply, err error, spare boo
 	}
 }
 
-// choose picks an answer and how long it takes.
+// choose picks an answer and how long it takes: never no time, and no two the same, so that what is
+// sent while another answer comes was sent before it or after it.
 func (h *history) choose() (provider.Reply, time.Duration, error) {
-	took := time.Duration(h.dice.IntN(400)) * time.Millisecond
+	took := time.Duration(1 + h.dice.IntN(int(400*time.Millisecond)))
 	if h.healthy || h.dice.IntN(3) == 0 {
 		return h.grant(), took, nil
 	}
@@ -458,9 +459,9 @@ func (h *history) grant() provider.Reply {
 func (h *history) unanswered() (provider.Reply, time.Duration, error) {
 	kinds := []provider.Kind{provider.KindNetwork, provider.KindTimeout, provider.KindProvider, provider.KindCredential, provider.KindConfig}
 	kind := kinds[h.dice.IntN(len(kinds))]
-	took := time.Duration(h.dice.IntN(3000)) * time.Millisecond
+	took := time.Duration(1 + h.dice.IntN(int(3*time.Second)))
 	if kind == provider.KindTimeout {
-		took = 10 * time.Second
+		took += 10 * time.Second
 	}
 	return provider.Reply{}, took, &provider.Failure{Kind: kind, Message: "scripted"}
 }

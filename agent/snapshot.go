@@ -40,6 +40,7 @@ func (a *Agent) Status() status.Status {
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
+	s.DescribeSinks()
 	s.Ready = len(s.NotReady) == 0
 	return s
 }
@@ -74,7 +75,7 @@ func (a *Agent) Brief() status.Brief {
 	}
 	for _, w := range p.writers {
 		if !w.UpToDate() {
-			missing(notHeld, w.Sink().Path())
+			missing(notHeld, w.Path())
 		}
 	}
 	return b

@@ -137,12 +137,17 @@ func (a *Agent) wakeAll() {
 	}
 }
 
-// checkSinks looks at every sink, unless that is being done: a file system may not answer.
+// mostChecks is how many looks at the sinks may be under way: each that a file system does not answer
+// keeps a thread.
+const mostChecks = 4
+
+// checkSinks looks at every sink. Where a file system does not answer, the next look goes on to the sinks
+// after it.
 func (a *Agent) checkSinks() {
-	if !a.checking.CompareAndSwap(false, true) {
+	defer a.checks.Add(-1)
+	if a.checks.Add(1) > mostChecks {
 		return
 	}
-	defer a.checking.Store(false)
 	for _, w := range a.parts.Load().writers {
 		w.Check()
 	}

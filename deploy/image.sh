@@ -38,5 +38,7 @@ for arch; do
 		--build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" \
 		--file deploy/image/Dockerfile --manifest "$name" "$context"
 done
-rm -f "$dir/credagent_${version}_image.tar"
-buildah manifest push --quiet --all "$name" "oci-archive:$dir/credagent_${version}_image.tar:${name#localhost/}"
+buildah manifest push --quiet --all "$name" "oci:$context/layout:${name#localhost/}"
+# buildah would pack the layout with the times of now.
+tar --create --sort=name --owner=0 --group=0 --numeric-owner --format=gnu --mtime="@$(git log -1 --format=%ct)" \
+	--directory="$context/layout" --file="$dir/credagent_${version}_image.tar" .

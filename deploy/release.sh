@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Makes everything that a release consists of, so that whoever has the same commit and the same Go
 # makes the same bytes. Names are from the root of the checkout. Usage:
-#   release.sh binary ARCH FILE       one stripped, static binary
-#   release.sh packages DIR [ARCH…]   binaries, bills of materials, archives, .deb and .rpm, in DIR
-#   release.sh check [ARCH…]          makes all that twice, from two clones, and compares
-# The version is the commit's, as go build stamps it, unless RELEASE_VERSION is set.
+#   release.sh binary ARCH FILE       one stripped, static binary for Linux
+#   release.sh packages DIR [ARCH…]   for Linux: binaries, bills of materials, archives, .deb and .rpm, in DIR
+#   release.sh all DIR [ARCH…]        that, archives for macOS and Windows, and the notes from CHANGELOG.md
+#   release.sh sums DIR               SHA256SUMS of what is in DIR
+#   release.sh check [ARCH…]          makes all twice, from two clones, and compares
+# The version is that of CHANGELOG.md's newest release, unless RELEASE_VERSION is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,21 +15,32 @@ readonly nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 export LC_ALL=C TZ=UTC
 umask 022
 
-binary() { # ARCH FILE
+compile() { # OS ARCH FILE
 	# What the environment could change is set here.
-	GOCACHE=${RELEASE_CACHE:-$(go env GOCACHE)} GOOS=linux GOARCH=$1 GOAMD64=v1 GOARM64=v8.0 \
+	GOCACHE=${RELEASE_CACHE:-$(go env GOCACHE)} GOOS=$1 GOARCH=$2 GOAMD64=v1 GOARM64=v8.0 \
 		CGO_ENABLED=0 GOFLAGS='' GOEXPERIMENT='' \
-		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags='-w -funcalign=16' -o "$2" ./cmd/credagent
+		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags='-w -funcalign=16' -o "$3" ./cmd/credagent
 }
 
-release() { # COMMAND BINARY [DIR]
+binary() { compile linux "$@"; } # ARCH FILE
+
+release() { # COMMAND [ARGUMENT…]
 	go run ./deploy/release "$@"
+}
+
+# texts copies what a person reads: what is on the root of the checkout, and docs.
+texts() { # DIR
+	local file
+	install -D -m 0644 -t "$1" LICENSE README.md CHANGELOG.md SECURITY.md
+	while read -r file; do
+		install -D -m 0644 "$file" "$1/$file"
+	done < <(find docs -name '*.md' -o -name '*.svg' | sort)
 }
 
 # documents lays out what is the same for every architecture. It asks a binary for this machine.
 documents() { # BINARY DIR
 	local doc=$2/usr/share/doc/credagent
-	install -d "$doc/docs/servers" "$2/usr/share/man" "$2/completion" \
+	install -d "$doc" "$2/usr/share/man" "$2/completion" \
 		"$2/usr/share/bash-completion/completions" "$2/usr/share/fish/vendor_completions.d"
 	release man "$1" "$2/usr/share/man"
 	find "$2/usr/share/man" -type f -exec gzip --best --no-name {} +
@@ -35,9 +48,7 @@ documents() { # BINARY DIR
 	"$1" completion fish >"$2/usr/share/fish/vendor_completions.d/credagent.fish"
 	"$1" completion zsh >"$2/completion/_credagent"
 	release notices "$1" >"$doc/THIRD-PARTY"
-	install -m 0644 LICENSE README.md CHANGELOG.md SECURITY.md "$doc"
-	install -m 0644 docs/*.md "$doc/docs"
-	install -m 0644 docs/servers/*.md "$doc/docs/servers"
+	texts "$doc"
 	cat LICENSE "$doc/THIRD-PARTY" >"$doc/copyright"
 	install -D -m 0644 -t "$2/usr/lib/systemd/system" deploy/systemd/*.service deploy/systemd/*.path
 	install -D -m 0644 -t "$2/usr/lib/sysusers.d" deploy/systemd/sysusers.d/credagent.conf
@@ -46,15 +57,65 @@ documents() { # BINARY DIR
 	install -D -m 0644 -t "$2/etc/credagent" deploy/packages/credagent.yaml
 }
 
+# dated gives all files the time of the commit.
+dated() { # DIR
+	find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+}
+
+archive() { # DIR NAME FILE
+	tar --create --sort=name --owner=0 --group=0 --numeric-owner --format=gnu \
+		--directory="$1" --transform="s,^\.,$2," . | gzip --best --no-name >"$3"
+}
+
 # bundle makes the archive and the packages of one architecture.
 bundle() { # ARCH STAGE DIR
 	local name=credagent_${VERSION}_linux_$1
-	find "$2" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-	tar --create --sort=name --owner=0 --group=0 --numeric-owner --format=gnu \
-		--directory="$2" --transform="s,^\.,$name," . | gzip --best --no-name >"$3/$name.tar.gz"
+	dated "$2"
+	archive "$2" "$name" "$3/$name.tar.gz"
 	for kind in deb rpm; do
 		ARCH=$1 STAGE=$2 go run "$nfpm" package --config deploy/packages/nfpm.yaml --packager "$kind" --target "$3/" >/dev/null
 	done
+}
+
+# elsewhere makes the archive for a system that has no packages of ours: the program and its texts.
+elsewhere() { # OS ARCH DIR
+	local name=credagent_${VERSION}_$1_$2 program=credagent stage=$work/$1-$2
+	if [[ $1 == windows ]]; then program=credagent.exe; fi
+	install -d "$stage"
+	compile "$1" "$2" "$stage/$program"
+	release sbom "$VERSION" "$stage/$program" >"$3/$name.cdx.json"
+	texts "$stage"
+	install -m 0644 "$work/common/usr/share/doc/credagent/THIRD-PARTY" "$stage"
+	if [[ $1 == darwin ]]; then cp -r "$work/common/usr/share/man" "$work/common/usr/share/bash-completion" "$work/common/completion" "$stage"; fi
+	dated "$stage"
+	if [[ $1 == windows ]]; then
+		release zip "$stage" "$name" >"$3/$name.zip"
+	else
+		archive "$stage" "$name" "$3/$name.tar.gz"
+	fi
+}
+
+# prepare sets VERSION and makes what all systems share, in the directory $work.
+prepare() {
+	local says
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	VERSION=$(release version)
+	binary "$(go env GOHOSTARCH)" "$work/credagent"
+	says=$("$work/credagent" version)
+	if [[ $says != "credagent $VERSION ("* ]]; then
+		echo "release.sh: the newest release of CHANGELOG.md is $VERSION, but the program of cmd/credagent/version.go says: $says" >&2
+		exit 1
+	fi
+	if [[ -z ${RELEASE_VERSION:-} && $says == *"unknown commit"* ]]; then
+		echo "release.sh: go build stamps no commit here: build from a git clone, which a work tree or an archive is not, or set RELEASE_VERSION" >&2
+		exit 1
+	fi
+	VERSION=${RELEASE_VERSION:-$VERSION}
+	[[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$ ]] || { echo "release.sh: RELEASE_VERSION is \"$VERSION\", which is no version such as 1.2.3" >&2; exit 1; }
+	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+	export VERSION SOURCE_DATE_EPOCH
+	documents "$work/credagent" "$work/common"
 }
 
 packages() { # DIR [ARCH…]
@@ -63,25 +124,35 @@ packages() { # DIR [ARCH…]
 	dir=$(realpath "$1")
 	shift
 	if (($# == 0)); then set -- amd64 arm64; fi
-	work=$(mktemp -d)
-	trap 'rm -rf "$work"' EXIT
-	binary "$(go env GOHOSTARCH)" "$work/credagent"
-	VERSION=${RELEASE_VERSION:-$("$work/credagent" version | cut -d ' ' -f 2)}
-	[[ $VERSION =~ ^v?[0-9] ]] || { echo "release.sh: $VERSION is no version: build from a git clone, or set RELEASE_VERSION" >&2; exit 1; }
-	export VERSION=${VERSION#v} SOURCE_DATE_EPOCH
-	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-	documents "$work/credagent" "$work/common"
+	prepare
 	for arch; do
 		install -d "$dir/linux-$arch" "$work/$arch/usr/bin"
 		binary "$arch" "$dir/linux-$arch/credagent"
-		release sbom "$dir/linux-$arch/credagent" >"$dir/credagent_${VERSION}_linux_$arch.cdx.json"
+		release sbom "$VERSION" "$dir/linux-$arch/credagent" >"$dir/credagent_${VERSION}_linux_$arch.cdx.json"
 		cp -r "$work/common/." "$work/$arch"
 		install -m 0755 "$dir/linux-$arch/credagent" "$work/$arch/usr/bin"
 		bundle "$arch" "$work/$arch" "$dir"
 	done
 	cp "$work/common/usr/share/doc/credagent/THIRD-PARTY" "$dir"
 	echo "$VERSION" >"$dir/VERSION"
-	(cd "$dir" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
+	sums "$dir"
+}
+
+all() { # DIR [ARCH…]
+	local dir system arch
+	packages "$@"
+	dir=$(realpath "$1")
+	shift
+	if (($# == 0)); then set -- amd64 arm64; fi
+	for system in darwin windows; do
+		for arch; do elsewhere "$system" "$arch" "$dir"; done
+	done
+	release notes >"$dir/RELEASE-NOTES.md"
+	sums "$dir"
+}
+
+sums() { # DIR
+	(cd "$1" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
 }
 
 # check makes the second release in another place and compiles everything anew for it.
@@ -91,14 +162,14 @@ check() { # [ARCH…]
 	trap 'rm -rf "$work"' EXIT
 	git clone --quiet "$source" "$work/one"
 	git clone --quiet "$source" "$work/another/place"
-	"$work/one/deploy/release.sh" packages dist "$@"
-	RELEASE_CACHE=$work/cache "$work/another/place/deploy/release.sh" packages dist "$@"
+	"$work/one/deploy/release.sh" all dist "$@"
+	RELEASE_CACHE=$work/cache "$work/another/place/deploy/release.sh" all dist "$@"
 	diff "$work/one/dist/SHA256SUMS" "$work/another/place/dist/SHA256SUMS"
 	echo "the same bytes twice:"
 	cat "$work/one/dist/SHA256SUMS"
 }
 
-case "${1:-}" in
-binary | check | packages) "$@" ;;
-*) sed -n '2,7s/^# \{0,1\}//p' deploy/release.sh >&2; exit 64 ;;
+case "${1:-}:$#" in
+binary:3 | check:* | packages:[2-9] | all:[2-9] | sums:2) "$@" ;;
+*) sed -n '2,9s/^# \{0,1\}//p' deploy/release.sh >&2; exit 64 ;;
 esac

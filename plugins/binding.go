@@ -15,20 +15,20 @@ import (
 // before it.
 const announceTime = 2 * time.Second
 
-// binding is where this process may send requests, as far as the agent has told it over the pipe. A nil
-// one allows everything: nobody tells.
+// binding is where this process may send requests, as far as the agent has sent it over the pipe. A nil
+// one allows everything: no agent limits it.
 type binding struct {
 	mu          sync.Mutex
-	origins     []string        // guarded by mu, as are the others; the first that were told, and no more
+	origins     []string        // guarded by mu, as are the others; the first that were received, up to the bound
 	connections map[string]bool // of package handshake
-	changed     chan struct{}   // closed and replaced when something is told
+	changed     chan struct{}   // closed and replaced when something is received
 }
 
 func newBinding() *binding {
 	return &binding{connections: map[string]bool{}, changed: make(chan struct{})}
 }
 
-// follow learns what the pipe tells, until it ends or talks nonsense.
+// follow reads the pipe until it ends or its content is invalid.
 func (b *binding) follow(pipe *bufio.Reader) {
 	for {
 		d, err := handshake.ReceiveDestination(pipe)

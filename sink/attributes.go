@@ -17,13 +17,13 @@ const unset = -1
 type attributes struct {
 	mode  fs.FileMode // as configured
 	shown fs.FileMode // as stat shows it: with an ACL, the group bits are the ACL's mask
-	uid   int         // unset leaves it to natural
-	gid   int         // unset leaves it to natural
+	uid   int         // unset leaves it to defaultOwner
+	gid   int         // unset leaves it to defaultOwner
 	acl   []byte      // the POSIX ACL beyond the mode, as the kernel shows it; nil for none
 
-	// natural is the owner where none is configured: this process's user and group, or what the file
+	// defaultOwner is the owner where none is configured: this process's user and group, or what the file
 	// system makes of them if it has its own idea, as NFS and vfat do.
-	natural *atomic.Pointer[ownership]
+	defaultOwner *atomic.Pointer[ownership]
 }
 
 type ownership struct{ uid, gid int }
@@ -38,7 +38,7 @@ func (a attributes) owner() int {
 
 // wanted is whose the file is to be.
 func (a attributes) wanted() ownership {
-	is := *a.natural.Load()
+	is := *a.defaultOwner.Load()
 	if a.uid != unset {
 		is.uid = a.uid
 	}
@@ -49,8 +49,8 @@ func (a attributes) wanted() ownership {
 }
 
 func resolve(o Options) (attributes, error) {
-	a := attributes{mode: o.Mode, uid: unset, gid: unset, natural: new(atomic.Pointer[ownership])}
-	a.natural.Store(&ownership{os.Geteuid(), os.Getegid()})
+	a := attributes{mode: o.Mode, uid: unset, gid: unset, defaultOwner: new(atomic.Pointer[ownership])}
+	a.defaultOwner.Store(&ownership{os.Geteuid(), os.Getegid()})
 	if a.mode == 0 {
 		a.mode = defaultMode
 	}
@@ -68,10 +68,10 @@ func resolve(o Options) (attributes, error) {
 			return a, fmt.Errorf("looking up group %q: %w", o.Group, err)
 		}
 	}
-	return a, a.admit(o.Readers)
+	return a, a.addReaders(o.Readers)
 }
 
-func (a *attributes) admit(readers []Principal) error {
+func (a *attributes) addReaders(readers []Principal) error {
 	a.shown = a.mode
 	if len(readers) == 0 {
 		return checkOwnership(*a)

@@ -88,7 +88,7 @@ func (a attributes) chown(file *os.File) error {
 		return nil
 	}
 	// Nothing was configured that it is not: the file system decides whose files are.
-	a.natural.Store(&is)
+	a.defaultOwner.Store(&is)
 	return nil
 }
 

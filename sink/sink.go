@@ -82,7 +82,7 @@ type File struct {
 	mu       sync.Mutex
 	unsynced bool   // a rename has not reached the disk for certain; guarded by mu, as is wrote
 	wrote    uint64 // the hash of what was put there last; 0 before
-	seen     atomic.Pointer[sight]
+	seen     atomic.Pointer[fileStamp]
 }
 
 // New checks what can be checked before the first token exists, and removes the temporary files
@@ -149,15 +149,32 @@ func (b *Batch) removeLeftOvers(f *File, root *os.Root) {
 	}
 	atomicfile.RemoveAll(root, found[f.base])
 	delete(found, f.base)
+	removeAbandoned(root, found, f.want.wanted().uid)
+}
+
+// removeAbandoned removes from the directory, and from found, what this user's processes or owner's left.
+func removeAbandoned(root *os.Root, found map[string][]string, owner int) {
 	for name, temporaries := range found {
 		found[name] = slices.DeleteFunc(temporaries, func(temporary string) bool {
-			abandoned := atomicfile.IsAbandoned(root, temporary, f.want.wanted().uid)
+			abandoned := atomicfile.IsAbandoned(root, temporary, owner)
 			if abandoned {
 				atomicfile.RemoveAll(root, []string{temporary})
 			}
 			return abandoned
 		})
 	}
+}
+
+// RemoveLeftOvers removes the temporary files that earlier processes of this user, or of a sink's owner
+// (-1 for none), left in a directory where no sink is any more. A directory that is gone, or in which
+// others could replace something, is let be.
+func RemoveLeftOvers(dir string, owner int) {
+	root, err := host.Directory{Path: dir, Owner: owner}.Open()
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	removeAbandoned(root, atomicfile.LeftOvers(root), owner)
 }
 
 func checkPath(path string) (string, error) {
@@ -202,6 +219,28 @@ func (f *File) Write(lookup Lookup) (Outcome, error) {
 	return outcome, nil
 }
 
+// Mend brings the mode, owner and readers of a file back that has the right content, and leaves any
+// other as it is. It reports whether the file now is as [File.Write] would leave it.
+func (f *File) Mend(lookup Lookup) (holds bool, err error) {
+	content, err := f.renderer.Render(lookup)
+	if err != nil {
+		return false, &RenderError{Path: f.path, Err: err}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	root, err := f.open()
+	if err != nil {
+		return false, fmt.Errorf("mending %q: %w", f.path, err)
+	}
+	defer root.Close()
+	old, err := f.standing(root)
+	if err != nil {
+		return false, fmt.Errorf("mending %q: %w", f.path, err)
+	}
+	_, holds = f.settle(root, old, content)
+	return holds, nil
+}
+
 // Holds reports whether the file is there with the content, mode, owner and readers that it
 // should have, in a directory where nobody else can replace it. It changes nothing; an error means
 // that it could not find out.
@@ -227,7 +266,7 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 	if !f.want.match(file) {
 		return false, nil
 	}
-	f.seen.Store(look(file))
+	f.seen.Store(stampOf(file))
 	return true, nil
 }
 
@@ -236,7 +275,7 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 // not tell, the answer is no.
 func (f *File) Untouched() bool {
 	seen := f.seen.Load()
-	return seen != nil && seen.again(f.path)
+	return seen != nil && seen.matches(f.path)
 }
 
 func (f *File) put(content []byte) (Outcome, error) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/loopback"
 )
 
 // stopTimeout is how long answers under way have when the agent stops.
@@ -98,7 +99,7 @@ func ForHost(listener net.Listener, listen string, next http.Handler) http.Handl
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isLoopbackHost(r.Host) && !strings.EqualFold(hostOf(r.Host), hostOf(listen)) {
+		if !loopback.IsHostPort(r.Host) && !strings.EqualFold(hostOf(r.Host), hostOf(listen)) {
 			writeProblem(w, &problem{
 				status: http.StatusForbidden, Code: "forbidden",
 				Message: "only requests to a loopback host are answered, such as 127.0.0.1",

@@ -97,7 +97,7 @@ func TestStreamSendsWhatChanged(t *testing.T) {
 		handler := Handler(source, http.NotFoundHandler())
 		s := openStream(handler)
 		defer s.close()
-		if got := s.events(); got != "status" || !strings.Contains(s.got(), "<h3>first</h3>") {
+		if got := s.events(); got != "status" || !strings.Contains(s.got(), `<span class="title">first</span>`) {
 			t.Errorf("at first: %s\n%s", got, s.got())
 		}
 		pass(9 * time.Second)
@@ -110,7 +110,7 @@ func TestStreamSendsWhatChanged(t *testing.T) {
 		}
 		source.set(status.Status{Tokens: []status.Token{{Name: "second"}}})
 		pass(1500 * time.Millisecond)
-		if got := s.events(); got != "status beat beat status" || strings.Count(s.got(), "<h3>second</h3>") != 1 {
+		if got := s.events(); got != "status beat beat status" || strings.Count(s.got(), `<span class="title">second</span>`) != 1 {
 			t.Errorf("after a change: %s", got)
 		}
 		for line := range strings.Lines(s.got()) {
@@ -130,7 +130,7 @@ func TestStreamTellsTheTime(t *testing.T) {
 		s := openStream(Handler(&fixed{}, http.NotFoundHandler()))
 		defer s.close()
 		pass(11 * time.Second)
-		for _, want := range []string{"event: status\ndata: 946684800000\ndata: <header>\n", "event: beat\ndata: 946684810000\n\n"} {
+		for _, want := range []string{"event: status\ndata: 946684800000\ndata: <div id=\"top\">\ndata: <header>\n", "event: beat\ndata: 946684810000\n\n"} {
 			if !strings.Contains(s.got(), want) {
 				t.Errorf("there is no %q in %s", want, s.got())
 			}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent"
+	"github.com/credagent/credagent/internal/loopback"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/internal/token"
 )
@@ -120,7 +120,7 @@ func (i *identity) answer(r *http.Request) (identityAnswer, *refusal) {
 // page whose name was rebound to loopback show in the Host, those of a proxy that was talked into
 // sending them in what it adds.
 func checkDirect(r *http.Request) *refusal {
-	if !isLoopbackHost(r.Host) {
+	if !loopback.IsHostPort(r.Host) {
 		return &refusal{status: http.StatusForbidden, message: "only requests to a loopback host are answered, such as 127.0.0.1"}
 	}
 	for name := range r.Header {
@@ -129,18 +129,6 @@ func checkDirect(r *http.Request) *refusal {
 		}
 	}
 	return nil
-}
-
-func isLoopbackHost(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Zone() == "" && address.Unmap().IsLoopback()
 }
 
 func checkRoute(r *http.Request) *refusal {

@@ -118,7 +118,10 @@ func (p *page) look() (frame, error) {
 
 var pageFunctions = template.FuncMap{
 	"percent": func(share float64) string { return strconv.FormatFloat(100*share, 'f', 2, 64) + "%" },
+	"align":   align,
 	"anchor":  anchor,
+	"color":   color,
+	"token":   func(name string) link { return link{name, string(status.AboutToken)} },
 	"hour":    hour,
 	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"day":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
@@ -132,8 +135,28 @@ var pageFunctions = template.FuncMap{
 	},
 }
 
-// anchor keeps a label within the line that it labels.
-func anchor(share float64) string {
+// anchor is the id on the page of something of a name. Names that differ have other ids, and nothing in
+// one means anything to HTML or to a URL.
+func anchor(kind, name string) string {
+	id := []byte(kind + "-")
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+			id = append(id, c)
+		default:
+			id = fmt.Appendf(id, ".%02x", c)
+		}
+	}
+	return string(id)
+}
+
+// color is the class of a level's color.
+func color(level status.Level) string {
+	return map[status.Level]string{status.Act: "bad", status.Soon: "warn", status.Wait: "warn", status.Well: "good"}[level]
+}
+
+// align keeps a label within the line that it labels.
+func align(share float64) string {
 	switch {
 	case share < 0.25:
 		return "start"

@@ -107,14 +107,14 @@ func TestPageShowsTokens(t *testing.T) {
 	}
 	checkPage(t, map[string]pageCase{
 		"a token": {with(func(*status.Token) {}), []string{
-			"graph valid payments · read write", "refresh 07:18:14", "06:48:09 07:48:09 UTC",
+			"graph payments refresh 07:18:14 06:48:09 07:48:09 UTC valid , expires in 40m 0s read write",
 			"next refresh in 10m 5s expires in 40m 0s acquired 20m 0s ago requests 14", "1 of 1 token valid, next request in 10m 5s",
 		}},
 		"a failing one": {with(func(t *status.Token) {
 			t.ConsecutiveFailures, t.LastError, t.LastErrorAt, t.Advice = 2, "invalid_client (401)", in(-5*time.Second), "renew the secret"
-		}), []string{"graph valid, not refreshed", "next next try in 10m 5s", "14, the last 2 failed", "invalid_client (401) 5s ago renew the secret"}},
+		}), []string{"graph payments next try 07:18:14 06:48:09 07:48:09 UTC valid, not refreshed , expires in 40m 0s read write", "next next try in 10m 5s", "14; 2 failures in a row", "Waits 1 token graph of client payments not refreshed yet , valid, expires in 40m 0s , 2 failures, next try in 10m 5s invalid_client (401) 5s ago renew the secret"}},
 		"an expired one": {with(func(t *status.Token) { t.Valid, t.Expiry, t.RefreshAt = false, in(-time.Minute), in(-time.Minute) }), []string{
-			"graph expired", "next asking for a new one expired 1m 0s ago", "0 of 1 token valid",
+			"UTC expired 1m 0s ago read write", "next asking for a new one expired 1m 0s ago", "0 of 1 token valid",
 		}},
 		"a challenged one": {with(func(t *status.Token) {
 			t.ChallengePending, t.LastChallengeAt, t.LastChallengeOutcome = true, in(-2*time.Second), "accepted"
@@ -122,7 +122,7 @@ func TestPageShowsTokens(t *testing.T) {
 		"none yet": {with(func(t *status.Token) {
 			*t = status.Token{Name: "graph", Client: "payments", ConsecutiveFailures: 1, Requests: 1, RefreshAt: in(time.Second)}
 		}), []string{
-			"graph no token yet payments next next try in 1s expires – acquired never requests 1, the last one failed",
+			"graph payments no token yet next next try in 1s expires – acquired never requests 1; 1 failure in a row",
 		}},
 		"a gate that the server closed": {gate(status.Gate{BlockedUntil: in(2 * time.Minute), Failures: 1}), []string{
 			"held back by the server, next request in 2m 0s", "gate closed : the server asked to wait, open in 2m 0s , 1 failure",
@@ -149,22 +149,69 @@ func TestPageShowsTheRest(t *testing.T) {
 		"a clock ahead":      {status.Status{Now: pageNow, Clients: []status.Client{{Name: "c", ClockSkew: 420}}}, []string{"clocks the server's is 7m 0s ahead"}},
 		"a clock of no note": {status.Status{Now: pageNow, Clients: []status.Client{{Name: "c", ClockSkew: 59.9}}}, []string{"not known yet"}},
 		"a failed reload": {status.Status{Now: pageNow, Ready: true, Reload: &status.Reload{At: *in(-time.Minute), Error: "c.yaml:1:1: unknown key"}}, []string{
-			"The configuration was not reloaded c.yaml:1:1: unknown key 1m 0s ago ; the running one stays",
+			"Needs a person 1 configuration was not reloaded, the running one stays c.yaml:1:1: unknown key 1m 0s ago correct the file",
 		}},
-		"a good reload": {status.Status{Now: pageNow, Ready: true, Reload: &status.Reload{At: *in(-time.Minute), Successful: true}}, []string{"0 of 0 tokens valid Tokens"}},
+		"a good reload": {status.Status{Now: pageNow, Ready: true, Reload: &status.Reload{At: *in(-time.Minute), Successful: true}}, []string{"0 of 0 tokens valid Filter Tokens"}},
 		"sinks": {status.Status{Now: pageNow, Tokens: []status.Token{{Name: "never"}}, Sinks: []status.Sink{
 			{Path: "/a", Tokens: []string{"x", "y"}, Holds: true, LastSuccess: in(-time.Hour)},
-			{Path: "/b", Tokens: []string{"x", "never"}},
+			{Path: "/b", Tokens: []string{"x", "never"}, WaitsFor: []string{"never"}},
+			{Path: "/d", Tokens: []string{"x"}, Holds: true, ExpiredAt: in(-20 * time.Minute), LastSuccess: in(-time.Hour)},
+			{Path: "/e", Tokens: []string{"x"}},
 			{Path: "/c", Tokens: []string{"x"}, LastError: "no space left", LastErrorAt: in(-time.Second), RetryAt: in(time.Second)},
 		}}, []string{
-			"/a shows x, y state holds the newest written 1h 0m ago", "/b shows x, never state waits for never written never",
-			"/c shows x state does not hold the newest written never no space left 1s ago tried again in 1s",
+			"/c shows x cannot be written written never no space left 1s ago tried again in 1s",
+			"/d shows x its token expired 20m 0s ago written 1h 0m ago", "/b shows x , never waits for never written never",
+			"/e shows x does not hold the newest written never", "/a shows x , y holds the newest written 1h 0m ago",
 		}},
 		"not ready": {status.Status{Now: pageNow, Version: "v1.2", Source: "/etc/c.yaml", StartedAt: pageNow.Add(-49 * time.Hour), NotReady: []string{"one", "two"}}, []string{
 			"v1.2 /etc/c.yaml started 2d 1h ago Not ready 0 of 0 tokens valid", "Why it is not ready one two", "Tokens None is configured.", "Clients None is configured.", "Sinks None is configured.",
 		}},
 		"ready": {status.Status{Now: pageNow, Ready: true}, []string{"Ready 0 of 0 tokens valid"}},
 	})
+}
+
+// TestPageBeginsWithWhatNeedsAPerson: of many tokens the refused one comes first, with links to itself and
+// to the file that has no valid token; then the throttled one, and the others in a line each.
+func TestPageBeginsWithWhatNeedsAPerson(t *testing.T) {
+	s := status.Status{Now: pageNow, Clients: []status.Client{{Name: "reports", Gate: status.Gate{BlockedUntil: in(time.Minute)}}, {Name: "billing"}}}
+	for i := range 39 {
+		s.Tokens = append(s.Tokens, status.Token{Name: fmt.Sprint("well-", i), Client: "payments", Valid: true, AcquiredAt: in(-time.Minute), Expiry: in(time.Hour), RefreshAt: in(time.Minute)})
+	}
+	s.Tokens = append(s.Tokens,
+		status.Token{Name: "throttled", Client: "reports", Valid: true, AcquiredAt: in(-time.Hour), Expiry: in(time.Hour), RefreshAt: in(time.Second), LastOutcome: "throttled", LastError: "HTTP 429", ConsecutiveFailures: 1},
+		status.Token{Name: "refused", Client: "billing", AcquiredAt: in(-time.Hour), Expiry: in(-time.Minute), LastOutcome: "credential", LastError: "invalid_client (401)", ConsecutiveFailures: 7, Advice: "renew the secret"},
+	)
+	s.Sinks = []status.Sink{{Path: "/run/well", Holds: true, Tokens: []string{"well-1"}}, {Path: "/run/t", Holds: true, Tokens: []string{"refused"}, ExpiredAt: in(-time.Minute)}}
+	page := get(t, s, "/").Body.String()
+	at := 0
+	for _, want := range []string{
+		`<section class="group is-bad" aria-labelledby="act">`, `token <a href="#token-refused">refused</a>`, `<a href="#client-billing">billing</a>`,
+		`<strong class="bad">refused by the server</strong>`, "invalid_client (401)", `<a href="#sink-.2frun.2ft">/run/t</a>`, "renew the secret",
+		`operations.md#the-server-refuses"`, `<section class="group is-warn" aria-labelledby="wait">`, `<a href="#token-throttled">`, `id="filter"`,
+		`<details class="token item is-expired at-bad" id="token-refused">`, `<details class="token item is-failing at-warn" id="token-throttled">`,
+		`<details class="token item is-good at-good" id="token-well-0">`, `id="client-billing"`, `id="client-reports"`, `id="sink-.2frun.2ft"`, `id="sink-.2frun.2fwell"`,
+	} {
+		next := strings.Index(page[at:], want)
+		if next < 0 {
+			t.Fatalf("after the first %d bytes the page has no %s", at, want)
+		}
+		at += next
+	}
+}
+
+// TestAnchor: names that differ have other ids, without what means something to HTML or a URL.
+func TestAnchor(t *testing.T) {
+	seen := map[string]string{}
+	for _, name := range []string{"", "graph", "Graph", "gr.aph", "gr/aph", "gr.2faph", "gr aph", `"><b>`, "ünïcödé", "\xff", "-", "_", "a-b", "a_b", "#", "%23"} {
+		id := anchor("token", name)
+		if !regexp.MustCompile(`^token-[A-Za-z0-9_.-]*$`).MatchString(id) {
+			t.Errorf("%q has the id %q", name, id)
+		}
+		if other, taken := seen[id]; taken {
+			t.Errorf("%q and %q have the id %q", name, other, id)
+		}
+		seen[id] = name
+	}
 }
 
 // TestPageDrawsALife: the marks are where the times say.
@@ -263,8 +310,10 @@ func TestPageIsItsOwn(t *testing.T) {
 				t.Errorf("%s: %s is %q", path, name, got)
 			}
 		}
+		// A link that a reader may follow loads nothing, and tells nobody whence he comes.
+		manual := regexp.MustCompile(`<a href="https://github\.com/credagent/credagent/blob/main/docs/operations\.md#[a-z-]+" rel="noreferrer noopener">`)
 		for _, foreign := range []string{"http://", "https://", "style=", "@import", "url(", "onclick", "eval("} {
-			text := strings.ReplaceAll(w.Body.String(), "http://www.w3.org/2000/svg", "")
+			text := manual.ReplaceAllString(strings.ReplaceAll(w.Body.String(), "http://www.w3.org/2000/svg", ""), "")
 			if strings.Contains(text, foreign) {
 				t.Errorf("%s has %q", path, foreign)
 			}

@@ -57,6 +57,7 @@ func (f noFile) Write(lookup sink.Lookup) (sink.Outcome, error) {
 }
 
 func (f noFile) Holds(sink.Lookup) (bool, error) { return true, nil }
+func (f noFile) Mend(sink.Lookup) (bool, error)  { return true, nil }
 func (f noFile) Untouched() bool                 { return true }
 
 // bigAgent runs an agent with so many tokens of ten clients, all of them there and in their sinks.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"time"
 
 	"github.com/credagent/credagent/agent/status"
@@ -9,6 +10,7 @@ import (
 // view is a status as the page shows it.
 type view struct {
 	status.Status
+	Groups   []group // what is not as it should be, the worst first
 	Tokens   []tokenView
 	Clients  []clientView
 	Sinks    []sinkView
@@ -21,11 +23,37 @@ type view struct {
 type moment struct {
 	At    time.Time
 	Words string
+	Over  bool // it is past
 }
+
+// group is the matters of a level.
+type group struct {
+	Level   status.Level
+	Title   string
+	Matters []matterView
+}
+
+// matterView is a matter with links to what it is about.
+type matterView struct {
+	status.Matter
+	About     []link
+	Owner     *link // the client of tokens
+	Files     []link
+	More      int // how many names are left out; MoreFiles of the files
+	MoreFiles int
+	Seen      *moment
+	Ends      *moment
+	Retry     *moment
+	Manual    string // where to read more; "" for nowhere
+}
+
+// link leads to something on the page.
+type link struct{ Name, Kind string }
 
 // tokenView is a token with its life as shares of its length.
 type tokenView struct {
 	status.Token
+	Level    status.Level
 	Phase    status.Phase
 	Passed   float64
 	Refresh  float64
@@ -39,6 +67,7 @@ type tokenView struct {
 
 type clientView struct {
 	status.Client
+	Level       status.Level
 	Credentials []credentialView
 	Blocked     *moment // the server's Retry-After, while it holds
 	Retry       *moment // credagent's own backoff, while it holds
@@ -51,7 +80,8 @@ type credentialView struct {
 
 type sinkView struct {
 	status.Sink
-	Waits   []string // for tokens that were never there
+	State   status.SinkState
+	Expired *moment // when the first of its tokens did
 	Written *moment
 	Failed  *moment
 	Retry   *moment
@@ -62,27 +92,70 @@ func newView(s status.Status) view {
 	if s.Reload != nil {
 		v.Reloaded = past(s.Now, &s.Reload.At)
 	}
-	never := map[string]bool{}
-	for _, t := range s.Tokens {
+	triage := s.Triage()
+	v.Groups = newGroups(s.Now, triage)
+	for _, t := range triage.Tokens {
 		shown := newTokenView(s, t)
 		if v.Next == nil || shown.Planned.At.Before(v.Next.At) {
 			v.Next = &shown.Planned
 		}
-		never[t.Name] = shown.Phase == status.PhaseNone
 		v.Tokens = append(v.Tokens, shown)
 	}
 	for _, c := range s.Clients {
-		v.Clients = append(v.Clients, newClientView(s.Now, c))
+		v.Clients = append(v.Clients, newClientView(s.Now, c, triage.LevelOf(c.Name)))
 	}
 	for _, k := range s.Sinks {
-		v.Sinks = append(v.Sinks, newSinkView(s.Now, k, never))
+		v.Sinks = append(v.Sinks, newSinkView(s.Now, k))
+	}
+	slices.SortStableFunc(v.Clients, func(a, b clientView) int { return a.Level.Compare(b.Level) })
+	slices.SortStableFunc(v.Sinks, func(a, b sinkView) int { return a.State.Level().Compare(b.State.Level()) })
+	return v
+}
+
+func newGroups(now time.Time, triage status.Triage) []group {
+	groups := []group{
+		{Level: status.Act, Title: "Needs a person"}, {Level: status.Soon, Title: "Needs a person soon"}, {Level: status.Wait, Title: "Waits"},
+	}
+	for i := range groups {
+		for _, m := range triage.Of(groups[i].Level) {
+			groups[i].Matters = append(groups[i].Matters, newMatterView(now, m))
+		}
+	}
+	return slices.DeleteFunc(groups, func(g group) bool { return len(g.Matters) == 0 })
+}
+
+// mostLinks is how many names of a matter are written out.
+const mostLinks = 8
+
+func newMatterView(now time.Time, m status.Matter) matterView {
+	v := matterView{
+		Matter: m, Seen: past(now, m.At), Ends: ahead(now, m.Expiry), Retry: pending(now, m.Next),
+	}
+	v.About, v.More = links(m.Names, string(m.Subject))
+	v.Files, v.MoreFiles = links(m.Sinks, string(status.AboutSink))
+	if m.Subject == status.AboutToken {
+		v.Owner = &link{m.Client, string(status.AboutClient)}
+	}
+	if m.Doc != "" {
+		v.Manual = status.DocURL(m.Doc)
 	}
 	return v
 }
 
-func newClientView(now time.Time, c status.Client) clientView {
+func links(names []string, kind string) (shown []link, more int) {
+	if len(names) > mostLinks {
+		names, more = names[:mostLinks-1], len(names)-mostLinks+1
+	}
+	for _, name := range names {
+		shown = append(shown, link{name, kind})
+	}
+	return shown, more
+}
+
+func newClientView(now time.Time, c status.Client, level status.Level) clientView {
 	v := clientView{
 		Client:  c,
+		Level:   level,
 		Blocked: pending(now, c.Gate.BlockedUntil),
 		Retry:   pending(now, c.Gate.RetryAt),
 	}
@@ -92,25 +165,22 @@ func newClientView(now time.Time, c status.Client) clientView {
 	return v
 }
 
-func newSinkView(now time.Time, k status.Sink, never map[string]bool) sinkView {
-	v := sinkView{
+func newSinkView(now time.Time, k status.Sink) sinkView {
+	return sinkView{
 		Sink:    k,
+		State:   k.State(),
+		Expired: past(now, k.ExpiredAt),
 		Written: past(now, k.LastSuccess),
 		Failed:  past(now, k.LastErrorAt),
 		Retry:   pending(now, k.RetryAt),
 	}
-	for _, name := range k.Tokens {
-		if never[name] {
-			v.Waits = append(v.Waits, name)
-		}
-	}
-	return v
 }
 
-func newTokenView(s status.Status, t status.Token) tokenView {
-	kind, at := s.Next(t)
+func newTokenView(s status.Status, t status.Ranked) tokenView {
+	kind, at := s.Next(t.Token)
 	return tokenView{
-		Token:    t,
+		Token:    t.Token,
+		Level:    t.Level,
 		Phase:    t.Phase(),
 		Passed:   t.Share(s.Now),
 		Refresh:  t.Share(at),
@@ -135,12 +205,14 @@ func left(now, at time.Time) time.Duration {
 // until is an instant to come, and "now" when it has come.
 func until(now, at time.Time) moment {
 	if left(now, at) < nearly {
-		return moment{at, "now"}
+		return moment{At: at, Words: "now"}
 	}
-	return moment{at, "in " + status.Span(left(now, at))}
+	return moment{At: at, Words: "in " + status.Span(left(now, at))}
 }
 
-func since(now, at time.Time) moment { return moment{at, status.Span(-left(now, at)) + " ago"} }
+func since(now, at time.Time) moment {
+	return moment{At: at, Words: status.Span(-left(now, at)) + " ago", Over: true}
+}
 
 func ahead(now time.Time, at *time.Time) *moment {
 	if at == nil {

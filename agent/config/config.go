@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -35,9 +36,16 @@ type Config struct {
 
 	positions map[string]Position
 	variables map[string]string // path → variable, when the environment is the source
+	expanded  []string
 }
 
-// Log says how to log.
+// Expanded returns the values that environment variables gave to keys that may hold a secret:
+// proxies, parameters, claims and credentials. A text from outside may quote them, so it is shown
+// with these redacted. Variables for what only names things, such as a tenant or a scope, are left
+// out: a server's refusal would be useless without them.
+func (c *Config) Expanded() []string { return slices.Clone(c.expanded) }
+
+// Log describes how to log.
 type Log struct {
 	Level slog.Level
 	JSON  bool
@@ -96,7 +104,7 @@ type Entra struct {
 	Authority string // https://host, no path
 }
 
-// Credential says which provider authenticates a client, and the provider's own configuration.
+// Credential is which provider authenticates a client, and the provider's own configuration.
 type Credential struct {
 	Provider string
 	Config   json.RawMessage // a JSON object; its keys are the provider's to validate

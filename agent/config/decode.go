@@ -96,7 +96,11 @@ func (d *decoder) list(n *yaml.Node, path string, out reflect.Value) {
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		d.mistyped(n, path, "a list", "")
+		hint := ""
+		if strings.HasSuffix(path, ".run") {
+			hint = "write the program and each argument as a word of its own, such as [systemctl, reload, app]"
+		}
+		d.mistyped(n, path, "a list", hint)
 		return
 	}
 	out.Set(reflect.MakeSlice(out.Type(), len(n.Content), len(n.Content)))

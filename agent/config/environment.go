@@ -145,7 +145,7 @@ func (b *envBuilder) read() (*Config, error) {
 	return c, nil
 }
 
-// envBuilder writes in the raw types what the environment says, and which variable said it.
+// envBuilder fills the raw types from the environment, and records which variable each value came from.
 type envBuilder struct {
 	*report
 	vars       environment
@@ -155,7 +155,7 @@ type envBuilder struct {
 // text makes the value of a variable the one at path. Messages show ${NAME} for it.
 func (b *envBuilder) text(path, variable, value string) text {
 	b.variables[path] = variable
-	t := text{value: value, source: "${" + variable + "}", set: value != "", fromEnv: true}
+	t := text{value: value, source: "${" + variable + "}", set: value != "", fromEnv: true, inserted: []string{value}}
 	if !utf8.ValidString(value) {
 		t.invalid = true
 		b.problem(path, "not valid UTF-8 text")
@@ -228,7 +228,7 @@ func (b *envBuilder) client() rawClient {
 			candidate{"CREDAGENT_CLIENT_ID", b.vars.ClientID}, candidate{"AZURE_CLIENT_ID", b.vars.AzureClient}),
 	}
 	c.Entra = b.entra(join(path, "entra"), !c.TokenURL.set && !c.Issuer.set)
-	b.silenced[join(path, "token_url")] = true // the file's rule, told here in variables
+	b.silenced[join(path, "token_url")] = true // the file's rule; here the message names variables
 	own := count(b.vars.TokenURL, b.vars.Issuer, b.vars.EntraTenant)
 	switch {
 	case own > 1:
@@ -249,7 +249,7 @@ func count(values ...string) int {
 	return n
 }
 
-// entra returns the tenant; what Azure SDKs are told counts only where nothing else is said.
+// entra returns the tenant; the Azure SDKs' variables count only where credagent's own name no server.
 func (b *envBuilder) entra(path string, fallback bool) *rawEntra {
 	tenant := candidate{"CREDAGENT_ENTRA_TENANT", b.vars.EntraTenant}
 	if tenant.value == "" && fallback {

@@ -21,6 +21,9 @@ func TestFromEnvKnowsTheEverydayKeys(t *testing.T) {
 		token.RefreshAt != 0.75 || client.Proxy != "http://user:word@proxy.example.com:3128" || c.Socket == nil || c.Socket.Path != "/run/credagent/s" {
 		t.Errorf("%+v %+v %+v", token, client, c.Socket)
 	}
+	if got := c.Expanded(); !reflect.DeepEqual(got, []string{"http://user:word@proxy.example.com:3128", "word"}) {
+		t.Errorf("Expanded() = %q", got)
+	}
 }
 
 func TestFromEnvNamesTheVariableThatIsWrong(t *testing.T) {

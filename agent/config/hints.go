@@ -44,19 +44,19 @@ func slips() []slip {
 	}
 }
 
-// mostLines bounds what is searched: each try reads the file again.
-const mostLines = 400
+// maxLines bounds what is searched: each try reads the file again.
+const maxLines = 400
 
 // findSlip searches a file that is not YAML for the mistake, which is often in another line than the
 // one in which the parser gave up: one whose repair gets the parser further.
 func findSlip(data []byte, gaveUp int) (at Position, hint string, found bool) {
 	lines := strings.Split(string(data), "\n")
-	if len(lines) > mostLines {
+	if len(lines) > maxLines {
 		return Position{}, "", false
 	}
 	before := parsed(data)
 	all := slips()
-	for i := min(gaveUp, len(lines)-1); i >= max(0, gaveUp-mostLines); i-- {
+	for i := min(gaveUp, len(lines)-1); i >= max(0, gaveUp-maxLines); i-- {
 		if !strings.HasPrefix(strings.TrimSpace(lines[i]), "#") && i < len(lines) {
 			for _, s := range all {
 				where := s.looks.FindStringSubmatchIndex(lines[i])

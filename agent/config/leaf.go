@@ -19,9 +19,11 @@ type text struct {
 	set     bool   // the key is there
 	invalid bool   // a problem has been reported; value says nothing
 	fromEnv bool   // value holds the value of an environment variable
+
+	inserted []string // the values of environment variables in it
 }
 
-// ok reports whether there is a value to look at.
+// ok reports whether there is a value to check.
 func (t text) ok() bool { return t.set && !t.invalid }
 
 // String shows the text as written, quoted. Messages use it, so that no value of the
@@ -43,12 +45,17 @@ func (t *text) decode(d *decoder, n *yaml.Node, path string) {
 }
 
 func (t *text) expand(d *decoder, source, path string) {
-	value, expanded, err := expand(source, d.env)
+	var inserted []string
+	value, expanded, err := expand(source, func(name string) (string, bool) {
+		value, ok := d.env(name)
+		inserted = append(inserted, value)
+		return value, ok
+	})
 	if err != nil {
 		d.problem(path, "%v", err)
 		return
 	}
-	*t = text{value: value, source: source, set: true, fromEnv: expanded}
+	*t = text{value: value, source: source, set: true, fromEnv: expanded, inserted: inserted}
 }
 
 // name is a text that may also be written as a plain number: a user, a group.

@@ -2,9 +2,9 @@ package config
 
 import "fmt"
 
-// mostCandidates bounds the work of a suggestion: in a file with more names than this, each
+// maxCandidates bounds the work of a suggestion: in a file with more names than this, each
 // wrong one would be compared with all of them.
-const mostCandidates = 500
+const maxCandidates = 500
 
 // didYouMean returns the hint that names the candidate nearest to word, or "".
 func didYouMean(word string, candidates []string) string {
@@ -19,7 +19,7 @@ func Nearest(word string, candidates []string) string { return nearest(word, can
 
 // nearest returns the candidate that word was probably meant to be, or "".
 func nearest(word string, candidates []string) string {
-	if word == "" || len(word) > 64 || len(candidates) > mostCandidates {
+	if word == "" || len(word) > 64 || len(candidates) > maxCandidates {
 		return ""
 	}
 	best, least := "", max(1, len(word)/3)+1

@@ -9,8 +9,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// deepest is how deep a provider's configuration may nest.
-const deepest = 32
+// maxDepth is how deep a provider's configuration may nest.
+const maxDepth = 32
 
 // object is a mapping that someone else validates, kept as JSON.
 type object struct {
@@ -45,8 +45,8 @@ func (d *decoder) any(n *yaml.Node, path string, depth int) any {
 	if !d.plain(n, path) {
 		return nil
 	}
-	if depth > deepest {
-		d.problem(path, "nested more than %d deep", deepest)
+	if depth > maxDepth {
+		d.problem(path, "nested more than %d deep", maxDepth)
 		return nil
 	}
 	switch n.Kind {
@@ -84,6 +84,7 @@ func (d *decoder) anyScalar(n *yaml.Node, path string) any {
 	}
 	var t text
 	t.expand(d, n.Value, path)
+	d.hide(t)
 	return t.value
 }
 

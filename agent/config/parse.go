@@ -17,6 +17,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/credagent/credagent/internal/atomicfile"
 )
 
 // maxSize bounds the file: ten thousand tokens fit many times over.
@@ -35,12 +37,12 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 func read(path string) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|nonblocking, 0) // a named pipe must not block
 	if err != nil {
-		return nil, cause(err)
+		return nil, atomicfile.Cause(err)
 	}
 	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, cause(err)
+		return nil, atomicfile.Cause(err)
 	}
 	if !info.Mode().IsRegular() {
 		_ = file.SetReadDeadline(time.Now().Add(pipeTimeout)) // a terminal or a device has none
@@ -53,20 +55,11 @@ func read(path string) ([]byte, error) {
 	case err == nil && len(data) == 0 && info.Mode()&fs.ModeNamedPipe != 0:
 		return nil, errors.New("it is a pipe that nobody writes to")
 	}
-	return data, cause(err)
+	return data, atomicfile.Cause(err)
 }
 
 // pipeTimeout is how long a program may take to write a configuration into a pipe.
 const pipeTimeout = 10 * time.Second
-
-// cause takes the operation and the path off an error: the caller's message has them.
-func cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	return err
-}
 
 // Parse reads a configuration from data; name stands for the file in messages. What is wrong
 // comes back as an [*Error].
@@ -81,7 +74,7 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 }
 
 // parse reads what is at root, and reports what is wrong with it. It returns nil where there is nothing
-// to look at.
+// to check.
 func parse(report *report, root *yaml.Node, env func(string) (string, bool)) *Config {
 	if env == nil {
 		env = func(string) (string, bool) { return "", false }
@@ -202,8 +195,8 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 	return problem
 }
 
-// mostTries is how many lines before the one at which a mistake shows are looked at for it.
-const mostTries = 200
+// maxTries is how many lines before the one at which a mistake shows are checked for it.
+const maxTries = 200
 
 // brokenLine finds the line that makes a file no YAML: the one before which all that stands is sound.
 // The parser names the line where what surrounds the mistake begins.
@@ -214,7 +207,7 @@ func brokenLine(data []byte) (line int, found bool) {
 	}
 	whole := yamlFault(data)
 	shows := sort.Search(len(ends), func(n int) bool { return yamlFault(data[:ends[n]]) == whole })
-	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-mostTries; n-- {
+	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-maxTries; n-- {
 		if yamlFault(data[:ends[n]]) == "" {
 			return n + 1, true
 		}

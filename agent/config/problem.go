@@ -68,11 +68,15 @@ type report struct {
 	silenced  map[string]bool   // paths that a problem already speaks of
 	problems  []Problem
 	warnings  []Problem
+	expanded  []string // values of environment variables that may be secret
 }
 
 func newReport(source string) *report {
 	return &report{source: source, positions: map[string]Position{}, blocks: map[string]int{}, silenced: map[string]bool{}}
 }
+
+// hide remembers what environment variables gave to a text that may be secret.
+func (r *report) hide(t text) { r.expanded = append(r.expanded, t.inserted...) }
 
 // problem reports a mistake at path, and keeps later checks from speaking of the same place.
 func (r *report) problem(path, format string, args ...any) {
@@ -146,7 +150,7 @@ func AllowPath(tokenName string, i int) string {
 	return index(join(join("tokens", tokenName), "allow"), i)
 }
 
-// lasting returns the positions of what can still turn out to be a problem in a configuration that is
+// lasting returns the positions that a later problem may still point at, in a configuration that is
 // valid. Most are of the tokens' and sinks' own keys, which cannot.
 func lasting(positions map[string]Position) map[string]Position {
 	last := map[string]Position{}
@@ -165,7 +169,7 @@ func canFail(path string) bool {
 		case "tokens":
 			return key == "allow"
 		case "sinks":
-			return key == "path" || key == "readers" || key == "variables"
+			return key == "path" || key == "readers" || key == "variables" || key == "on_change"
 		}
 	}
 	return true

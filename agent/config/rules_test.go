@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,8 @@ func check(t *testing.T, rules []rule, build func(line string) string) {
 		t.Run(r.name, func(t *testing.T) {
 			_, err := Parse("c", []byte(build(r.line)), lookup(map[string]string{
 				"EMPTY": "", "PROXY": "http://user:hunter2@proxy:3128", "VALUE": "hunter2",
+				"HASH": "http://u:hunter2#@p:3128", "SLASH": "http://u:hunter2/@p:3128/", "QUERY": "http://u:hunter2?@p:3128",
+				"AT": "http://u:hunter2@x@p:3128", "PERCENT": "http://u:hunter2%@p:3128",
 			}))
 			hasProblem(t, err, r.want)
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
@@ -120,6 +123,18 @@ func TestClientRules(t *testing.T) {
 		{"two origins", "issuer: https://x.example", "clients.app: want exactly one of entra, issuer and token_url, found 2"},
 		{"proxy with a password", "proxy: http://u:hunter2@p", "clients.app.proxy: a user or password in this file"},
 		{"proxy from the environment", `proxy: "${PROXY}"`, ""},
+		{"proxy with a # in its password", `proxy: "${HASH}"`, ""},
+		{"proxy with a / in its password", `proxy: "${SLASH}"`, ""},
+		{"proxy with a ? in its password", `proxy: "${QUERY}"`, ""},
+		{"proxy with a @ in its password", `proxy: "${AT}"`, ""},
+		{"proxy with a password in part from the environment", `proxy: "http://u:${VALUE}#@p:1/"`, ""},
+		{"proxy with a # and a path", `proxy: "${HASH}/x"`, "clients.app.proxy: a proxy's URL ends after its host and port"},
+		{"proxy with a query", "proxy: 'http://p?x'", "clients.app.proxy: a proxy's URL ends after its host and port"},
+		{"proxy with a fragment", "proxy: 'http://p#'", "clients.app.proxy: a proxy's URL ends after its host and port"},
+		{"proxy with a literal # in its password", "proxy: 'http://u:hunter2#@p'", "clients.app.proxy: a user or password in this file"},
+		{"proxy with a lone % in its password", `proxy: "${PERCENT}"`, "clients.app.proxy: not a proxy's URL: a % in its user or password begins no escape; write the sign itself as %25"},
+		{"proxy without a port's number", "proxy: 'http://p:'", "clients.app.proxy: not a proxy's URL: it holds no HOST:PORT; it is written http://USER:PASSWORD@HOST:PORT"},
+		{"proxy with a port out of range", "proxy: 'http://p:65536'", "clients.app.proxy: not a proxy's URL: its port is not one of 1 to 65535"},
 		{"proxy with a path", "proxy: http://p/x", "clients.app.proxy: a proxy's URL ends after its host and port"},
 		{"proxy of another kind", "proxy: ftp://p", "clients.app.proxy: a proxy's URL starts with http://, https:// or socks5://"},
 		{"no proxy", "proxy: p:3128", "clients.app.proxy: not a proxy's URL"},
@@ -398,5 +413,35 @@ func TestNoHintFromTheEnvironment(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestExpanded(t *testing.T) {
+	const document = `clients:
+  my.client.app:
+    entra: { tenant: "${TENANT}" }
+    client_id: "${ID}"
+    proxy: "http://${USER}:${PASSWORD}@proxy:3128"
+    credential: { provider: jwtcred, config: { assertion_file: "/run/${FILE}" } }
+tokens:
+  graph:
+    client: my.client.app
+    scopes: ["${SCOPE}/.default"]
+    params: { a.b: "x-${PARAM}" }
+    claims: '{"id_token":{"x":"${CLAIM}"}}'
+`
+	c, err := Parse("c", []byte(document), lookup(map[string]string{
+		"TENANT": "tenant", "ID": "id", "USER": "user", "PASSWORD": "pass%23word", "FILE": "file", "SCOPE": "api://x", "PARAM": "param", "CLAIM": "claim",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Expanded()
+	slices.Sort(got)
+	if want := []string{"claim", "file", "param", "pass#word", "pass%23word", "user"}; !slices.Equal(got, want) {
+		t.Errorf("Expanded() = %q, want %q", got, want)
+	}
+	if plain, err := Parse("c", []byte(minimal+minimalTail), lookup(nil)); err != nil || len(plain.Expanded()) != 0 {
+		t.Errorf("without variables: %v, %v", plain, err)
 	}
 }

@@ -54,7 +54,7 @@ type validator struct {
 	written    map[string]string // file → the path in the configuration that has it written
 }
 
-// validate makes a configuration of what was read, and reports what is wrong with it.
+// validate builds a configuration from the raw types and reports what is wrong with it.
 func validate(r *report, raw *rawFile) *Config {
 	v := &validator{
 		report: r, raw: raw,
@@ -87,7 +87,7 @@ func (c *Config) sound(r *report) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	c.Warnings, c.positions, c.variables = r.warnings, lasting(r.positions), r.variables
+	c.Warnings, c.positions, c.variables, c.expanded = r.warnings, lasting(r.positions), r.variables, r.expanded
 	return c, nil
 }
 
@@ -272,7 +272,7 @@ func (v *validator) number(path string, t number, otherwise, most int) int {
 	return value
 }
 
-// modeRule says which modes make sense somewhere.
+// modeRule is which modes make sense somewhere.
 type modeRule struct {
 	otherwise fs.FileMode
 	needed    fs.FileMode // bits without which the file is of no use

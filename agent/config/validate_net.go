@@ -5,9 +5,13 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/credagent/credagent/internal/loopback"
+	"github.com/credagent/credagent/internal/transport"
 )
 
 var hostPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`) })
@@ -68,7 +72,7 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 	if ok {
 		e.Listen = listen
 		host := v.hostPort(join(path, "listen"), raw.Listen)
-		if !v.silenced[join(path, "listen")] && !isLoopback(host) {
+		if !v.silenced[join(path, "listen")] && !loopback.IsHost(host) {
 			v.hinted(join(path, "listen"), "an address such as 127.0.0.1:9466", "%v is not a loopback address", raw.Listen)
 		}
 	}
@@ -91,14 +95,6 @@ func (v *validator) separateListeners(c *Config) {
 	}
 }
 
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback()
-}
-
 // endpoint checks the URL of a place that credentials are sent to, and returns nil when it is
 // not one. Its messages do not repeat the value: there may be a password in it.
 func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
@@ -114,7 +110,7 @@ func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
 		v.hinted(path, secretHint, "a user or password in a URL")
 	case strings.Contains(value, "#"):
 		v.problem(path, "a URL with a fragment")
-	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !insecure && !loopback.IsHost(u.Hostname()):
 		v.hinted(path, "use https; for a closed test network the file can say allow_insecure_http: true on the client", "a plain http URL: credentials would be sent in the clear")
 	case u.Scheme != "https" && u.Scheme != "http":
 		v.hinted(path, "use https", "a URL that is not https")
@@ -137,17 +133,24 @@ func (v *validator) proxy(path string, t text) string {
 	if !ok {
 		return ""
 	}
-	u, err := url.Parse(value)
+	scheme, rest, found := strings.Cut(value, "://")
+	u, err := transport.ParseProxy(value)
 	switch {
-	case err != nil || u.Hostname() == "" || !isPort(u.Port()):
+	case !found:
 		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL")
-	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5":
+	case !slices.Contains([]string{"http", "https", "socks5"}, strings.ToLower(scheme)):
 		v.problem(path, "a proxy's URL starts with http://, https:// or socks5://")
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || strings.Contains(value, "#"):
+	case err != nil:
+		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL: %v", err)
+	case strings.ContainsAny(strings.TrimSuffix(rest[strings.LastIndexByte(rest, '@')+1:], "/"), "/?#"):
 		v.problem(path, "a proxy's URL ends after its host and port")
 	case u.User != nil && !t.fromEnv:
 		v.hinted(path, `take the whole URL from the environment: "${PROXY_URL}"`, "a user or password in this file")
 	default:
+		v.hide(t)
+		if password, has := u.User.Password(); has {
+			v.expanded = append(v.expanded, password)
+		}
 		return value
 	}
 	return ""

@@ -20,7 +20,7 @@ var formats = map[string]Format{
 // fields are those of a token's JSON form, which an env sink can pick from.
 var fields = []string{"access_token", "client_id", "expires_on", "expiry", "refresh_on", "scope", "token", "token_type"}
 
-// signals are those that a program may be told to reload or stop with.
+// signals are those that may ask a program to reload or stop.
 var signals = []string{"ALRM", "CONT", "HUP", "INT", "KILL", "QUIT", "TERM", "USR1", "USR2", "WINCH"}
 
 func (v *validator) sinks() []Sink {

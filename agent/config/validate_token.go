@@ -127,6 +127,7 @@ func (v *validator) params(path string, raw map[string]text) map[string]string {
 		if params == nil {
 			params = map[string]string{}
 		}
+		v.hide(t)
 		params[key] = t.value
 	}
 	return params
@@ -140,6 +141,7 @@ func (v *validator) claims(path string, t text) string {
 	if err := json.Unmarshal([]byte(t.value), &claims); err != nil || claims == nil {
 		v.hinted(path, `such as '{"access_token": {"acrs": {"essential": true}}}'`, "not a JSON object")
 	}
+	v.hide(t)
 	return t.value
 }
 

@@ -4,25 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/credagent/credagent/internal/process"
+	"github.com/credagent/credagent/internal/redact"
+	"github.com/credagent/credagent/sink"
 )
 
 // Command runs a program, without a shell. It gets a small environment: the variables of the agent's
 // that [inherited] names, CREDAGENT_SINK with the sink's path and CREDAGENT_TOKENS with the names of
 // its tokens; never a token, and no variable that could hold a secret of the agent's. It runs in "/",
-// reads nothing, and what it prints goes into the log at level debug, up to a bound.
+// reads nothing, and what it prints goes into the log at level debug, up to a bound and without the
+// tokens themselves. When it fails, the end of what it printed to standard error is part of the error.
 type Command struct {
 	Words   []string // the program, looked up in PATH, and its arguments
 	Timeout time.Duration
 	Sink    string
 	Tokens  []string
+	Lookup  sink.Lookup // nil for tokens that nobody has yet
 	Log     *slog.Logger
 }
+
+// CommandError says how a command failed.
+type CommandError struct {
+	Err    error
+	Stderr string // the last lines that it printed there, cleaned; "" for none
+}
+
+// Error implements error. What the command printed is not shown.
+func (e *CommandError) Error() string { return e.Err.Error() }
+
+// Unwrap lets callers branch on the cause.
+func (e *CommandError) Unwrap() error { return e.Err }
 
 // inherited are the variables of the agent's that a command gets: where programs are, who runs them,
 // and how they speak.
@@ -42,14 +59,40 @@ func (c Command) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	output := &process.LineLog{
-		Line: func(line string) { c.Log.Debug("command printed", "line", line) },
-		Full: func(lines int) { c.Log.Debug("command prints too much, the rest is dropped", "lines", lines) },
-	}
+	output, errs, end := c.lines(), c.lines(), &tail{}
 	defer output.Finish()
+	defer errs.Finish()
 	limited, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w after %v", errTimeLimit, c.Timeout))
 	defer cancel()
-	return process.Run(limited, process.Command{Path: path, Args: c.Words, Env: c.environment(), Dir: "/"}, output)
+	err = process.Run(limited, process.Command{
+		Path: path, Args: c.Words, Env: c.environment(), Dir: "/", Errors: io.MultiWriter(errs, end),
+	}, output)
+	if err != nil {
+		return &CommandError{err, end.text(c.withoutTokens)}
+	}
+	return nil
+}
+
+// lines puts what a command prints into the log.
+func (c Command) lines() *process.LineLog {
+	return &process.LineLog{
+		Line: func(line string) { c.Log.Debug("command printed", "line", c.withoutTokens(line)) },
+		Full: func(lines int) { c.Log.Debug("command prints too much, the rest is dropped", "lines", lines) },
+	}
+}
+
+// withoutTokens hides the tokens in what a command prints: it may have read the sink.
+func (c Command) withoutTokens(text string) string {
+	var hidden redact.Redactor
+	for _, name := range c.Tokens {
+		if c.Lookup == nil {
+			break
+		}
+		if t, ok := c.Lookup(name); ok {
+			hidden.Hide(t.AccessToken.Reveal())
+		}
+	}
+	return hidden.Text(text)
 }
 
 func (c Command) environment() []string {

@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/internal/token"
 )
 
 const canary = "canary-7d1c"
@@ -87,7 +91,7 @@ func TestEnvironmentOfACommand(t *testing.T) {
 func TestOutputOfACommandIsBounded(t *testing.T) {
 	var log bytes.Buffer
 	err := command(&log, time.Minute, "sh", "-c", `echo first; head -c 5000000 /dev/zero | tr '\0' '\n'; echo last >&2`).Run(t.Context())
-	if lines := strings.Count(log.String(), "\n"); err != nil || lines != 101 || !strings.Contains(log.String(), `msg="command printed" line=first`) {
+	if lines := strings.Count(log.String(), "\n"); err != nil || lines != 102 || !strings.Contains(log.String(), `msg="command printed" line=first`) {
 		t.Errorf("%v, %d lines: %.300s", err, lines, log.String())
 	}
 	log.Reset()
@@ -122,4 +126,53 @@ func await(done func() bool) bool {
 		}
 	}
 	return true
+}
+
+// What a failing command says of itself is told where its failure is, bounded and without tokens.
+func TestStderrOfACommand(t *testing.T) {
+	const accessToken = "eyJhbGciOi." + canary + ".signature"
+	lookup := func(string) (token.Token, bool) { return token.Token{AccessToken: secret.New(accessToken)}, true }
+	for name, tc := range map[string]struct {
+		script string
+		want   string
+	}{
+		"a line":          {"echo reading; echo 'app.conf:3: unknown key' >&2; exit 1", "app.conf:3: unknown key"},
+		"lines":           {`printf 'one\r\n\ntwo\n\n' >&2; exit 1`, "one\n\ntwo"},
+		"nothing":         {"echo only to standard output; exit 1", ""},
+		"no line break":   {"printf half >&2; exit 1", "half"},
+		"escapes":         {`printf 'red \033[31m\a and \200 done' >&2; exit 1`, "red  [31m  and   done"},
+		"the token":       {`echo "+ curl -H 'Authorization: Bearer ` + accessToken + `'" >&2; exit 1`, "+ curl -H 'Authorization: Bearer [redacted]'"},
+		"many lines":      {`i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done >&2; exit 1`, "line 490\nline 491\nline 492\nline 493\nline 494\nline 495\nline 496\nline 497\nline 498\nline 499"},
+		"a line too long": {`head -c 1000000 /dev/zero | tr '\0' x >&2; echo >&2; echo the reason >&2; exit 1`, "the reason"},
+		"a long line":     {`head -c 1000 /dev/zero | tr '\0' x >&2; exit 1`, strings.Repeat("x", tailLine) + "…"},
+		"until its limit": {"echo waiting >&2; cat /dev/zero >/dev/null", "waiting"},
+		"of a signal":     {"echo ending >&2; kill -USR1 $$", "ending"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			c := command(&log, time.Minute, "sh", "-c", tc.script)
+			c.Lookup = lookup
+			if name == "until its limit" {
+				c.Timeout = 300 * time.Millisecond
+			}
+			var failed *CommandError
+			if err := c.Run(t.Context()); !errors.As(err, &failed) || failed.Stderr != tc.want {
+				t.Fatalf("error %v, standard error %q, want %q", err, failed.Stderr, tc.want)
+			}
+			if strings.Contains(log.String(), canary) {
+				t.Error("the log shows the token")
+			}
+		})
+	}
+}
+
+// It stands in the log beside the failure, at the level of that.
+func TestFailureIsLoggedWithItsStderr(t *testing.T) {
+	var log bytes.Buffer
+	w := writing(&scripted{tokens: []string{"graph"}}, &issued{})
+	w.o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	w.recordResult(result{action: "command app", err: command(&bytes.Buffer{}, time.Minute, "sh", "-c", "echo no such unit >&2; exit 5").Run(t.Context())})
+	if got := log.String(); !strings.Contains(got, "level=WARN") || !strings.Contains(got, `stderr="no such unit"`) || !strings.Contains(got, `error="it exited with status 5"`) {
+		t.Errorf("log %s", got)
+	}
 }

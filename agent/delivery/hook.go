@@ -31,6 +31,7 @@ type result struct {
 type hook struct {
 	actions []Action
 	done    func(result) // called after each action
+	after   func()       // called after each run of all of them; nil for nothing
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    *worker.Worker
@@ -78,6 +79,8 @@ func (h *hook) run() {
 	}
 	if !whole {
 		h.cut.Store(true)
+	} else if h.after != nil {
+		h.after()
 	}
 }
 

@@ -1,16 +1,19 @@
 package delivery
 
 import (
+	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/internal/logkey"
+	"github.com/credagent/credagent/sink"
 )
 
 // Actions returns what a sink has configured as on_change.
-func Actions(cfg config.Sink, s Sink, log *slog.Logger) []Action {
+func Actions(cfg config.Sink, s Sink, lookup sink.Lookup, log *slog.Logger) []Action {
 	var actions []Action
 	for _, action := range cfg.OnChange {
 		switch {
@@ -19,23 +22,67 @@ func Actions(cfg config.Sink, s Sink, log *slog.Logger) []Action {
 		case action.Command != nil:
 			actions = append(actions, Command{
 				Words: action.Command.Run, Timeout: action.Command.Timeout,
-				Sink: s.Path(), Tokens: s.Tokens(), Log: log.With(logkey.Sink, s.Path()),
+				Sink: s.Path(), Tokens: s.Tokens(), Lookup: lookup, Log: log.With(logkey.Sink, s.Path()),
 			})
 		}
 	}
 	return actions
 }
 
-// acted takes note of how an action went.
-func (w *Writer) acted(r result) {
+// recordResult takes note of how an action went.
+func (w *Writer) recordResult(r result) {
 	w.lastRun.Store(latest(w.lastRun.Load(), r))
 	w.o.Metrics.Reacted(w.sink.Path(), r.err)
+	log := w.log().With(logkey.Action, r.action, logkey.Took, r.took)
+	var failed *CommandError
+	if errors.As(r.err, &failed) && failed.Stderr != "" {
+		log = log.With(logkey.Stderr, failed.Stderr)
+	}
 	if r.err != nil {
-		w.log().Warn("on_change failed, it is not repeated before the next change", logkey.Action, r.action, logkey.Took, r.took, logkey.Error, r.err)
+		log.Warn("on_change failed, it is not repeated before the next change", logkey.Error, r.err)
 	} else {
-		w.log().Info("on_change done", logkey.Action, r.action, logkey.Took, r.took)
+		log.Info("on_change done")
 	}
 	w.o.Changed()
+}
+
+// act has the actions follow a change, unless they would only do so for ever. It is run by the worker.
+func (w *Writer) act(shows tokenSet) {
+	if w.hook == nil {
+		return
+	}
+	act, err := w.repeats.next(shows, time.Now())
+	if err != nil {
+		w.reportLoop(err)
+	}
+	if act {
+		w.hook.changed()
+	}
+}
+
+// checkAfterActions looks whether the actions changed the sink that they were told of. It is run after
+// them, before they may run again.
+func (w *Writer) checkAfterActions() {
+	v := w.published.Load()
+	if v.wrote == nil || w.work.Busy() || w.intact(v) || v.wrote.expired(time.Now()) {
+		return
+	}
+	w.reportLoop(errChangesSink)
+	w.work.Post(func() {
+		w.repeats.byHook = true
+		w.markNotHeld()
+	})
+}
+
+// reportLoop takes note of what is wrong with the actions although each went well.
+func (w *Writer) reportLoop(err error) {
+	r := result{action: "on_change", at: time.Now(), err: err}
+	if last := w.lastRun.Load(); last != nil {
+		r.run, r.action = last.run, last.action
+	}
+	w.lastRun.Store(&r)
+	w.o.Metrics.Reacted(w.sink.Path(), err)
+	w.log().Error("on_change would repeat for ever", logkey.Action, r.action, logkey.Error, err)
 }
 
 // latest is how a run of actions went so far: as its last failure, if it had one.

@@ -36,6 +36,9 @@ type Sink interface {
 	// Write brings the sink to what lookup says. After an error the old content stays. It may
 	// block as long as its file system does.
 	Write(lookup sink.Lookup) (sink.Outcome, error)
+	// Mend repairs mode, owner and readers of a sink whose content is what lookup says already, and
+	// leaves any other alone. It reports whether the sink then is as Write would leave it.
+	Mend(lookup sink.Lookup) (holds bool, err error)
 	// Holds reports whether the sink is as Write would leave it.
 	Holds(lookup sink.Lookup) (bool, error)
 	// Untouched reports that it cannot have changed since Holds said so. It may always say no.
@@ -75,14 +78,16 @@ type Writer struct {
 	hook *hook // nil without actions
 	work *worker.Worker
 
-	failures  int // owned by the worker's step
+	failures  int         // owned by the worker's step
+	repeats   repeats     // owned by the worker's step, too
+	checking  atomic.Bool // the sink is being looked at
 	published atomic.Pointer[view]
 	lastRun   atomic.Pointer[result] // how the last actions went; nil before
 }
 
 // view is what is known of a sink at one instant.
 type view struct {
-	wrote       held // what it was last seen to hold; nil before
+	wrote       tokenSet // what it was last seen to hold; nil if that is nothing of ours, or not known
 	lastSuccess time.Time
 	lastChange  time.Time // when its content was last replaced
 	failure     error     // of the last write; nil after a success
@@ -90,36 +95,43 @@ type view struct {
 	retryAt     time.Time
 }
 
-// held are tokens at one instant by the names under which a sink shows them, sorted by these. Most
+// tokenSet are tokens at one instant by the names under which a sink shows them, sorted by these. Most
 // sinks show one, for which a map would be ten times as large.
-type held []heldToken
+type tokenSet []namedToken
 
-type heldToken struct {
+type namedToken struct {
 	name  string
 	token token.Token
 }
 
-func hold(names []string, lookup sink.Lookup) held {
-	h := make(held, len(names))
+func tokensOf(names []string, lookup sink.Lookup) tokenSet {
+	h := make(tokenSet, len(names))
 	for i, name := range names {
 		h[i].name = name
 		h[i].token, _ = lookup(name)
 	}
-	slices.SortFunc(h, func(a, b heldToken) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(h, func(a, b namedToken) int { return strings.Compare(a.name, b.name) })
 	return h
 }
 
 // of returns the token of a name; the zero one where there is none.
-func (h held) of(name string) token.Token {
-	i, found := slices.BinarySearchFunc(h, name, func(t heldToken, name string) int { return strings.Compare(t.name, name) })
+func (h tokenSet) of(name string) token.Token {
+	i, found := slices.BinarySearchFunc(h, name, func(t namedToken, name string) int { return strings.Compare(t.name, name) })
 	if !found {
 		return token.Token{}
 	}
 	return h[i].token
 }
 
+// expired reports whether one of the tokens was good once and is not any more.
+func (h tokenSet) expired(now time.Time) bool {
+	return slices.ContainsFunc(h, func(t namedToken) bool {
+		return !t.token.AccessToken.IsZero() && !t.token.ValidAt(now)
+	})
+}
+
 // lookup is how a sink looks the tokens up.
-func (h held) lookup(name string) (token.Token, bool) {
+func (h tokenSet) lookup(name string) (token.Token, bool) {
 	t := h.of(name)
 	return t, !t.AccessToken.IsZero()
 }
@@ -130,7 +142,8 @@ func NewWriter(s Sink, o Options) *Writer {
 	w.work = worker.New(w.step)
 	w.work.Start()
 	if len(o.Actions) > 0 {
-		w.hook = newHook(o.Actions, w.acted, o.Changed)
+		w.hook = newHook(o.Actions, w.recordResult, o.Changed)
+		w.hook.after = w.checkAfterActions
 	}
 	w.published.Store(&view{})
 	return w
@@ -139,8 +152,11 @@ func NewWriter(s Sink, o Options) *Writer {
 // log is where the writer logs. It is made for each entry, as there are seldom any.
 func (w *Writer) log() *slog.Logger { return w.o.Log.With(logkey.Sink, w.sink.Path()) }
 
-// Sink returns what is written.
-func (w *Writer) Sink() Sink { return w.sink }
+// Path returns where the sink is.
+func (w *Writer) Path() string { return w.sink.Path() }
+
+// Tokens returns the names of the tokens that the sink shows.
+func (w *Writer) Tokens() []string { return w.sink.Tokens() }
 
 // lookup returns the newest token of a name. It is how sinks look tokens up.
 func (w *Writer) lookup(name string) (token.Token, bool) {
@@ -158,13 +174,17 @@ func (w *Writer) Start() {
 // Notify makes the writer look at its tokens. It does not wait.
 func (w *Writer) Notify() { w.work.Wake() }
 
-// ActAgain runs the sink's actions although its content is the same, as a change before was not acted
-// upon.
-func (w *Writer) ActAgain() { w.hook.changed() }
+// RerunActions runs the sink's actions although its content is the same, as a change before was not acted
+// upon. Of an expired token there is nothing to tell.
+func (w *Writer) RerunActions() {
+	if !tokensOf(w.sink.Tokens(), w.lookup).expired(time.Now()) {
+		w.hook.changed()
+	}
+}
 
-// Acting reports whether a change is being acted upon. It is for whoever has seen first that the sink
+// ActionsRunning reports whether a change is being acted upon. It is for whoever has seen first that the sink
 // is written: the actions are begun before that can be seen.
-func (w *Writer) Acting() bool { return w.hook.busy() }
+func (w *Writer) ActionsRunning() bool { return w.hook.busy() }
 
 // Stop ends retries and actions, and waits, within ctx, for a write that is under way. It reports
 // whether a change may not have been acted upon.
@@ -196,9 +216,12 @@ func (w *Writer) step() {
 	w.o.Changed()
 }
 
-// write writes what there is. It publishes what the sink then holds.
+// write writes what there is, unless it has expired. It publishes what the sink then holds.
 func (w *Writer) write() error {
-	shows := hold(w.sink.Tokens(), w.lookup)
+	shows := tokensOf(w.sink.Tokens(), w.lookup)
+	if shows.expired(time.Now()) {
+		return w.skipExpired(shows)
+	}
 	outcome, err := w.sink.Write(shows.lookup)
 	v := *w.published.Load()
 	var missing *sink.MissingTokenError
@@ -206,6 +229,7 @@ func (w *Writer) write() error {
 	case errors.As(err, &missing):
 		return nil // it is written when the token is there
 	case err != nil:
+		v.wrote = nil // what is there now is anybody's guess
 		v.failure, v.failedAt = err, time.Now()
 		w.o.Metrics.Wrote(w.sink.Path(), "failed")
 	default:
@@ -216,11 +240,29 @@ func (w *Writer) write() error {
 		v = view{wrote: shows, lastSuccess: time.Now(), lastChange: v.lastChange}
 		if outcome == sink.Written {
 			v.lastChange = v.lastSuccess
-			w.hook.changed() // before the view tells that all is done
+			w.act(shows) // before the view tells that all is done
+		} else {
+			w.repeats.byHook = false // what it changed needed no new content
 		}
 	}
 	w.published.Store(&v)
 	return err
+}
+
+// skipExpired keeps an expired token out of the file: whatever is there now may be better. A file that still
+// holds it keeps its mode and owner.
+func (w *Writer) skipExpired(expired tokenSet) error {
+	v := *w.published.Load()
+	holds, err := w.sink.Mend(expired.lookup)
+	v.wrote, v.retryAt = nil, time.Time{}
+	switch {
+	case err != nil:
+		v.failure, v.failedAt = err, time.Now()
+	case holds:
+		v.wrote, v.failure = expired, nil
+	}
+	w.published.Store(&v)
+	return nil // trying again would not renew the token; a new one brings the next write
 }
 
 func label(o sink.Outcome) string {
@@ -230,16 +272,46 @@ func label(o sink.Outcome) string {
 	return "written"
 }
 
-// Check compares the file with what was written, and writes it again if somebody else changed it.
+// Check compares the sink with what was written, and has it written again if somebody else changed it.
+// It may block as long as the sink's file system does. A sink whose last check has not ended by then is
+// not known to hold anything.
 func (w *Writer) Check() {
 	v := w.published.Load()
-	if w.work.Busy() || v.failure != nil || v.wrote == nil || slices.Equal(v.wrote, hold(w.sink.Tokens(), w.lookup)) && w.sink.Untouched() {
+	if v.wrote == nil || w.work.Busy() {
 		return
 	}
-	if holds, err := w.sink.Holds(w.lookup); err == nil && !holds {
-		w.log().Warn("sink was changed by somebody else, writing it again")
-		w.Notify()
+	if !w.checking.CompareAndSwap(false, true) {
+		w.log().Warn("sink's file system does not answer")
+		w.work.Post(w.markNotHeld)
+		return
 	}
+	defer w.checking.Store(false)
+	if w.intact(v) {
+		return
+	}
+	if v.wrote.expired(time.Now()) {
+		w.log().Warn("sink was changed by somebody else, and left so as its token has expired")
+	} else {
+		w.log().Warn("sink was changed by somebody else, writing it again")
+	}
+	w.work.Post(w.markNotHeld)
+}
+
+// intact reports whether the sink is as it was when v was published, or was written since.
+func (w *Writer) intact(v *view) bool {
+	if w.sink.Untouched() && slices.Equal(v.wrote, tokensOf(w.sink.Tokens(), w.lookup)) {
+		return true
+	}
+	holds, err := w.sink.Holds(v.wrote.lookup)
+	return err == nil && holds || w.published.Load() != v
+}
+
+// markNotHeld takes note that the sink does not hold what was written. It is run by the worker, whose next
+// step writes it again.
+func (w *Writer) markNotHeld() {
+	v := *w.published.Load()
+	v.wrote = nil
+	w.published.Store(&v)
 }
 
 // holds reports whether the sink was last seen to hold the newest of every token.
@@ -253,16 +325,19 @@ func (w *Writer) holds(v *view) bool {
 	return true
 }
 
-// Behind reports whether the sink lacks tokens that are there, and why its last write failed, if that
-// did.
-func (w *Writer) Behind() (behind bool, failure error) {
-	v := w.published.Load()
+// Behind returns why the sink lacks tokens that are there and good: its last write failed, or is still
+// to come. It is nil for a sink that lacks none.
+func (w *Writer) Behind() *Error {
+	v, now := w.published.Load(), time.Now()
 	for _, name := range w.sink.Tokens() {
-		if _, ok := w.lookup(name); !ok {
-			return false, v.failure
+		if t, _ := w.o.Newest(name); !t.ValidAt(now) {
+			return nil
 		}
 	}
-	return !w.holds(v), v.failure
+	if w.holds(v) {
+		return nil
+	}
+	return &Error{Sink: w.sink.Path(), Err: v.failure}
 }
 
 // UpToDate reports whether a sink holds what it should, or holds good tokens and newer ones have only
@@ -293,6 +368,7 @@ func (w *Writer) Status() status.Sink {
 		Path:        w.sink.Path(),
 		Tokens:      w.sink.Tokens(),
 		Holds:       w.UpToDate(),
+		Expired:     tokensOf(w.sink.Tokens(), w.lookup).expired(time.Now()),
 		LastSuccess: status.Instant(v.lastSuccess),
 		LastChange:  status.Instant(v.lastChange),
 		LastErrorAt: status.Instant(v.failedAt),

@@ -120,7 +120,7 @@ func readACL(raw []byte) []entry {
 	return all
 }
 
-// factsOf looks at a file; ok is false where that is not to be known.
+// factsOf checks a file; ok is false where that is not to be known.
 func factsOf(path string) (facts, bool) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -151,7 +151,7 @@ func (p person) barred(dir string) (at string, mode fs.FileMode, barred bool) {
 	return "", 0, false
 }
 
-// errNobody says that there is no such user or group.
+// errNobody means that there is no such user or group.
 var errNobody = errors.New("is not known on this host")
 
 // personOf finds out who a principal is; for a group, one of its members, whoever that is.

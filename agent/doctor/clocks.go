@@ -56,7 +56,7 @@ func (e *exam) clocks(ctx context.Context) []Finding {
 
 func (e *exam) clock(ctx context.Context, s server, clients []config.Client) []Finding {
 	var found []Finding
-	if slices.ContainsFunc(clients, func(c config.Client) bool { return e.toldToWait(c.Name) }) {
+	if slices.ContainsFunc(clients, func(c config.Client) bool { return e.hasToWait(c.Name) }) {
 		found = []Finding{{Level: Note, What: "the server was not asked for the time: it wants to be left alone for now (Retry-After)"}}
 	} else {
 		ctx, cancel := context.WithTimeout(ctx, clients[0].RequestTimeout)
@@ -70,7 +70,7 @@ func (e *exam) clock(ctx context.Context, s server, clients []config.Client) []F
 	return found
 }
 
-// compared says what a comparison with the clock of a server came to.
+// compared describes what a comparison with the clock of a server came to.
 func compared(at string, ahead time.Duration, err error) []Finding {
 	switch {
 	case errors.Is(err, errNoDate):
@@ -101,8 +101,8 @@ func direction(serverAhead time.Duration) string {
 	return "ahead of"
 }
 
-// toldToWait reports whether a running agent knows that the client's server wants nothing sent.
-func (e *exam) toldToWait(client string) bool {
+// hasToWait reports whether a running agent knows that the client's server wants nothing sent.
+func (e *exam) hasToWait(client string) bool {
 	if e.running == nil {
 		return false
 	}

@@ -12,10 +12,12 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/process"
 )
 
-// consumers looks whether those for whom a sink is meant can read it.
+// consumers checks whether those for whom a sink is meant can read it.
 func (e *exam) consumers(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
@@ -24,10 +26,22 @@ func (e *exam) consumers(context.Context) []Finding {
 			if action.Signal != nil {
 				found = append(found, e.signalled(s, *action.Signal)...)
 			}
+			if action.Command != nil {
+				found = append(found, runnable(*action.Command)...)
+			}
 		}
 		all = append(all, about(label(s), found...)...)
 	}
 	return all
+}
+
+// runnable looks whether a command that follows changes can be run.
+func runnable(c config.Command) []Finding {
+	why, fix := process.Unrunnable(c.Run)
+	if why == "" {
+		return nil
+	}
+	return []Finding{{Level: Problem, What: "on_change: " + why, Why: "whoever it is to tell goes on with the old token", Fix: fix}}
 }
 
 // declared are the owner, the group and the readers that the configuration names.
@@ -65,7 +79,7 @@ func (e *exam) declared(s config.Sink) []Finding {
 	return all
 }
 
-// reach looks whether a person gets as far as a directory.
+// reach checks whether a person gets as far as a directory.
 func (p person) reach(dir string) []Finding {
 	at, mode, barred := p.barred(dir)
 	if !barred {
@@ -112,7 +126,7 @@ func (e *exam) asWritten(s config.Sink) facts {
 	return f
 }
 
-// signalled looks at a process that is told of changes: it reads the sink then.
+// signalled checks a process that is signalled after a change and then reads the sink.
 func (e *exam) signalled(s config.Sink, signal config.Signal) []Finding {
 	pid, err := readPID(signal.PIDFile)
 	if err != nil {
@@ -156,7 +170,7 @@ func readPID(file string) (int, error) {
 		return 0, errors.New("is not there")
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot be read (%w)", cause(err))
+		return 0, fmt.Errorf("cannot be read (%w)", atomicfile.Cause(err))
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid < 1 {

@@ -132,3 +132,22 @@ func TestSingleFileMountedInAContainer(t *testing.T) {
 	must(t, os.Rename(path+".new", path))
 	check(t, e.mounts(t.Context()), expected)
 }
+
+// A command that follows changes has to be there, and to be a program and not a line for a shell.
+func TestCommandsThatCannotRun(t *testing.T) {
+	for name, tc := range map[string]struct {
+		run  []string
+		want []want
+	}{
+		"it can":        {[]string{"sh", "-c", "true | cat"}, nil},
+		"not installed": {[]string{"no-such-program"}, []want{{Problem, `on_change: there is no program "no-such-program"`, "the old token", "install it"}}},
+		"a path":        {[]string{"/usr/bin/no-such-program"}, []want{{Problem, `there is no program "/usr/bin/no-such-program"`, "", "correct the path"}}},
+		"one word":      {[]string{"systemctl reload app"}, []want{{Problem, "is one word", "", "run: [systemctl, …]"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := sinkAt(filepath.Join(openTemp(t), "token"))
+			s.OnChange = []config.Action{{Command: &config.Command{Run: tc.run}}}
+			check(t, newExam(configOf(s)).consumers(t.Context()), append([]want{onlyAgent}, tc.want...)...)
+		})
+	}
+}

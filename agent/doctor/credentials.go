@@ -21,7 +21,7 @@ import (
 // Where a certificate's key has no file of its own, it is in the certificate's.
 var secretKeys = []string{"secret_file", "private_key_file", "password_file", "assertion_file"}
 
-// credentials has each client's credential loaded, and looks at its end and its files.
+// credentials has each client's credential loaded, and checks its end and its files.
 func (e *exam) credentials(ctx context.Context) []Finding {
 	var asked []func() []Finding
 	for _, c := range e.Config.Clients {
@@ -52,8 +52,8 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 		})
 	}
 	if err != nil {
-		message, mend, _ := strings.Cut(err.Error(), "; ")
-		all = append(all, Finding{Level: Problem, What: message, Why: "no token can be requested with it", Fix: cmp.Or(mend, "correct the credential's files or its config, then: credagent validate --probe")})
+		message, fix, _ := strings.Cut(err.Error(), "; ")
+		all = append(all, Finding{Level: Problem, What: message, Why: "no token can be requested with it", Fix: cmp.Or(fix, "correct the credential's files or its config, then: credagent validate --probe")})
 	}
 	all = append(all, e.ending(said)...)
 	for _, file := range said.Files {
@@ -65,9 +65,9 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 	return all
 }
 
-// ending looks at the time that a credential is good for.
+// ending checks the time that a credential is good for.
 func (e *exam) ending(said provider.Credential) []Finding {
-	const mend = "write a new one to its files: the agent notices, and proves it by one early refresh while the old one is good"
+	const fix = "write a new one to its files: the agent notices, and proves it by one early refresh while the old one is good"
 	if said.NotBefore.After(e.now) {
 		return []Finding{{
 			Level: Warning, What: "the credential is not good before " + stamp(said.NotBefore),
@@ -75,7 +75,7 @@ func (e *exam) ending(said provider.Credential) []Finding {
 		}}
 	}
 	left := said.NotAfter.Sub(e.now)
-	f := Finding{Level: Warning, Why: "the server refuses it from then on", Fix: mend}
+	f := Finding{Level: Warning, Why: "the server refuses it from then on", Fix: fix}
 	switch policy.NoticeOf(e.now, said.NotBefore, said.NotAfter) {
 	case policy.NoNotice:
 		return nil
@@ -93,11 +93,11 @@ func (e *exam) ending(said provider.Credential) []Finding {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// credentialFile looks at who could replace a file, and whether a new one is noticed at once.
+// credentialFile checks who could replace a file, and whether a new one is noticed at once.
 func credentialFile(file string) []Finding {
 	info, err := os.Stat(file)
 	if err != nil {
-		return nil // the provider said so
+		return nil // the provider reported it
 	}
 	found := unsafeAbove(file)
 	if othersWrite(info.Mode()) {
@@ -126,7 +126,7 @@ func secretFile(file string) []Finding {
 	}}
 }
 
-// secretFiles are those that the built-in providers are told of.
+// secretFiles are those in the built-in providers' configuration.
 func secretFiles(c config.Credential) []string {
 	var keys map[string]json.RawMessage
 	if json.Unmarshal(c.Config, &keys) != nil {
@@ -146,7 +146,7 @@ func secretFiles(c config.Credential) []string {
 	return files
 }
 
-// plugins looks at the providers that no client uses yet. What is wrong with the others shows when
+// plugins checks the providers that no client uses yet. What is wrong with the others shows when
 // they are asked.
 func (e *exam) plugins(ctx context.Context) []Finding {
 	used := map[string]bool{}
@@ -161,9 +161,9 @@ func (e *exam) plugins(ctx context.Context) []Finding {
 	for _, p := range e.Providers(ctx) {
 		there[p.Name] = true
 		if p.Error != "" && !used[p.Name] {
-			message, mend, _ := strings.Cut(p.Error, "; ")
+			message, fix, _ := strings.Cut(p.Error, "; ")
 			all = append(all, about("provider "+quote(p.Name), Finding{
-				Level: Warning, What: message, Why: "it does not run when a client needs it", Fix: mend,
+				Level: Warning, What: message, Why: "it does not run when a client needs it", Fix: fix,
 			})...)
 		}
 	}

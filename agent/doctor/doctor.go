@@ -1,4 +1,4 @@
-// Package doctor looks at a host and a configuration for problems, those that will show later too, and
+// Package doctor checks a host and a configuration for problems, those that will show later too, and
 // has a fix for each.
 //
 // It looks, asks and tries, and takes back what it tries: a directory beside a sink, an address that
@@ -8,9 +8,7 @@ package doctor
 
 import (
 	"context"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +17,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// Level says how bad a finding is.
+// Level describes how bad a finding is.
 type Level string
 
 // The levels.
@@ -38,7 +36,7 @@ type Finding struct {
 	Fix   string   `json:"fix,omitempty"`
 }
 
-// Options are what is looked at, and who can be asked.
+// Options are what is checked, and who can be asked.
 type Options struct {
 	Config *config.Config
 	// Status asks the running agent.
@@ -52,23 +50,24 @@ type Options struct {
 // exam is one examination.
 type exam struct {
 	Options
-	proc    string // where the system tells about processes
+	proc    string // where the system lists processes
 	uid     int    // the agent's user, as far as it can be known
+	judged  string // how that is known
 	running *status.Status
 	silence error // why no running agent answered
 	now     time.Time
 }
 
-// Examine looks at everything. Findings that are the same but for what they concern are one; the
+// Examine checks everything. Findings that are the same but for what they concern are one; the
 // worst come first.
 func Examine(ctx context.Context, o Options) []Finding {
 	e := &exam{Options: o, proc: "/proc", now: time.Now()}
-	e.uid = e.agentUser()
 	if s, err := o.Status(ctx); err != nil {
 		e.silence = err
 	} else {
 		e.running = &s
 	}
+	e.uid, e.judged = e.agentUser()
 	checks := []func(context.Context) []Finding{
 		e.identity, e.agent, e.configuration, e.directories, e.mounts, e.fileSystems, e.writes, e.consumers,
 		e.credentials, e.plugins, e.clocks, e.state, e.listeners, e.callers, e.kernel,
@@ -112,85 +111,10 @@ func appendNew[T comparable](all []T, more ...T) []T {
 	return all
 }
 
-// about says what findings concern.
+// about describes what findings concern.
 func about(what string, found ...Finding) []Finding {
 	for i := range found {
 		found[i].About = append(found[i].About, what)
 	}
 	return found
-}
-
-// agentUser is this process's own user; for root, who looks at the agent of somebody else, the
-// owner of what the agent alone writes, if that is one user.
-func (e *exam) agentUser() int {
-	uid := os.Geteuid()
-	if uid != 0 {
-		return uid
-	}
-	owners := map[int]bool{}
-	dirs := e.writtenDirs()
-	if e.Config.State != nil {
-		dirs = append(dirs, e.Config.State.Dir)
-	}
-	for _, dir := range dirs {
-		if owner, ok := ownerOf(dir); ok && owner.uid != 0 {
-			owners[owner.uid] = true
-		}
-	}
-	for owner := range owners {
-		if len(owners) == 1 {
-			uid = owner
-		}
-	}
-	return uid
-}
-
-// identity says as whom it looks, where that makes a difference.
-func (e *exam) identity(context.Context) []Finding {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	f := Finding{
-		Level: Note, What: "this was run as root, who may read and write everything",
-		Why: "what only the agent's user may not do is not seen",
-	}
-	if e.uid != 0 {
-		f.Fix = "run it as the agent's user too, who seems to be " + userName(e.uid) + ": setpriv --reuid " + userName(e.uid) + " --init-groups credagent doctor"
-	} else {
-		f.Fix = "run it as the agent's user too, if that is not root"
-	}
-	return []Finding{f}
-}
-
-// agent tells of a running agent what its status would.
-func (e *exam) agent(context.Context) []Finding {
-	if e.running == nil {
-		return []Finding{{Level: Note, What: e.silence.Error()}}
-	}
-	s := e.running
-	var all []Finding
-	if s.Source != e.Config.Source {
-		all = append(all, Finding{
-			Level: Note, What: "the running agent has another configuration, " + s.Source,
-			Why: "what is found here is about " + e.Config.Source,
-		})
-	}
-	if r := s.Reload; r != nil && !r.Successful {
-		all = append(all, Finding{
-			Level: Warning, What: "the running agent did not take the configuration over: " + r.Error,
-			Why: "it goes on with the old one, and will not start with this one", Fix: "correct the configuration and reload: systemctl reload credagent",
-		})
-	}
-	for _, t := range s.Tokens {
-		if t.LastError != "" {
-			all = append(all, about("token "+quote(t.Name), Finding{
-				Level: Warning, What: "the last request failed: " + t.LastError,
-				Why: "the token is not replaced before it expires", Fix: t.Advice,
-			})...)
-		}
-	}
-	if !s.Ready {
-		all = append(all, Finding{Level: Warning, What: "the running agent is not ready: " + strings.Join(s.NotReady, ", ")})
-	}
-	return all
 }

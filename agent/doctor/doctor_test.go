@@ -107,19 +107,35 @@ func TestMerge(t *testing.T) {
 }
 
 func TestAgentThatRuns(t *testing.T) {
-	well := status.Status{Source: "here", Ready: true, Tokens: []status.Token{{Name: "graph", Valid: true}}}
+	well := status.Status{Source: "here", Ready: true, Tokens: []status.Token{{Name: "graph", Valid: true, AcquiredAt: status.Instant(time.Unix(1, 0)), Expiry: status.Instant(time.Unix(5000, 0))}}}
 	for name, tc := range map[string]struct {
 		change func(*status.Status)
 		want   []want
 	}{
 		"well":            {func(*status.Status) {}, nil},
 		"of another file": {func(s *status.Status) { s.Source = "there" }, []want{{Note, "another configuration, there", "about here", ""}}},
-		"not reloaded":    {func(s *status.Status) { s.Reload = &status.Reload{Error: "x.yaml:1: bad"} }, []want{{Warning, "did not take the configuration over: x.yaml:1: bad", "will not start", "reload"}}},
+		"not reloaded":    {func(s *status.Status) { s.Reload = &status.Reload{Error: "x.yaml:1: bad"} }, []want{{Problem, "was not reloaded, the running one stays: x.yaml:1: bad", "will not start", "reload"}}},
 		"reloaded":        {func(s *status.Status) { s.Reload = &status.Reload{Successful: true} }, nil},
 		"a token that fails": {func(s *status.Status) { s.Tokens[0].LastError, s.Tokens[0].Advice = "invalid_client (401)", "look" },
-			[]want{{Warning, "the last request failed: invalid_client (401)", "not replaced", "look"}}},
-		"not ready": {func(s *status.Status) { s.Ready, s.NotReady = false, []string{`token "graph" is not valid`} },
-			[]want{{Warning, `is not ready: token "graph" is not valid`, "", ""}}},
+			[]want{{Warning, "not refreshed yet: invalid_client (401)", "not replaced", "look"}}},
+		"a refused token": {func(s *status.Status) {
+			s.Tokens[0].LastError, s.Tokens[0].LastOutcome, s.Tokens[0].Advice = "invalid_client (401)", "credential", "renew the secret"
+		}, []want{{Problem, "refused by the server: invalid_client (401)", "not replaced", "renew the secret"}}},
+		"a dead token": {func(s *status.Status) {
+			s.Ready, s.NotReady, s.Now = false, []string{`token "graph" is not valid`}, time.Unix(2000, 0)
+			s.Tokens[0] = status.Token{Name: "graph", AcquiredAt: status.Instant(time.Unix(1, 0)), Expiry: status.Instant(time.Unix(800, 0)), LastError: "no route to host", LastOutcome: "transient", ConsecutiveFailures: 9}
+			s.Sinks = []status.Sink{{Path: "/run/t", Tokens: []string{"graph"}, Holds: true}}
+		}, []want{{Problem, "no answer that helps: no route to host", "the token expired 20m 0s ago, and there is no other; no valid token in /run/t", "check the server"}}},
+		"a token never there": {func(s *status.Status) {
+			s.Tokens[0] = status.Token{Name: "graph", LastError: "invalid_scope (400)", LastOutcome: "configuration", ConsecutiveFailures: 1}
+		}, []want{{Problem, "refused by the server: invalid_scope (400)", "no token yet", "check"}}},
+		"a throttled token": {func(s *status.Status) {
+			s.Tokens[0].LastError, s.Tokens[0].LastOutcome = "HTTP 429", "throttled"
+		}, []want{{Warning, "held back by the server: HTTP 429", "", "wait"}}},
+		"a sink that cannot be written": {func(s *status.Status) { s.Sinks = []status.Sink{{Path: "/run/t", LastError: "no space left"}} },
+			[]want{{Problem, "cannot be written: no space left", "old token", "check the directory's rights"}}},
+		"not ready": {func(s *status.Status) { s.Ready, s.NotReady = false, []string{`something is odd`} },
+			[]want{{Problem, "is not ready: something is odd", "", "credagent status"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := well
@@ -146,18 +162,18 @@ func TestAgentUser(t *testing.T) {
 		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	e := newExam(cfg)
-	if uid := e.agentUser(); uid != 0 {
+	if uid, _ := e.agentUser(); uid != 0 {
 		t.Errorf("where all is root's, the agent's user is %d", uid)
 	}
 	must(t, os.Chown(filepath.Join(dir, "one"), 4001, 4001))
-	if uid := e.agentUser(); uid != 4001 {
+	if uid, _ := e.agentUser(); uid != 4001 {
 		t.Errorf("where one directory is 4001's, the agent's user is %d", uid)
 	}
-	e.uid = 4001
-	check(t, e.identity(t.Context()), want{Note, "run as root", "not seen", "setpriv --reuid #4001"})
+	e.uid, e.judged = e.agentUser()
+	check(t, e.identity(t.Context()), want{Note, "judged for the user #4001, whose the directories are", "", ""}, want{Note, "run as root", "not seen", "setpriv --reuid #4001"})
 	cfg.State = &config.State{Dir: filepath.Join(dir, "state")}
 	must(t, os.Chown(cfg.State.Dir, 4002, 4002))
-	if uid := newExam(cfg).agentUser(); uid != 0 {
+	if uid, _ := newExam(cfg).agentUser(); uid != 0 {
 		t.Errorf("where directories are two users', the agent's user is %d", uid)
 	}
 }

@@ -15,7 +15,7 @@ type fileSystem struct {
 	memory bool // it is gone with the machine's memory
 }
 
-// fileSystems looks at where files lie that others read or change.
+// fileSystems checks where files lie that others read or change.
 func (e *exam) fileSystems(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {

@@ -62,8 +62,8 @@ func sinkAt(path string) config.Sink {
 
 // want is a finding to expect: its level, and what it says in its three parts.
 type want struct {
-	level           Level
-	what, why, mend string
+	level          Level
+	what, why, fix string
 }
 
 // check expects just the findings wanted, in their order.
@@ -74,7 +74,7 @@ func check(t *testing.T, found []Finding, wanted ...want) {
 	}
 	for i, w := range wanted {
 		f := found[i]
-		if f.Level != w.level || !strings.Contains(f.What, w.what) || !strings.Contains(f.Why, w.why) || !strings.Contains(f.Fix, w.mend) {
+		if f.Level != w.level || !strings.Contains(f.What, w.what) || !strings.Contains(f.Why, w.why) || !strings.Contains(f.Fix, w.fix) {
 			t.Errorf("finding\n%+v\nis not like\n%+v", f, w)
 		}
 		if f.Level == Problem && f.Fix == "" {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystems that are told apart, by the magic numbers of statfs(2).
+// fileSystems are known by their magic numbers (statfs(2)).
 var magics = map[int64]fileSystem{
 	unix.NFS_SUPER_MAGIC:       {name: "NFS", remote: true},
 	unix.SMB_SUPER_MAGIC:       {name: "SMB", remote: true},
@@ -30,7 +30,7 @@ var magics = map[int64]fileSystem{
 	0x2fc12fc1:                 {name: "ZFS", disk: true},
 }
 
-// fileSystemOf says what a path is on.
+// fileSystemOf describes what a path is on.
 func fileSystemOf(path string) fileSystem {
 	var stat unix.Statfs_t
 	if unix.Statfs(path, &stat) != nil {
@@ -57,10 +57,10 @@ func ownerIn(info fs.FileInfo) (owner, bool) {
 	return owner{int(stat.Uid), int(stat.Gid)}, true
 }
 
-// tellTime is how long a change may take to be told.
-const tellTime = time.Second
+// notifyTimeout is how long the notification of a change may take.
+const notifyTimeout = time.Second
 
-// watched makes a change in a directory, and reports whether the system tells of it. Where nothing
+// watched makes a change in a directory, and reports whether the system notifies of it. Where nothing
 // can be watched at all it says nothing against the directory.
 func watched(dir string, change func() error) (told bool, err error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -75,7 +75,7 @@ func watched(dir string, change func() error) (told bool, err error) {
 		return false, err
 	}
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(tellTime.Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(notifyTimeout.Milliseconds()))
 		if !errors.Is(err, unix.EINTR) {
 			return n > 0, nil
 		}

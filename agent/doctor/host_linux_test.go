@@ -148,10 +148,10 @@ func TestKernel(t *testing.T) {
 	e := newExam(config.Config{})
 	e.proc = t.TempDir()
 	write(t, filepath.Join(e.proc, "sys", "fs", "inotify", "max_user_instances"), "128\n", 0o600)
-	check(t, e.tells(unix.InotifyInit1))
-	check(t, e.tells(failing(unix.EMFILE)), want{Warning, "(inotify): too many open files", "within half a minute", "raise fs.inotify.max_user_instances above its 128: sysctl"})
-	check(t, e.tells(failing(unix.ENOSPC)), want{Warning, "no space left", "", "raise fs.inotify.max_user_watches"})
-	check(t, e.tells(failing(unix.ENOSYS)), want{Warning, "function not implemented", "", ""})
+	check(t, e.notifies(unix.InotifyInit1))
+	check(t, e.notifies(failing(unix.EMFILE)), want{Warning, "(inotify): too many open files", "within half a minute", "raise fs.inotify.max_user_instances above its 128: sysctl"})
+	check(t, e.notifies(failing(unix.ENOSPC)), want{Warning, "no space left", "", "raise fs.inotify.max_user_watches"})
+	check(t, e.notifies(failing(unix.ENOSYS)), want{Warning, "function not implemented", "", ""})
 
 	check(t, runs(unix.MemfdCreate))
 	check(t, runs(func(_ string, flags int) (int, error) {

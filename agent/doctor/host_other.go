@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-// What is Linux's alone is not known here, and nothing is said of it.
+// These checks exist on Linux only; elsewhere they report nothing.
 
 func fileSystemOf(string) fileSystem { return fileSystem{} }
 

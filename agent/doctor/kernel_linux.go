@@ -13,15 +13,15 @@ import (
 
 // kernel tries what the agent needs of it.
 func (e *exam) kernel(context.Context) []Finding {
-	all := e.tells(unix.InotifyInit1)
+	all := e.notifies(unix.InotifyInit1)
 	if len(e.Config.Plugins.SHA256) > 0 {
 		all = append(all, runs(unix.MemfdCreate)...)
 	}
 	return append(all, disciplined(unix.Adjtimex)...)
 }
 
-// tells tries whether the system tells of changes, as it is asked by init.
-func (e *exam) tells(init func(flags int) (int, error)) []Finding {
+// notifies tries whether the system reports changes, as it is asked by init.
+func (e *exam) notifies(init func(flags int) (int, error)) []Finding {
 	fd, err := init(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err == nil {
 		defer unix.Close(fd)
@@ -68,7 +68,7 @@ func runs(create func(name string, flags int) (int, error)) []Finding {
 	})
 }
 
-// disciplined looks whether something keeps the clock right.
+// disciplined checks whether something keeps the clock right.
 func disciplined(adjust func(*unix.Timex) (int, error)) []Finding {
 	var clock unix.Timex // with no modes set it only asks
 	if _, err := adjust(&clock); err != nil || clock.Status&unix.STA_UNSYNC == 0 {

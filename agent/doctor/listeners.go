@@ -15,7 +15,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 )
 
-// listeners looks whether the addresses are free, and who can reach them.
+// listeners checks whether the addresses are free, and who can reach them.
 func (e *exam) listeners(ctx context.Context) []Finding {
 	var all []Finding
 	if at := e.Config.Listen; at != "" {
@@ -68,7 +68,7 @@ func reachable(at string) []Finding {
 	}}
 }
 
-// callers looks whether those who may ask the socket for tokens can reach it.
+// callers checks whether those who may ask the socket for tokens can reach it.
 func (e *exam) callers(context.Context) []Finding {
 	s := e.Config.Socket
 	if s == nil {

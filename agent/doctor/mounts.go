@@ -76,7 +76,7 @@ func within(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
-// alone returns where a single file is mounted by itself. After it was replaced, the kernel shows
+// alone returns where a single file is a mount of its own. After it was replaced, the kernel shows
 // that the mount is of a file that has no name any more.
 func alone(mounts []mount, device, file string) (point string, ok bool) {
 	for _, m := range mounts {

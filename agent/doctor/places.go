@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/atomicfile"
 	"github.com/credagent/credagent/internal/host"
 )
 
@@ -52,7 +53,7 @@ func (e *exam) writtenDirs() []string {
 	return dirs
 }
 
-// directories looks at where the agent writes, and at what is there already.
+// directories checks where the agent writes, and what is there already.
 func (e *exam) directories(context.Context) []Finding {
 	var all []Finding
 	for _, p := range e.places() {
@@ -70,7 +71,7 @@ func (p place) checkDirectory(agent int) []Finding {
 		return []Finding{missing(dir, agent)}
 	case err != nil:
 		return []Finding{{
-			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, cause(err)),
+			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, atomicfile.Cause(err)),
 			Why: "the agent does not start", Fix: "let the agent's user enter it and what is above it",
 		}}
 	case !info.IsDir():
@@ -108,7 +109,7 @@ func (p place) refused(agent int) []Finding {
 	}}
 }
 
-// missing tells how to make a directory that stays made: what is under /run is gone after a boot.
+// missing describes how to create a directory that lasts: what is under /run is gone after a reboot.
 func missing(dir string, agent int) Finding {
 	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start where it cannot make it"}
 	below, underRun := strings.CutPrefix(dir, "/run/")
@@ -139,7 +140,7 @@ func unsafeAbove(dir string) []Finding {
 
 func othersWrite(mode fs.FileMode) bool { return mode.Perm()&0o022 != 0 }
 
-// standing looks at what is at the path of a place.
+// standing checks what is at the path of a place.
 func (p place) standing() []Finding {
 	info, err := os.Lstat(p.path)
 	if err != nil {
@@ -159,7 +160,7 @@ func (p place) standing() []Finding {
 	return []Finding{f}
 }
 
-// configuration looks at who could change the configuration.
+// configuration checks who could change the configuration.
 func (e *exam) configuration(context.Context) []Finding {
 	file := e.Config.Source
 	info, err := os.Stat(file)
@@ -180,15 +181,6 @@ func (e *exam) configuration(context.Context) []Finding {
 		found = append(found, Finding{Level: Warning, What: warning.String()})
 	}
 	return about("configuration "+quote(e.Config.Source), found...)
-}
-
-// cause leaves out the call and the path, which a finding names in its own way.
-func cause(err error) error {
-	var inPath *fs.PathError
-	if errors.As(err, &inPath) {
-		return inPath.Err
-	}
-	return err
 }
 
 func quote(s string) string { return strconv.Quote(s) }

@@ -105,3 +105,23 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("it is written to %q", dirs)
 	}
 }
+
+// TestElsewhere: what is in memory is not advised to go there.
+func TestElsewhere(t *testing.T) {
+	for at, want := range map[fileSystem]string{
+		{name: "tmpfs", memory: true}: "read it anew",
+		{name: "ramfs", memory: true}: "read it anew",
+		{name: "ext4", disk: true}:    "put it on a tmpfs, or read it anew",
+		{name: "NFS", remote: true}:   "put it on a tmpfs, or read it anew",
+		{}:                            "put it on a tmpfs, or read it anew",
+	} {
+		if got := elsewhere(at, "read it anew"); got != want {
+			t.Errorf("on %q: %q, want %q", at.name, got, want)
+		}
+	}
+	for _, at := range []fileSystem{{name: "tmpfs", memory: true}, {name: "ramfs", memory: true}} {
+		if found := forSink(at); len(found) > 0 {
+			t.Errorf("on %s: %+v", at.name, found)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/store"
 )
 
-// state looks at the encrypted state: its key, its directory and what is in it.
+// state checks the encrypted state: its key, its directory and what is in it.
 func (e *exam) state(context.Context) []Finding {
 	s := e.Config.State
 	if s == nil {
@@ -35,9 +35,9 @@ func (e *exam) state(context.Context) []Finding {
 		case errors.As(err, &setup) && setup.Setting == "dir" && e.uid != os.Geteuid():
 			all = append(all, about("state.dir", append(stateOfOthers(s.Dir), unsafeAbove(s.Dir)...)...)...)
 		case errors.As(err, &setup):
-			message, mend, _ := strings.Cut(err.Error(), "; ")
+			message, fix, _ := strings.Cut(err.Error(), "; ")
 			all = append(all, about("state."+setup.Setting, Finding{
-				Level: Problem, What: message, Why: "the agent does not start", Fix: cmp.Or(strings.TrimPrefix(mend, "run: "), "correct it, then: credagent validate"),
+				Level: Problem, What: message, Why: "the agent does not start", Fix: cmp.Or(strings.TrimPrefix(fix, "run: "), "correct it, then: credagent validate"),
 			})...)
 		default:
 			all = append(all, about("state.dir", Finding{Level: Problem, What: err.Error(), Why: "the token is requested anew at the next start", Fix: "nothing, if the key was changed; else see who writes in the state directory, and remove the file"})...)
@@ -46,7 +46,7 @@ func (e *exam) state(context.Context) []Finding {
 	return all
 }
 
-// stateOfOthers looks at a directory that root is not the one to judge by opening it: it is to be
+// stateOfOthers checks a directory that root is not the one to judge by opening it: it is to be
 // the agent's, whoever that is.
 func stateOfOthers(dir string) []Finding {
 	info, err := os.Stat(dir)

@@ -56,7 +56,7 @@ func TestStateOfAnotherUser(t *testing.T) {
 	cfg := stateful(t)
 	must(t, os.Chown(cfg.State.Dir, 4001, 4001))
 	e := newExam(cfg)
-	e.uid = e.agentUser()
+	e.uid, e.judged = e.agentUser()
 	check(t, e.state(t.Context()))
 	must(t, os.Chmod(cfg.State.Dir, 0o750))
 	check(t, e.state(t.Context()), want{Problem, "others may enter state directory", "does not start", "chmod 700"})

@@ -30,7 +30,7 @@ func (e *exam) writes(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
 		if info, err := os.Stat(filepath.Dir(s.Path)); err != nil || !info.IsDir() {
-			continue // that was said
+			continue // already reported
 		}
 		told, err := tryWriting(s)
 		switch {
@@ -39,7 +39,7 @@ func (e *exam) writes(context.Context) []Finding {
 		case !told:
 			all = append(all, about(label(s), Finding{
 				Level: Warning, What: "its file system tells of no change (inotify)",
-				Why: "a reader that waits to be told keeps the old token", Fix: "put it on a tmpfs, or see that its readers open the file anew for each use",
+				Why: "a reader that waits to be told keeps the old token", Fix: elsewhere(fileSystemOf(filepath.Dir(s.Path)), "see that its readers open the file anew for each use"),
 			})...)
 		}
 	}
@@ -47,7 +47,7 @@ func (e *exam) writes(context.Context) []Finding {
 }
 
 // tryWriting writes and replaces a file with the sink's attributes, in a directory of its own on the
-// same file system, and reports whether somebody who watches is told.
+// same file system, and reports whether a watcher is notified.
 func tryWriting(s config.Sink) (told bool, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(s.Path), atomicfile.Prefix+"doctor-")
 	if err != nil {
@@ -75,7 +75,7 @@ func tryWriting(s config.Sink) (told bool, err error) {
 	return told, err
 }
 
-// replaced writes a file and looks whether it is as it was written.
+// replaced writes a file and checks whether it is as it was written.
 func replaced(file *sink.File) error {
 	if _, err := file.Write(nil); err != nil {
 		return err
@@ -87,10 +87,18 @@ func replaced(file *sink.File) error {
 	return err
 }
 
+// elsewhere advises a tmpfs for what is not on one, or something else.
+func elsewhere(at fileSystem, other string) string {
+	if at.memory {
+		return other
+	}
+	return "put it on a tmpfs, or " + other
+}
+
 func refused(err error, dir string) Finding {
 	f := Finding{Level: Problem, Why: "the sink will not get its token"}
-	message, mend, _ := strings.Cut(cause(err).Error(), "; ")
-	f.What, f.Fix = "a file like it cannot be written beside it: "+message, mend
+	message, fix, _ := strings.Cut(atomicfile.Cause(err).Error(), "; ")
+	f.What, f.Fix = "a file like it cannot be written beside it: "+message, fix
 	var inPath *fs.PathError
 	switch {
 	case host.IsImmutable(dir):
@@ -104,7 +112,10 @@ func refused(err error, dir string) Finding {
 	case f.Fix == "" && errors.Is(err, syscall.EROFS):
 		f.Fix = "mount it to be written to; in a hardened unit, ReadWritePaths= or RuntimeDirectory="
 	case f.Fix == "":
-		f.Fix = "put the sink on a file system that keeps modes, owners and replaced files, such as a tmpfs"
+		f.Fix = "put the sink on a file system that keeps modes, owners and replaced files"
+		if !fileSystemOf(dir).memory {
+			f.Fix += ", such as a tmpfs"
+		}
 	}
 	return f
 }

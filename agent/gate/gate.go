@@ -108,7 +108,7 @@ func (g *Gate) Enqueue(r Request) {
 
 // ResetBackoff ends the gate's own backoff, because the configuration or a credential changed. What
 // the server asked for stays.
-func (g *Gate) ResetBackoff() { g.edit(policy.Gate.Forgiven) }
+func (g *Gate) ResetBackoff() { g.edit(policy.Gate.WithoutBackoff) }
 
 // Suspended takes the time for which the host was suspended from what the server asked for.
 func (g *Gate) Suspended(d time.Duration) {
@@ -155,7 +155,7 @@ func (g *Gate) step() {
 		return
 	}
 	if first.urgent {
-		g.state = g.state.Pressed()
+		g.state = g.state.Expedited()
 		g.publish()
 	}
 	now := time.Now()

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	if !other {
 		os.Exit(m.Run())
 	}
-	s, err := Open([]string{dir}, false, nil)
+	s, err := Open(Options{Runtime: []string{dir}, Probe: true})
 	if err == nil {
 		err = s.Claim(path)
 	}

@@ -14,7 +14,7 @@ var runtimeDirectory = filepath.Join(os.TempDir(), "credagent")
 
 const openFlags = 0
 
-func openDirectory(path string, create bool) (*os.Root, error) {
+func openDirectory(path string, create, only bool) (*os.Root, error) {
 	if create {
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -25,8 +25,10 @@ func openDirectory(path string, create bool) (*os.Root, error) {
 		return nil, err
 	}
 	defer parent.Close()
-	if err := parent.Mkdir(subdirectory, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+	if !only {
+		if err := parent.Mkdir(subdirectory, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
 	}
 	return parent.OpenRoot(subdirectory)
 }

@@ -19,7 +19,9 @@ const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // openDirectory opens credagent's own directory in path. It is 0700 and belongs to root, this user or,
 // for root, to whoever owns path: root's commands share with the service's user.
-func openDirectory(path string, create bool) (*os.Root, error) {
+//
+// With create, path is made if its parent is there; with only, nothing is made.
+func openDirectory(path string, create, only bool) (*os.Root, error) {
 	if create {
 		if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -34,9 +36,10 @@ func openDirectory(path string, create bool) (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = parent.Mkdir(subdirectory, 0o700)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+	if !only {
+		if err := parent.Mkdir(subdirectory, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
 	}
 	info, err := parent.Lstat(subdirectory)
 	if err != nil {

@@ -28,14 +28,14 @@ func TestUnusableDirectories(t *testing.T) {
 			if err := test.prepare(dir); err != nil {
 				t.Fatal(err)
 			}
-			s, err := Open([]string{dir}, false, nil)
+			s, err := Open(Options{Runtime: []string{dir}, Probe: true})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("Open = %v, want %q", err, test.want)
 			}
-			if err := s.Extend(key, time.Now().Add(time.Hour)); err != nil {
+			if err := s.Extend(key.endpoint, key.clientID, time.Now().Add(time.Hour)); err != nil {
 				t.Errorf("a store of nothing refuses a wait: %v", err)
 			}
-			if until, err := s.Until(key); err != nil || !until.IsZero() {
+			if until, err := s.Until(key.endpoint, key.clientID); err != nil || !until.IsZero() {
 				t.Errorf("a store of nothing knows a wait: %v, %v", until, err)
 			}
 		})
@@ -58,10 +58,10 @@ func TestRootSharesWithTheServicesUser(t *testing.T) {
 	if err := os.Chown(dir, user, -1); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, dir, nil).Extend(key, time.Now().Add(time.Hour)); err != nil {
+	if err := open(t, dir, nil).Extend(key.endpoint, key.clientID, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"", key.file(), lockName} {
+	for _, name := range []string{"", fileOf(key.endpoint, key.clientID), lockName} {
 		info, err := os.Lstat(filepath.Join(dir, subdirectory, name))
 		if err != nil {
 			t.Fatal(err)
@@ -84,7 +84,7 @@ func TestDirectoryOfSomebodyElseIsRefused(t *testing.T) {
 	if err := os.Chown(sub, 4242, -1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open([]string{dir}, false, nil); err == nil || !strings.Contains(err.Error(), "belongs to user 4242") {
+	if _, err := Open(Options{Runtime: []string{dir}, Probe: true}); err == nil || !strings.Contains(err.Error(), "belongs to user 4242") {
 		t.Errorf("Open = %v", err)
 	}
 }

@@ -35,7 +35,7 @@ func decode(content []byte) (record, error) {
 	return r, nil
 }
 
-func readFile(dir *os.Root, name string) ([]byte, error) {
+func readFile(dir *os.Root, name string, limit int64) ([]byte, error) {
 	file, err := dir.OpenFile(name, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, err
@@ -48,5 +48,5 @@ func readFile(dir *os.Root, name string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file; remove it")
 	}
-	return io.ReadAll(io.LimitReader(file, maxFile))
+	return io.ReadAll(io.LimitReader(file, limit))
 }

@@ -1,6 +1,6 @@
 // Package hoststate keeps what all credagent commands on a host share: until when servers asked to be
-// left alone, and which sinks, sockets and state directories an agent has for itself. The daemon finds
-// it after a restart; once from cron, exec and validate --probe find it beside the daemon.
+// left alone, which sinks, sockets and state directories an agent has for itself, and where sinks were.
+// The daemon finds it after a restart; once from cron, exec and validate --probe find it beside the daemon.
 //
 // There is one small file for each gate, named by a digest of it, and it holds an instant and no
 // secret. A file is replaced in one step, so readers need no lock; writers take one, so that of two
@@ -32,15 +32,10 @@ const (
 	lockTimeout = time.Second
 )
 
-// Key is a gate as the server sees it.
-type Key struct {
-	Endpoint string // the token endpoint, in the one spelling that all configurations share
-	ClientID string
-}
-
-// file returns the name of the gate's file. The length keeps two fields from running together.
-func (k Key) file() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(k.Endpoint), k.Endpoint, k.ClientID))
+// fileOf returns the name of the file of a client at a token endpoint, in the one spelling that all
+// configurations share. The length keeps the two from running together.
+func fileOf(endpoint, clientID string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(endpoint), endpoint, clientID))
 	return hex.EncodeToString(sum[:16]) + suffix
 }
 
@@ -57,13 +52,18 @@ type Clock interface {
 	Boot() (id string, since time.Duration)
 }
 
-// Candidates returns the directories that may be used: the state directory if there is one, then
-// those for runtime files. getenv is [os.Getenv].
-func Candidates(stateDir string, getenv func(string) string) []string {
+// Options say where to look.
+type Options struct {
+	State   string   // the state directory, which is there; "" for none
+	Runtime []string // directories for runtime files, of which the first that can be written is used
+	Probe   bool     // neither makes a directory for runtime files, nor anything in the state directory
+	Clock   Clock    // nil leaves the wall clock alone to measure waits across processes
+}
+
+// RuntimeDirectories returns the directories that may hold runtime files, by preference. getenv is
+// [os.Getenv].
+func RuntimeDirectories(getenv func(string) string) []string {
 	var dirs []string
-	if stateDir != "" {
-		dirs = append(dirs, stateDir)
-	}
 	if list := filepath.SplitList(getenv("RUNTIME_DIRECTORY")); len(list) > 0 { // systemd separates by colons
 		dirs = append(dirs, list[0])
 	}
@@ -74,37 +74,43 @@ func Candidates(stateDir string, getenv func(string) string) []string {
 	return dirs
 }
 
-// Open opens those of the candidates that can be written. With create, a missing directory is made
-// if its parent is there. Where none can be used, the error says why for each, and the store keeps
-// nothing. A nil clock leaves the wall clock alone to measure waits across processes.
-func Open(candidates []string, create bool, clock Clock) (*Store, error) {
-	s := &Store{clock: clock}
+// Open opens the state directory and the first runtime directory that can be written. The error says
+// for each that cannot be used why; the store keeps what it can, and nothing where no directory is left.
+func Open(o Options) (*Store, error) {
+	s := &Store{clock: o.Clock}
 	var reasons []error
-	seen := map[string]bool{}
-	for _, path := range candidates {
-		if path = filepath.Clean(path); seen[path] {
-			continue
+	if o.State != "" {
+		if err := s.add(o.State, false, o.Probe); err != nil {
+			reasons = append(reasons, err)
 		}
-		seen[path] = true
-		dir, err := openDirectory(path, create)
-		if err != nil {
-			reasons = append(reasons, fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err)))
-			continue
-		}
-		claims, err := dir.OpenFile(claimsName, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
-		if err != nil {
-			dir.Close()
-			reasons = append(reasons, fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err)))
-			continue
-		}
-		_ = giveToOwner(dir, claims) // else the service's user cannot tell root's agent, and says so
-		s.dirs, s.claims = append(s.dirs, dir), append(s.claims, lockfile.New(claims))
 	}
-	if len(s.dirs) == 0 {
-		return s, errors.Join(reasons...)
+	for _, path := range o.Runtime {
+		err := s.add(path, !o.Probe, false)
+		if err == nil {
+			break
+		}
+		reasons = append(reasons, err)
 	}
-	s.prune()
-	return s, nil
+	if len(s.dirs) > 0 {
+		s.prune()
+		return s, nil
+	}
+	return s, errors.Join(reasons...)
+}
+
+func (s *Store) add(path string, create, only bool) error {
+	dir, err := openDirectory(path, create, only)
+	if err != nil {
+		return fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err))
+	}
+	claims, err := dir.OpenFile(claimsName, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
+	if err != nil {
+		dir.Close()
+		return fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err))
+	}
+	_ = giveToOwner(dir, claims) // else the service's user cannot tell root's agent, and says so
+	s.dirs, s.claims = append(s.dirs, dir), append(s.claims, lockfile.New(claims))
+	return nil
 }
 
 // Close gives back what is claimed and closes the directories.
@@ -117,15 +123,16 @@ func (s *Store) Close() {
 	}
 }
 
-// Until returns when the gate's wait is over; zero where there is none. It never returns an instant
-// further away than the longest Retry-After that is honoured.
-func (s *Store) Until(k Key) (time.Time, error) {
+// Until returns when the wait of a client at a token endpoint is over; zero where there is none. It
+// never returns an instant further away than the longest Retry-After that is honoured.
+func (s *Store) Until(endpoint, clientID string) (time.Time, error) {
+	name := fileOf(endpoint, clientID)
 	var longest time.Time
 	var problems []error
 	for _, dir := range s.dirs {
-		until, err := s.read(dir, k.file())
+		until, err := s.read(dir, name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, fmt.Errorf("reading the wait %q: %w", filepath.Join(dir.Name(), k.file()), atomicfile.Cause(err)))
+			problems = append(problems, fmt.Errorf("reading the wait %q: %w", filepath.Join(dir.Name(), name), atomicfile.Cause(err)))
 		}
 		if until.After(longest) {
 			longest = until
@@ -134,12 +141,13 @@ func (s *Store) Until(k Key) (time.Time, error) {
 	return longest, errors.Join(problems...)
 }
 
-// Extend keeps the wait, unless a longer one is known.
-func (s *Store) Extend(k Key, until time.Time) error {
+// Extend keeps the wait of a client at a token endpoint, unless a longer one is known.
+func (s *Store) Extend(endpoint, clientID string, until time.Time) error {
+	name := fileOf(endpoint, clientID)
 	var problems []error
 	for _, dir := range s.dirs {
-		if err := s.extend(dir, k.file(), until); err != nil {
-			problems = append(problems, fmt.Errorf("keeping the wait %q: %w", filepath.Join(dir.Name(), k.file()), atomicfile.Cause(err)))
+		if err := s.extend(dir, name, until); err != nil {
+			problems = append(problems, fmt.Errorf("keeping the wait %q: %w", filepath.Join(dir.Name(), name), atomicfile.Cause(err)))
 		}
 	}
 	return errors.Join(problems...)
@@ -169,7 +177,7 @@ func (s *Store) record(until time.Time) record {
 }
 
 func (s *Store) read(dir *os.Root, name string) (time.Time, error) {
-	content, err := readFile(dir, name)
+	content, err := readFile(dir, name, maxFile)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -228,8 +236,10 @@ func lock(dir *os.Root) (unlock func()) {
 		return func() {}
 	}
 	_ = giveToOwner(dir, file)
-	for begun := time.Now(); !lockfile.TryExclusive(file) && time.Since(begun) < lockTimeout; {
-		time.Sleep(5 * time.Millisecond)
+	begun, again := time.Now(), time.NewTicker(5*time.Millisecond)
+	defer again.Stop()
+	for !lockfile.TryExclusive(file) && time.Since(begun) < lockTimeout {
+		<-again.C
 	}
 	return func() { file.Close() }
 }

@@ -23,7 +23,7 @@ func (c *fakeBoot) Boot() (string, time.Duration) { return c.id, c.since }
 
 func open(t *testing.T, dir string, clock Clock) *Store {
 	t.Helper()
-	s, err := Open([]string{dir}, true, clock)
+	s, err := Open(Options{Runtime: []string{dir}, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,9 +31,9 @@ func open(t *testing.T, dir string, clock Clock) *Store {
 	return s
 }
 
-func left(t *testing.T, s *Store, k Key) time.Duration {
+func left(t *testing.T, s *Store, k gate) time.Duration {
 	t.Helper()
-	until, err := s.Until(k)
+	until, err := s.Until(k.endpoint, k.clientID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,26 +43,29 @@ func left(t *testing.T, s *Store, k Key) time.Duration {
 	return time.Until(until)
 }
 
-var key = Key{Endpoint: "https://login.example.com/token", ClientID: "c1"}
+// gate is one client at one token endpoint.
+type gate struct{ endpoint, clientID string }
+
+var key = gate{endpoint: "https://login.example.com/token", clientID: "c1"}
 
 func TestWaitIsSeenByAnotherProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "made")
-		if err := open(t, dir, nil).Extend(key, time.Now().Add(time.Minute)); err != nil {
+		if err := open(t, dir, nil).Extend(key.endpoint, key.clientID, time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		other := open(t, dir, nil)
-		for k, want := range map[Key]time.Duration{
+		for k, want := range map[gate]time.Duration{
 			key:                                      time.Minute,
-			{Endpoint: key.Endpoint, ClientID: "c2"}: 0,
-			{Endpoint: key.Endpoint + "c", ClientID: "1"}:                 0,
-			{Endpoint: "https://other.example.com/token", ClientID: "c1"}: 0,
+			{endpoint: key.endpoint, clientID: "c2"}: 0,
+			{endpoint: key.endpoint + "c", clientID: "1"}:                 0,
+			{endpoint: "https://other.example.com/token", clientID: "c1"}: 0,
 		} {
 			if got := left(t, other, k); got != want {
 				t.Errorf("wait of %v: %v left, want %v", k, got, want)
 			}
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if got := left(t, other, key); got != 0 {
 			t.Errorf("at its end %v are left", got)
 		}
@@ -73,7 +76,7 @@ func TestLongerWaitStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, t.TempDir(), nil)
 		for _, wait := range []time.Duration{time.Minute, time.Hour, time.Second} {
-			if err := s.Extend(key, time.Now().Add(wait)); err != nil {
+			if err := s.Extend(key.endpoint, key.clientID, time.Now().Add(wait)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -90,7 +93,7 @@ func TestConcurrentWritersKeepTheLongest(t *testing.T) {
 		s := open(t, dir, nil)
 		writers.Go(func() {
 			for j := range 20 {
-				if err := s.Extend(key, time.Now().Add(time.Duration(1+(i*7+j*13)%160)*time.Minute)); err != nil {
+				if err := s.Extend(key.endpoint, key.clientID, time.Now().Add(time.Duration(1+(i*7+j*13)%160)*time.Minute)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -158,7 +161,7 @@ func TestNothingStopsForLongerThanIsHonoured(t *testing.T) {
 func TestFilesHoldNothingThatNamesTheGate(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, SystemClock())
-	if err := s.Extend(key, time.Now().Add(time.Hour)); err != nil {
+	if err := s.Extend(key.endpoint, key.clientID, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, subdirectory))
@@ -187,17 +190,17 @@ func TestPruneRemovesWhatIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		s := open(t, dir, nil)
-		long := Key{Endpoint: key.Endpoint, ClientID: "long"}
-		for k, wait := range map[Key]time.Duration{key: time.Minute, long: time.Hour} {
-			if err := s.Extend(k, time.Now().Add(wait)); err != nil {
+		long := gate{endpoint: key.endpoint, clientID: "long"}
+		for k, wait := range map[gate]time.Duration{key: time.Minute, long: time.Hour} {
+			if err := s.Extend(k.endpoint, k.clientID, time.Now().Add(wait)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		open(t, dir, nil)
 		got := names(s.dirs[0])
 		slices.Sort(got)
-		want := []string{claimsName, long.file(), lockName}
+		want := []string{claimsName, fileOf(long.endpoint, long.clientID), lockName}
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Errorf("left: %v, want %v", got, want)
@@ -218,14 +221,14 @@ func TestDamagedFileIsSaidAndReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, dir, nil)
-			path := filepath.Join(dir, subdirectory, key.file())
+			path := filepath.Join(dir, subdirectory, fileOf(key.endpoint, key.clientID))
 			if err := damage(path); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Until(key); err == nil || !strings.Contains(err.Error(), path) {
+			if _, err := s.Until(key.endpoint, key.clientID); err == nil || !strings.Contains(err.Error(), path) {
 				t.Errorf("Until = %v, want an error that names the file", err)
 			}
-			if err := s.Extend(key, time.Now().Add(time.Hour)); err != nil {
+			if err := s.Extend(key.endpoint, key.clientID, time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			if got := left(t, s, key); got < 59*time.Minute {
@@ -235,15 +238,51 @@ func TestDamagedFileIsSaidAndReplaced(t *testing.T) {
 	}
 }
 
-func TestCandidates(t *testing.T) {
+func TestRuntimeDirectories(t *testing.T) {
 	env := map[string]string{"RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": "/run/user/7"}
-	got := Candidates("/var/lib/credagent", func(name string) string { return env[name] })
-	want := []string{"/var/lib/credagent", "/run/a", runtimeDirectory, "/run/user/7/credagent"}
-	if !slices.Equal(got, want) {
+	got := RuntimeDirectories(func(name string) string { return env[name] })
+	if want := []string{"/run/a", runtimeDirectory, "/run/user/7/credagent"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if got := Candidates("", func(string) string { return "" }); !slices.Equal(got, []string{runtimeDirectory}) {
+	if got := RuntimeDirectories(func(string) string { return "" }); !slices.Equal(got, []string{runtimeDirectory}) {
 		t.Errorf("with nothing set: %v", got)
+	}
+}
+
+// A wait is kept beside the state and in the first runtime directory that can be written.
+func TestWhereWaitsAreKept(t *testing.T) {
+	state, first, second := t.TempDir(), t.TempDir(), t.TempDir()
+	missing := filepath.Join(first, "not", "there")
+	s, err := Open(Options{State: state, Runtime: []string{missing, first, second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Extend(key.endpoint, key.clientID, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{state: true, first: true, second: false} {
+		_, err := os.Stat(filepath.Join(dir, subdirectory, fileOf(key.endpoint, key.clientID)))
+		if (err == nil) != want {
+			t.Errorf("in %s: %v, want it there: %v", dir, err, want)
+		}
+	}
+	if got := left(t, open(t, first, nil), key); got < 59*time.Minute {
+		t.Errorf("a command without the state has %v left to wait", got)
+	}
+}
+
+// A probe makes no directory, and nothing in the state's.
+func TestProbeMakesNothingThatStays(t *testing.T) {
+	state, runtime := t.TempDir(), filepath.Join(t.TempDir(), "credagent")
+	if _, err := Open(Options{State: state, Runtime: []string{runtime}, Probe: true}); err == nil {
+		t.Error("a probe has a directory of its own")
+	}
+	if made, err := os.ReadDir(state); err != nil || len(made) > 0 {
+		t.Errorf("in the state directory: %v, %v", made, err)
+	}
+	if _, err := os.Stat(runtime); err == nil {
+		t.Error("the runtime directory was made")
 	}
 }
 

@@ -81,6 +81,7 @@ type View struct {
 	requests int
 	last     policy.Class
 	failedAt time.Time
+	earlier  store.History // what a process before this one knew; shown until an answer says otherwise
 }
 
 // New returns a keeper of a client's token. It starts nothing.
@@ -244,7 +245,7 @@ func (k *Keeper) Recovered(since time.Time) {
 // ResetBackoff ends the token's own backoff, because the configuration or the credential changed.
 func (k *Keeper) ResetBackoff() {
 	k.post(func() {
-		k.edit().Attempts = k.view.Attempts.Forgiven()
+		k.edit().Attempts = k.view.Attempts.WithoutBackoff()
 		k.publish()
 	})
 }
@@ -284,7 +285,8 @@ func (k *Keeper) Inherit(was *Keeper) {
 		k.view = &view
 		k.challenges = was.challenges
 	}
-	k.edit().Attempts = was.view.Attempts
+	view := k.edit()
+	view.Attempts, view.requests = was.view.Attempts, was.view.requests
 	k.publish()
 	k.save()
 }
@@ -306,12 +308,13 @@ func (k *Keeper) learn(a gate.Answer) {
 	before, repeated := view.Attempts, a.Failure.Like(view.Failure)
 	view.Attempts = view.Attempts.Answered(a.At, a.Outcome, k.o.Roll())
 	view.Answered, view.last, view.Failure = true, a.Outcome.Class, a.Failure
+	view.earlier.Failure = store.Failure{}
 	if a.Failure != nil {
 		view.failedAt = a.At
 		k.challenges.failed(a.Failure)
 		k.challenges.demand(a.Claims, a.At)
 		k.publish()
-		if !repeated || policy.Tell(k.view.Attempts.Failures) {
+		if !repeated || policy.ShouldLog(k.view.Attempts.Failures) {
 			k.logFailure(a)
 		}
 		return

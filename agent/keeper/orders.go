@@ -73,7 +73,7 @@ func (k *Keeper) startOrder(reply chan<- verdict, now time.Time) {
 	}
 	k.orders = append(k.orders, reply)
 	k.urgent.Store(true)
-	k.edit().Attempts = k.view.Attempts.Pressed()
+	k.edit().Attempts = k.view.Attempts.Expedited()
 	if !k.asking {
 		k.earlyAt = now
 	}

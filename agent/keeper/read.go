@@ -10,6 +10,7 @@ import (
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/token"
 )
 
@@ -71,15 +72,19 @@ func (k *Keeper) Status(now time.Time) status.Token {
 	}
 	waits, lastAt, last := k.challenges.state()
 	t.ChallengePending, t.LastChallengeAt, t.LastChallengeOutcome = waits, status.Instant(lastAt), last
+	history := v.history()
+	if t.Expiry == nil { // what an earlier process had
+		t.AcquiredAt, t.Expiry = status.Instant(history.AcquiredAt), status.Instant(history.Expiry)
+	}
 	if t.Expiry != nil {
 		t.ExpiresOn = t.Expiry.Unix()
 	}
 	if v.Answered {
 		t.LastOutcome = v.last.String()
 	}
-	if v.Failure != nil {
-		t.LastError, t.Advice = v.Failure.Error(), v.Failure.Advice
-		t.LastErrorAt = status.Instant(v.failedAt)
+	if f := history.Failure; f != (store.Failure{}) {
+		t.LastOutcome, t.LastError, t.Advice = f.Class.String(), f.Message, f.Advice
+		t.LastErrorAt = status.Instant(f.At)
 	}
 	return t
 }

@@ -68,7 +68,7 @@ func (r *recorder) step() {
 	}
 	r.failures++
 	wait := policy.SinkRetry(r.failures, rand.Float64())
-	if policy.Tell(r.failures) {
+	if policy.ShouldLog(r.failures) {
 		r.log().Warn("saving state failed, a restart would not know the newest token", logkey.Error, err, logkey.RetryIn, wait.Round(time.Millisecond), logkey.Attempt, r.failures)
 	}
 	r.work.Retry(wait)

@@ -13,11 +13,12 @@ import (
 func (k *Keeper) Restore(r store.Record, now time.Time) {
 	k.client.Resume(r.Binding)
 	if r.Binding.GateKey() == store.GateKey(k.client.Gate().Key()) {
-		k.edit().Attempts = r.Attempts
+		view := k.edit()
+		view.Attempts, view.requests = r.Attempts, r.History.Requests
 	}
 	if why := r.Binding.Differs(k.binding()); why != "" {
 		k.log().Warn("ignoring saved state: configuration differs", logkey.Reason, why)
-		k.edit().Attempts = k.view.Attempts.Forgiven() // what was refused then is not what is asked for now
+		k.edit().Attempts = k.view.Attempts.WithoutBackoff() // what was refused then is not what is asked for now
 		k.publish()
 		return
 	}
@@ -27,6 +28,10 @@ func (k *Keeper) Restore(r store.Record, now time.Time) {
 		view.Token, view.AcquiredAt = r.Token, r.AcquiredAt
 		view.Token.Name, view.Token.ClientID = k.cfg.Name, k.client.Config().ClientID
 		k.log().Info("token restored", logkey.Expiry, stamp(r.Token.Expiry), logkey.RefreshAt, stamp(r.Token.RefreshOn))
+	}
+	k.edit().earlier = r.History
+	if past := r.Token; !past.Expiry.IsZero() && !past.ValidAt(now) {
+		k.view.earlier.AcquiredAt, k.view.earlier.Expiry = r.AcquiredAt, past.Expiry
 	}
 	k.challenges = newChallenges(r.Challenge, k.view.Token)
 	k.publish()
@@ -60,7 +65,9 @@ func (k *Keeper) saveSent(state policy.Gate, at time.Time) (tried <-chan struct{
 		return done()
 	}
 	view := k.published.Load()
-	return k.recorder.record(k.recordOf(view, state, view.Attempts.Sent(at)))
+	r := k.recordOf(view, state, view.Attempts.Sent(at))
+	r.History.Requests++
+	return k.recorder.record(r)
 }
 
 // done is what was tried already.
@@ -79,5 +86,19 @@ func (k *Keeper) recordOf(view *View, state policy.Gate, attempts policy.Attempt
 		Gate:       state,
 		Challenge:  k.challenges.remembered(),
 		Credential: k.client.Saved(),
+		History:    view.history(),
 	}
+}
+
+// history is what people are told of the token's past.
+func (v *View) history() store.History {
+	h := v.earlier
+	h.Requests = v.requests
+	if !v.Token.AccessToken.IsZero() {
+		h.AcquiredAt, h.Expiry = time.Time{}, time.Time{} // it is in the token
+	}
+	if f := v.Failure; f != nil {
+		h.Failure = store.Failure{At: v.failedAt, Class: f.Class, Message: f.Error(), Advice: f.Advice}
+	}
+	return h
 }

@@ -34,7 +34,7 @@ type family struct {
 // begin returns a writer of the metric's samples. One without samples is not shown at all.
 func (e *exposition) begin(f family) *samples { return &samples{e: e, family: f} }
 
-// end writes what is left, and says what went wrong at any time.
+// end flushes, and returns the first error of any write.
 func (e *exposition) end() error { return e.w.Flush() }
 
 // samples writes a metric's samples.
@@ -63,7 +63,7 @@ func (s *samples) add(value float64, values ...string) {
 	line = append(line, "} "...)
 	line = append(appendNumber(line, value), '\n')
 	s.e.line = line
-	_, _ = s.e.w.Write(line) // the writer remembers what goes wrong
+	_, _ = s.e.w.Write(line) // the writer keeps the first error
 }
 
 func appendNumber(line []byte, value float64) []byte {

@@ -9,7 +9,7 @@ import (
 // CanonicalEndpoint returns the one spelling of a token endpoint that all ways of writing it share
 // (RFC 3986, 6.2.2 and 6.2.3): scheme and host in lower case, no default port, no fragment, escapes
 // only where they are needed. The tenant in an Entra endpoint is in lower case too, because Entra
-// does not tell its letters apart. Two endpoints that are one to the server thus compare equal; what
+// is not case-sensitive about it. Two endpoints that are one to the server thus compare equal; what
 // is not a URL is returned as it is.
 func CanonicalEndpoint(endpoint string) string {
 	u, err := url.Parse(strings.TrimSpace(endpoint))

@@ -13,7 +13,7 @@ const (
 	insufficientClaims = "insufficient_claims"
 )
 
-// ChallengeError says why a WWW-Authenticate value is no claims challenge. It quotes nothing of the
+// ChallengeError explains why a WWW-Authenticate value is no claims challenge. It quotes nothing of the
 // value, which may be anything, such as a token that was handed in by mistake.
 type ChallengeError struct{ Reason string }
 
@@ -45,7 +45,7 @@ func ParseChallenge(wwwAuthenticate string) (claims string, err error) {
 	return "", &ChallengeError{reason}
 }
 
-// otherError says what a Bearer challenge is instead; of its error only a code of RFC 6750, 3.1.
+// otherError describes what a Bearer challenge is instead; of its error only a code of RFC 6750, 3.1.
 func otherError(code string) string {
 	switch code {
 	case "":

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
+
+	"github.com/credagent/credagent/internal/loopback"
 )
 
 // Metadata is what credagent uses of an authorization server's metadata (RFC 8414, 2).
@@ -33,7 +34,7 @@ func MetadataURLs(issuer string) []string {
 	return urls
 }
 
-// IssuerError says that metadata is another issuer's. Asking again does not mend that.
+// IssuerError means that metadata is another issuer's. Asking again does not help.
 type IssuerError struct{ Wanted, Found string }
 
 // Error implements error.
@@ -92,7 +93,7 @@ func checkEndpoint(endpoint, issuer string, allowInsecureHTTP bool) error {
 		return fmt.Errorf("is not a usable URL")
 	case parsed.Scheme == "https":
 		return nil
-	case parsed.Scheme == "http" && !isHTTPS(issuer) && (allowInsecureHTTP || isLoopback(parsed.Hostname())):
+	case parsed.Scheme == "http" && !isHTTPS(issuer) && (allowInsecureHTTP || loopback.IsHost(parsed.Hostname())):
 		return nil
 	}
 	return fmt.Errorf("%q is not https", Printable(endpoint))
@@ -101,9 +102,4 @@ func checkEndpoint(endpoint, issuer string, allowInsecureHTTP bool) error {
 func isHTTPS(issuer string) bool {
 	parsed, err := url.Parse(issuer)
 	return err != nil || parsed.Scheme == "https"
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/internal/secret"
 )
 
@@ -42,7 +43,7 @@ type wireGrant struct {
 	Scope       json.RawMessage `json:"scope"`
 }
 
-// UnusableTypeError says that the server issues a kind of token that credagent cannot use
+// UnusableTypeError means that the server issues a kind of token that credagent cannot use
 // (RFC 6749, 7.1: a client must not use a token type it does not understand).
 type UnusableTypeError struct {
 	TokenType string // "" where what the server sent is not a type's name
@@ -200,9 +201,9 @@ func scope(raw json.RawMessage) string {
 	var list []string
 	switch {
 	case json.Unmarshal(raw, &one) == nil:
-		return oneLine(one)
+		return printable.Line(one)
 	case json.Unmarshal(raw, &list) == nil:
-		return oneLine(strings.Join(list, " "))
+		return printable.Line(strings.Join(list, " "))
 	}
 	return ""
 }
@@ -315,7 +316,7 @@ func aadstsIn(description string) []int {
 	return []int{number}
 }
 
-// notJSON says what an answer looks like without quoting it.
+// notJSON describes what an answer looks like without quoting it.
 func notJSON(body []byte) string {
 	trimmed := bytes.TrimSpace(body)
 	switch {
@@ -334,17 +335,5 @@ const maxPrintable = 600
 
 // Printable makes a server's text fit for a log line: one line, no control characters, bounded.
 func Printable(s string) string {
-	if len(s) > maxPrintable {
-		s = strings.ToValidUTF8(s[:maxPrintable], "") + "…"
-	}
-	return oneLine(s)
-}
-
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
+	return printable.Text(s, maxPrintable)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/credagent/credagent/internal/printable"
 )
 
 // maxMarkup bounds how much of a web page is read.
@@ -98,14 +100,14 @@ func (r *refusal) code() string {
 	return ""
 }
 
-// text is what the server says, with its own code before it where that is not told otherwise.
+// text is the server's description, after its own code where nothing else shows that.
 func (r *refusal) text(code string) string {
-	const longestCode = 80
+	const maxCode = 80
 	words := ""
 	if len(r.words) > 0 {
 		words = r.words[0]
 	}
-	if len(r.codes) > 0 && code == "" && len(r.codes[0]) <= longestCode && r.codes[0] != words {
+	if len(r.codes) > 0 && code == "" && len(r.codes[0]) <= maxCode && r.codes[0] != words {
 		return Printable(strings.TrimSuffix(r.codes[0]+": "+words, ": "))
 	}
 	return Printable(words)
@@ -199,7 +201,7 @@ func Words(body []byte) string {
 	default:
 		text = string(body[:min(len(body), 4*maxPrintable)])
 	}
-	return Printable(strings.Join(strings.Fields(oneLine(text)), " "))
+	return Printable(strings.Join(strings.Fields(printable.Line(text)), " "))
 }
 
 // markup returns the title of a web page, or the text of other markup.

@@ -49,9 +49,9 @@ func (a Attempts) Answered(now time.Time, o Outcome, r float64) Attempts {
 	return a
 }
 
-// Forgiven ends the token's own backoff, because the credential or the configuration changed, down
+// WithoutBackoff ends the token's own backoff, because the credential or the configuration changed, down
 // to the shortest retry.
-func (a Attempts) Forgiven() Attempts {
+func (a Attempts) WithoutBackoff() Attempts {
 	forgiven := Attempts{Class: a.Class, Recent: a.Recent}
 	if !a.FailedAt.IsZero() {
 		forgiven.FailedAt, forgiven.RetryAt = a.FailedAt, a.FailedAt.Add(MinRetry)

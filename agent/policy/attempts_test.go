@@ -76,7 +76,7 @@ func TestAttemptsInAWindow(t *testing.T) {
 		now = now.Add(time.Second)
 	}
 	checkReady(t, attempts, epoch(), policy.Window)
-	checkReady(t, attempts.Forgiven(), epoch(), policy.Window)
+	checkReady(t, attempts.WithoutBackoff(), epoch(), policy.Window)
 	attempts = attempts.Sent(epoch().Add(policy.Window))
 	checkReady(t, attempts, epoch(), policy.Window+time.Second)
 	if len(attempts.Recent) != policy.MaxInWindow {
@@ -114,16 +114,16 @@ func TestAttemptsUnderASteppedClock(t *testing.T) {
 
 func TestForgivenAttemptsWaitForTheShortestRetryOnly(t *testing.T) {
 	now := epoch()
-	attempts := policy.Attempts{}.Answered(now, failed(policy.Credential), 0).Forgiven()
+	attempts := policy.Attempts{}.Answered(now, failed(policy.Credential), 0).WithoutBackoff()
 	if attempts.Failures != 0 || !attempts.FailingSince.IsZero() {
 		t.Errorf("it still counts failures: %+v", attempts)
 	}
 	checkReady(t, attempts, now, policy.MinRetry)
-	checkReady(t, attempts.Forgiven(), now, policy.MinRetry) // two reloads in a row
-	if ready := attempts.Answered(now, succeeded(), 0).Forgiven(); !ready.Ready(now) {
+	checkReady(t, attempts.WithoutBackoff(), now, policy.MinRetry) // two reloads in a row
+	if ready := attempts.Answered(now, succeeded(), 0).WithoutBackoff(); !ready.Ready(now) {
 		t.Error("it still waits after a success")
 	}
-	if never := (policy.Attempts{}).Forgiven(); !never.Ready(now) {
+	if never := (policy.Attempts{}).WithoutBackoff(); !never.Ready(now) {
 		t.Error("it waits although nothing failed")
 	}
 	attempts = attempts.Answered(now, failed(policy.Credential), 0)

@@ -1,6 +1,6 @@
 package policy
 
-// Choice says which of a client's two credentials is in use. It is a value; the methods return the
+// Choice is which of a client's two credentials is in use. It is a value; the methods return the
 // next one. The zero value is the first credential.
 type Choice struct {
 	Fallback bool // the fallback is in use

@@ -32,7 +32,7 @@ func (c Class) String() string {
 	return "unknown"
 }
 
-// Lasting reports whether a person has to act: waiting alone does not mend it.
+// Lasting reports whether a person has to act: waiting alone does not help.
 func (c Class) Lasting() bool { return c == Credential || c == Configuration || c == Refused }
 
 // Classes returns every class, for metrics that start at zero.
@@ -48,7 +48,7 @@ type Refusal struct {
 	RetryAfter bool   // whether it carries a Retry-After that can be read
 }
 
-// Classify says what class a refusal is: by HTTP status first, then by error, then refined by
+// Classify returns the class of a refusal: by HTTP status first, then by error, then refined by
 // Entra's numbers. A Retry-After makes a fault of the server's a request to wait, but a refusal that
 // carries one stays a refusal.
 func Classify(r Refusal) Class {

@@ -29,7 +29,7 @@ func entra(code int) (Advice, bool) {
 	case 7000222:
 		return Advice{Credential, true, "the client secret has expired: add a new one to the app registration and write it to secret_file"}, true
 	case 700027, 7000274, 7000277, 1000502:
-		return Advice{Credential, true, "upload the certificate to the app registration, or mend certificate_file; compare the thumbprint in this message with the registered ones"}, true
+		return Advice{Credential, true, "upload the certificate to the app registration, or fix certificate_file; compare the thumbprint in this message with the registered ones"}, true
 	case 700024:
 		return Advice{Credential, true, "the assertion is outside its time: check this host's clock against the server's"}, true
 	case 7000214, 700030, 70002, 50012, 700025, 7000218:

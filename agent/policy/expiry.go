@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// ExpiryNotice says how near a credential's end is.
+// ExpiryNotice describes how near a credential's end is.
 type ExpiryNotice int
 
 // The notices, each nearer than the one before.
@@ -16,7 +16,7 @@ const (
 
 const day = 24 * time.Hour
 
-// NoticeOf returns what a person has to be told of a credential that lives from notBefore to
+// NoticeOf returns the notice due for a credential that lives from notBefore to
 // notAfter; zero for an instant that is not known. A credential that never lives long, because
 // something renews it every hour or week, is not reported by a notice of half its life or more.
 func NoticeOf(now, notBefore, notAfter time.Time) ExpiryNotice {

@@ -21,18 +21,15 @@ type Gate struct {
 	Lasting      bool        // those failures need a person
 	FailingSince time.Time   // when the first of them failed
 	FailedAt     time.Time   // when a request last failed; a success clears it
-	Answers      bool        // the server is known to answer: the last request that teaches it went well
+	Answers      int         // how many requests in a row went well, up to MaxUnderWay
 	Recent       []time.Time // when the last MaxInPace requests were sent, oldest first
 }
 
 // MaxUnderWay returns how many requests may be under way at once. One alone finds out whether a server
-// answers; one that does, if slowly, must not let tokens expire that wait for each other.
-func (g Gate) MaxUnderWay() int {
-	if g.Answers {
-		return MaxUnderWay
-	}
-	return 1
-}
+// answers; one that does, if slowly, must not let tokens expire that wait for each other. Each answer
+// after the first allows one more, so that a server that can take only a few is not met by all at once,
+// and processes that end soon after their start do not waste what each token may send.
+func (g Gate) MaxUnderWay() int { return min(max(g.Answers, 1), MaxUnderWay) }
 
 // Open reports whether a request may be sent now.
 func (g Gate) Open(now time.Time) bool {
@@ -61,14 +58,15 @@ func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
 	if o.HasRetryAfter {
 		g.BlockedUntil = latest(g.BlockedUntil, now.Add(blocked(o.RetryAfter, r)))
 	}
-	overtaken := !o.Sent.IsZero() && o.Sent.Before(g.FailedAt)
+	overtaken := !o.Sent.IsZero() && !o.Sent.After(g.FailedAt)
 	switch {
 	case o.Class != Success && o.ClientWide:
 		g = g.failed(now, o, overtaken)
 		g.RetryAt = now.Add(o.wait(g.Failures, r))
 	case !overtaken: // else the later request knows better
+		answers := min(g.Answers+1, MaxUnderWay)
 		g = g.cleared()
-		g.Answers = true
+		g.Answers = answers
 	}
 	return g
 }
@@ -83,7 +81,7 @@ func (g Gate) failed(now time.Time, o Outcome, overtaken bool) Gate {
 	if !overtaken {
 		g.Failures++
 	}
-	g.FailedAt, g.Answers = now, false
+	g.FailedAt, g.Answers = now, 0
 	return g
 }
 
@@ -106,9 +104,9 @@ func (g Gate) Suspended(d time.Duration) Gate {
 	return g
 }
 
-// Forgiven ends the gate's own backoff, because the credential or the configuration changed, down
+// WithoutBackoff ends the gate's own backoff, because the credential or the configuration changed, down
 // to the shortest retry. What the server asked for stays.
-func (g Gate) Forgiven() Gate {
+func (g Gate) WithoutBackoff() Gate {
 	forgiven := g.cleared()
 	if !g.FailedAt.IsZero() {
 		forgiven.FailedAt, forgiven.RetryAt = g.FailedAt, g.FailedAt.Add(MinRetry)

@@ -140,7 +140,7 @@ func TestNothingShortensARetryAfter(t *testing.T) {
 		name string
 		next policy.Gate
 	}{
-		{"a changed credential or a reload", gate.Forgiven()},
+		{"a changed credential or a reload", gate.WithoutBackoff()},
 		{"a late success", gate.Answered(later, succeeded(), 0)},
 		{"a late failure", gate.Answered(later, failed(policy.Transient), 0)},
 		{"a late refusal", gate.Answered(later, failed(policy.Credential), 0)},
@@ -163,19 +163,19 @@ func TestNothingShortensARetryAfter(t *testing.T) {
 
 func TestForgivenGateWaitsForTheShortestRetryOnly(t *testing.T) {
 	now := epoch()
-	gate := policy.Gate{}.Answered(now, failed(policy.Credential), 0).Forgiven()
+	gate := policy.Gate{}.Answered(now, failed(policy.Credential), 0).WithoutBackoff()
 	if gate.Failures != 0 || !gate.FailingSince.IsZero() || gate.Lasting {
 		t.Errorf("it still counts failures: %+v", gate)
 	}
 	checkOpening(t, gate, now, policy.MinRetry)
-	checkOpening(t, gate.Forgiven(), now, policy.MinRetry) // two reloads in a row
+	checkOpening(t, gate.WithoutBackoff(), now, policy.MinRetry) // two reloads in a row
 	if again := gate.Answered(now, failed(policy.Credential), 0); again.Failures != 1 {
 		t.Errorf("the next failure is number %d, want the first", again.Failures)
 	}
-	if open := gate.Answered(now, succeeded(), 0).Forgiven(); !open.Open(now) {
+	if open := gate.Answered(now, succeeded(), 0).WithoutBackoff(); !open.Open(now) {
 		t.Error("it still waits after a success")
 	}
-	if never := (policy.Gate{}).Forgiven(); !never.Open(now) {
+	if never := (policy.Gate{}).WithoutBackoff(); !never.Open(now) {
 		t.Error("it waits although nothing failed")
 	}
 }
@@ -276,7 +276,7 @@ func ExampleGate() {
 	var gate policy.Gate
 	gate = gate.Sent(now)
 	gate = gate.Answered(now, policy.Outcome{Class: policy.Throttled, HasRetryAfter: true, RetryAfter: time.Minute}, 0)
-	gate = gate.Forgiven() // the credential was rotated: no reason to undercut the server
+	gate = gate.WithoutBackoff() // the credential was rotated: no reason to undercut the server
 	fmt.Println(gate.Open(now.Add(59*time.Second)), gate.OpensAt().Format(time.TimeOnly))
 	// Output: false 12:01:00
 }
@@ -315,19 +315,25 @@ func requestsIn(span time.Duration, o policy.Outcome, r float64) int {
 
 func TestOneRequestFindsOutWhetherTheServerAnswers(t *testing.T) {
 	now := epoch()
-	answering := policy.Gate{}.Answered(now, succeeded(), 0)
+	once := policy.Gate{}.Answered(now, succeeded(), 0)
+	answering := once
+	for range 20 {
+		answering = answering.Answered(now, succeeded(), 0)
+	}
 	for _, test := range []struct {
 		name string
 		gate policy.Gate
 		want int
 	}{
 		{"nothing is known", policy.Gate{}, 1},
-		{"it answered", answering, policy.MaxUnderWay},
-		{"it refused one token only", policy.Gate{}.Answered(now, tokenOnly(policy.Configuration), 0), policy.MaxUnderWay},
+		{"it answered once", once, 1},
+		{"it refused one token only", policy.Gate{}.Answered(now, tokenOnly(policy.Configuration), 0), 1},
+		{"it answered twice", once.Answered(now, succeeded(), 0), 2},
+		{"it answered often", answering, policy.MaxUnderWay},
 		{"it failed", answering.Answered(now, failed(policy.Transient), 0), 1},
 		{"it asked for a wait", answering.Answered(now, throttled(time.Minute), 0), 1},
 		{"it refused the client", answering.Answered(now, failed(policy.Credential), 0), 1},
-		{"the credential was replaced", answering.Forgiven(), 1},
+		{"the credential was replaced", answering.WithoutBackoff(), 1},
 		{"the process was restarted", answering.Restored(now, now), 1},
 	} {
 		if got := test.gate.MaxUnderWay(); got != test.want {

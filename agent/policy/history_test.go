@@ -105,7 +105,7 @@ func (h *history) press(i int) bool {
 	if hold := policy.Holding(h.now, h.gate, h.tokens[i]); hold != (policy.Hold{}) {
 		h.t.Fatalf("held back when that was to be over: %v", hold)
 	}
-	h.gate, h.tokens[i] = h.gate.Pressed(), h.tokens[i].Pressed()
+	h.gate, h.tokens[i] = h.gate.Expedited(), h.tokens[i].Expedited()
 	h.gateFloor, h.floors[i] = forgiven(h.gateFloor, h.failedAt), forgiven(h.floors[i], h.failedAts[i])
 	if !h.gate.Open(h.now) {
 		h.now = h.now.Add(policy.PaceWindow)
@@ -252,13 +252,13 @@ func (h *history) until(at time.Time) { h.now = h.now.Add(max(at.Sub(h.now), 0))
 // forgive is a changed credential or a reload: it ends waits, but for the shortest.
 func (h *history) forgive() {
 	blocked := h.gate.BlockedUntil
-	h.gate = h.gate.Forgiven()
+	h.gate = h.gate.WithoutBackoff()
 	if !h.gate.BlockedUntil.Equal(blocked) {
-		h.t.Fatalf("Forgiven moved the server's instant from %v to %v", blocked, h.gate.BlockedUntil)
+		h.t.Fatalf("WithoutBackoff moved the server's instant from %v to %v", blocked, h.gate.BlockedUntil)
 	}
 	h.gateFloor = forgiven(h.gateFloor, h.failedAt)
 	for i := range h.tokens {
-		h.tokens[i] = h.tokens[i].Forgiven()
+		h.tokens[i] = h.tokens[i].WithoutBackoff()
 		h.floors[i] = forgiven(h.floors[i], h.failedAts[i])
 	}
 }

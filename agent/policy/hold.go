@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// Hold says why a refresh that somebody asks for may not be sent now, and how long that lasts. The
+// Hold explains why a refresh that somebody asks for may not be sent now, and how long that lasts. The
 // zero value holds nothing back.
 type Hold struct {
 	Reason Reason
@@ -25,7 +25,7 @@ const (
 // shortest retry, and the ceiling. The pace of a gate holds nothing back for longer than PaceWindow,
 // so it is no reason to refuse.
 func Holding(now time.Time, g Gate, a Attempts) Hold {
-	g, a = g.Pressed(), a.Pressed()
+	g, a = g.Expedited(), a.Expedited()
 	var longest Hold
 	for _, wait := range []struct {
 		reason Reason
@@ -44,15 +44,15 @@ func Holding(now time.Time, g Gate, a Attempts) Hold {
 	return longest
 }
 
-// Pressed shortens the gate's own backoff to the shortest retry, because somebody asks for a request
+// Expedited shortens the gate's own backoff to the shortest retry, because somebody asks for a request
 // now. What the gate has learned stays: should that request fail, the backoff goes on from there.
-func (g Gate) Pressed() Gate {
+func (g Gate) Expedited() Gate {
 	g.RetryAt = pressed(g.RetryAt, g.FailedAt)
 	return g
 }
 
-// Pressed shortens the token's own backoff to the shortest retry, as [Gate.Pressed] does.
-func (a Attempts) Pressed() Attempts {
+// Expedited shortens the token's own backoff to the shortest retry, as [Gate.Expedited] does.
+func (a Attempts) Expedited() Attempts {
 	a.RetryAt = pressed(a.RetryAt, a.FailedAt)
 	return a
 }

@@ -81,7 +81,7 @@ func TestPressedKeepsTheLadder(t *testing.T) {
 		gate = gate.Answered(epoch(), failed(policy.Transient), 0)
 		token = token.Answered(epoch(), failed(policy.Transient), 0)
 	}
-	pressedGate, pressedToken := gate.Pressed(), token.Pressed()
+	pressedGate, pressedToken := gate.Expedited(), token.Expedited()
 	checkOpening(t, pressedGate, epoch(), policy.MinRetry)
 	checkReady(t, pressedToken, epoch(), policy.MinRetry)
 	if pressedGate.FailingSince != gate.FailingSince || pressedToken.FailingSince != token.FailingSince {

@@ -15,7 +15,7 @@ const (
 	MinRetry = 5 * time.Second
 	// MaxRetry bounds the exponential backoff.
 	MaxRetry = 5 * time.Minute
-	// MinProbe and MaxProbe bound the slow probe after a refusal that waiting does not mend.
+	// MinProbe and MaxProbe bound the slow probe after a refusal that waiting does not end.
 	MinProbe = time.Minute
 	MaxProbe = 15 * time.Minute
 	// MaxRetryAfter is the longest Retry-After that is honoured in full.

@@ -32,14 +32,14 @@ func Restored(at, saved, now time.Time, longest time.Duration) time.Time {
 func (g Gate) Restored(saved, now time.Time) Gate {
 	g.BlockedUntil = Restored(g.BlockedUntil, saved, now, LongestBlock)
 	g.RetryAt = Restored(g.RetryAt, saved, now, MaxProbe)
-	g.Failures, g.Answers = max(g.Failures, 0), false
+	g.Failures, g.Answers = max(g.Failures, 0), 0
 	g.FailingSince = Restored(g.FailingSince, saved, now, 0)
 	g.FailedAt = Restored(g.FailedAt, saved, now, 0)
 	g.Recent = restoreRecent(g.Recent, saved, now, MaxInPace)
 	return g
 }
 
-// Joined returns the gate of which two tokens' records tell; g is what the later one tells. Only
+// Joined returns one gate from two tokens' records; g is from the later one. Only
 // what the server asked for holds for longer than that one knows.
 func (g Gate) Joined(earlier Gate) Gate {
 	g.BlockedUntil = latest(g.BlockedUntil, earlier.BlockedUntil)

@@ -23,8 +23,8 @@ func Skew(date string, received time.Time) (ahead time.Duration, ok bool) {
 // Skewed reports whether the clocks are too far apart.
 func Skewed(ahead time.Duration) bool { return ahead.Abs() > MaxSkew }
 
-// Tell reports whether a failure that is like the ones before it is still worth a line in the log:
+// ShouldLog reports whether a failure that is like the ones before it is still worth a line in the log:
 // the first three, then ever fewer, so that an outage of days is a page and not a full disk.
-func Tell(failures int) bool {
+func ShouldLog(failures int) bool {
 	return failures <= 3 || failures&(failures-1) == 0 || failures%100 == 0
 }

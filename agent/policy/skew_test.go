@@ -34,11 +34,11 @@ func TestSkew(t *testing.T) {
 func TestAnOutageOfDaysIsAPageOfLog(t *testing.T) {
 	told := 0
 	for failures := 1; failures <= 10*24*12; failures++ { // ten days at a probe every five minutes
-		if policy.Tell(failures) {
+		if policy.ShouldLog(failures) {
 			told++
 		}
 	}
-	if told > 50 || !policy.Tell(1) || !policy.Tell(2) || policy.Tell(5) {
+	if told > 50 || !policy.ShouldLog(1) || !policy.ShouldLog(2) || policy.ShouldLog(5) {
 		t.Errorf("%d lines", told)
 	}
 }

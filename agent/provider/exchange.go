@@ -11,7 +11,7 @@ import (
 	"unicode"
 
 	"github.com/credagent/credagent/internal/handshake"
-	"github.com/credagent/credagent/internal/process"
+	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
@@ -140,9 +140,9 @@ func readCheck(out *providerpb.CheckReply) (checkReply, error) {
 	if len(out.GetProblems()) > maxProblems {
 		return checkReply{}, nonsense("more problems than a configuration can have")
 	}
-	reply := checkReply{credential: credential, version: process.Printable(out.GetVersion(), maxText)}
+	reply := checkReply{credential: credential, version: printable.Text(out.GetVersion(), maxText)}
 	for _, problem := range out.GetProblems() {
-		reply.problems = append(reply.problems, Problem{Key: process.Printable(problem.GetKey(), maxText), Message: process.Printable(problem.GetMessage(), maxText)})
+		reply.problems = append(reply.problems, Problem{Key: printable.Text(problem.GetKey(), maxText), Message: printable.Text(problem.GetMessage(), maxText)})
 	}
 	if failure := out.GetFailure(); failure != nil {
 		reply.failure = readFailure(failure, credential)
@@ -186,7 +186,7 @@ func readReply(out *providerpb.ExchangeReply) (Reply, *Failure, error) {
 		Status:     int(answer.GetStatus()),
 		Header:     header,
 		Body:       answer.GetBody(),
-		BodyError:  process.Printable(answer.GetBodyError(), maxText),
+		BodyError:  printable.Text(answer.GetBodyError(), maxText),
 		TimedOut:   answer.GetTimedOut(),
 		Credential: credential,
 	}, nil, nil
@@ -213,7 +213,7 @@ func readCredential(in *providerpb.Credential) (Credential, bool) {
 			return Credential{}, false
 		}
 	}
-	credential := Credential{Files: in.GetFiles(), Identity: process.Printable(in.GetIdentity(), maxText)}
+	credential := Credential{Files: in.GetFiles(), Identity: printable.Text(in.GetIdentity(), maxText)}
 	var begins, ends bool
 	credential.NotBefore, begins = readInstant(in.GetNotBeforeSeconds())
 	credential.NotAfter, ends = readInstant(in.GetNotAfterSeconds())
@@ -242,7 +242,7 @@ func readFailure(in *providerpb.Failure, credential Credential) *Failure {
 	if !known {
 		kind = KindProvider
 	}
-	return &Failure{Kind: kind, Message: process.Printable(in.GetMessage(), maxText), Credential: credential}
+	return &Failure{Kind: kind, Message: printable.Text(in.GetMessage(), maxText), Credential: credential}
 }
 
 func nonsense(what string) error {

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/credagent/credagent/internal/process"
+	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
@@ -125,5 +125,5 @@ func explain(ctx context.Context, err error) error {
 	case codes.Unavailable, codes.Canceled:
 		return &Failure{Kind: KindProvider, Message: "the connection to the provider's process broke, and the process was ended"}
 	}
-	return &Failure{Kind: KindProvider, Message: "the provider's process answered with an error: " + process.Printable(status.Convert(err).Message(), 300)}
+	return &Failure{Kind: KindProvider, Message: "the provider's process answered with an error: " + printable.Text(status.Convert(err).Message(), 300)}
 }

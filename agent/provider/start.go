@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -155,7 +156,7 @@ func whyNotStarted(starting context.Context, err error) string {
 	case strings.Contains(text, "Unrecognized remote plugin message") || strings.Contains(strings.ToLower(text), "error parsing"):
 		return "it printed something else than the handshake to standard output, which belongs to the protocol"
 	}
-	return process.Printable(text, 300)
+	return printable.Text(text, 300)
 }
 
 // otherVersion says which side is older. go-plugin's text holds the version of the provider.

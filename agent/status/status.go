@@ -40,7 +40,7 @@ type Token struct {
 	LastErrorAt         *time.Time `json:"last_error_at,omitempty"`
 	Advice              string     `json:"advice,omitempty"` // what to do about the error
 	ConsecutiveFailures int        `json:"consecutive_failures"`
-	Requests            int        `json:"requests"`
+	Requests            int        `json:"requests"` // sent; with a state, also by earlier processes
 
 	CAE                  bool       `json:"cae"`                              // continuous access evaluation
 	ChallengePending     bool       `json:"challenge_pending,omitempty"`      // the next request answers a claims challenge
@@ -120,7 +120,10 @@ type Credential struct {
 type Sink struct {
 	Path        string     `json:"path"`
 	Tokens      []string   `json:"tokens"`
-	Holds       bool       `json:"holds"` // the file holds the newest of every token, or is just getting it
+	Holds       bool       `json:"holds"`                // the file holds the newest of every token, or is just getting it
+	Expired     bool       `json:"expired,omitempty"`    // a token of it has expired, so the file is left as it is
+	ExpiredAt   *time.Time `json:"expired_at,omitempty"` // when the first of its tokens expired, if nothing newer came
+	WaitsFor    []string   `json:"waits_for,omitempty"`  // the tokens of it that were never there
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	LastChange  *time.Time `json:"last_change,omitempty"` // when its content was last replaced
 	LastError   string     `json:"last_error,omitempty"`

@@ -81,6 +81,10 @@ func sample(name string) Record {
 		},
 		Challenge:  Challenge{Claims: `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`, Rejected: "ab12", Answered: `{"access_token":{"acrs":{"value":"c1"}}}`},
 		Credential: Credential{Files: "/etc/app.pem,1,2;", Identity: "SHA256:2f", Choice: policy.Choice{Fallback: true, Spent: true}},
+		History: History{
+			Requests: 14, AcquiredAt: now.Add(-2 * time.Hour), Expiry: now.Add(-time.Hour),
+			Failure: Failure{At: now.Add(-time.Second), Class: policy.Credential, Message: "invalid_client (401), the secret has expired", Advice: "renew the secret"},
+		},
 	}
 }
 
@@ -88,6 +92,8 @@ func sample(name string) Record {
 func onTheWall(r Record) Record {
 	r.SavedAt, r.AcquiredAt = wall(r.SavedAt), wall(r.AcquiredAt)
 	r.Token.Expiry, r.Token.RefreshOn = wall(r.Token.Expiry), wall(r.Token.RefreshOn)
+	h := &r.History
+	h.AcquiredAt, h.Expiry, h.Failure.At = wall(h.AcquiredAt), wall(h.Expiry), wall(h.Failure.At)
 	a := &r.Attempts
 	a.FailingSince, a.FailedAt, a.RetryAt, a.Recent = wall(a.FailingSince), wall(a.FailedAt), wall(a.RetryAt), walls(a.Recent)
 	g := &r.Gate

@@ -131,7 +131,7 @@ func (k key) encrypt(plain []byte) ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
-// decrypt says what is wrong in words of its own: age's errors quote what they read.
+// decrypt describes what is wrong in words of its own: age's errors quote what they read.
 func (k key) decrypt(sealed []byte) ([]byte, error) {
 	if len(sealed) == 0 {
 		return nil, errEmpty

@@ -22,6 +22,7 @@ type Record struct {
 	Gate       policy.Gate // of the client, as the token last saw it
 	Challenge  Challenge
 	Credential Credential
+	History    History
 	SavedAt    time.Time // by the clock of the process that saved it
 }
 
@@ -29,7 +30,7 @@ type Record struct {
 // what the token owes it, wherever the client at its server is.
 type Binding struct {
 	ClientID string
-	Server   string // where tokens come from, as the gates are told apart
+	Server   string // where tokens come from, in the form that gates are keyed by
 	Issuer   string // whose metadata named the server; "" where it was configured itself
 	Request  string // what is asked for: see RequestHash
 	Provider string // the credential provider
@@ -47,9 +48,25 @@ type Challenge struct {
 
 // Credential is what was known of the client's credentials.
 type Credential struct {
-	Files    string // a fingerprint of what stat said of the first one's files
+	Files    string // a fingerprint of the first one's files, from stat
 	Identity string // of the first one; public, such as a thumbprint
 	Choice   policy.Choice
+}
+
+// History is what people are told of a token's past. Nothing is decided by it.
+type History struct {
+	Requests   int // sent, by all processes that kept the record
+	Failure    Failure
+	AcquiredAt time.Time // of the last token, where it has expired and is not kept; as is Expiry
+	Expiry     time.Time
+}
+
+// Failure is why the last request brought no token; zero where it did. It holds nothing secret.
+type Failure struct {
+	At      time.Time
+	Class   policy.Class
+	Message string
+	Advice  string
 }
 
 // GateKey returns the gate that a record's token passes.
@@ -92,6 +109,9 @@ func (r Record) restored(now time.Time) Record {
 	r.AcquiredAt = policy.Restored(r.AcquiredAt, r.SavedAt, now, 0)
 	r.Token.Expiry = policy.Restored(r.Token.Expiry, r.SavedAt, now, policy.MaxLife)
 	r.Token.RefreshOn = policy.Restored(r.Token.RefreshOn, r.SavedAt, now, policy.MaxLife)
+	r.History.Failure.At = policy.Restored(r.History.Failure.At, r.SavedAt, now, 0)
+	r.History.AcquiredAt = policy.Restored(r.History.AcquiredAt, r.SavedAt, now, 0)
+	r.History.Expiry = policy.Restored(r.History.Expiry, r.SavedAt, now, 0)
 	if r.Token.RefreshOn.After(r.Token.Expiry) {
 		r.Token.RefreshOn = r.Token.Expiry
 	}

@@ -41,7 +41,7 @@ type Store struct {
 	key key
 }
 
-// SetupError says why a store cannot be used as it is configured.
+// SetupError explains why a store cannot be used as it is configured.
 type SetupError struct {
 	Setting string // of the configuration's mapping state: "dir" or "key_file"
 	Err     error
@@ -53,7 +53,7 @@ func (e *SetupError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *SetupError) Unwrap() error { return e.Err }
 
-// DamageError says that what is stored of a token cannot be used. It is no reason to stop: nothing
+// DamageError means that what is stored of a token cannot be used. It is no reason to stop: nothing
 // is known of that token then, and the next [Store.Save] replaces the file.
 type DamageError struct {
 	Path string
@@ -70,7 +70,7 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 // Open reads the key and opens the directory, which it makes if only its parent is there. It
 // refuses a directory that others can enter and a key that others can read, with a [*SetupError]
-// that says what to do, and removes the temporary files that an earlier process left.
+// that explains what to do, and removes the temporary files that an earlier process left.
 func Open(dir, keyFile string) (*Store, error) {
 	s, err := prepare(dir, keyFile)
 	if err != nil {
@@ -105,7 +105,7 @@ func Check(dir, keyFile string) []error {
 		all = append(all, err)
 		s = &Store{dir: dir}
 	}
-	root, err := s.look()
+	root, err := s.openExisting()
 	if _, there := os.Lstat(dir); errors.Is(there, fs.ErrNotExist) {
 		if isDirectory(filepath.Dir(dir)) {
 			return all // Open makes it
@@ -172,7 +172,7 @@ func private(file *os.File) error {
 	return nil
 }
 
-// makeWay removes an empty directory where a file is to be: everything else gives way by itself.
+// makeWay removes an empty directory where a file is to be: a rename replaces anything else.
 func makeWay(root *os.Root, name string) error {
 	info, err := root.Lstat(name)
 	if err != nil || !info.IsDir() {
@@ -191,7 +191,7 @@ func (s *Store) Load(token string) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("loading the state of token %q: %w", token, err)
 	}
-	root, err := s.look()
+	root, err := s.openExisting()
 	if err != nil {
 		return Record{}, fmt.Errorf("loading the state of token %q: %w", token, err)
 	}
@@ -203,7 +203,7 @@ func (s *Store) Load(token string) (Record, error) {
 // more: what the server asked of their clients still holds. Each record that cannot be used is an
 // error of its own.
 func (s *Store) LoadAll() (map[string]Record, []error) {
-	root, err := s.look()
+	root, err := s.openExisting()
 	if err != nil {
 		return nil, []error{err}
 	}
@@ -292,7 +292,7 @@ func (s *Store) remove(token string) error {
 	if err != nil {
 		return err
 	}
-	root, err := s.look()
+	root, err := s.openExisting()
 	if err != nil {
 		return err
 	}
@@ -312,7 +312,7 @@ func (s *Store) remove(token string) error {
 
 // open opens the directory, and makes it if it is not there.
 func (s *Store) open() (*os.Root, error) {
-	root, err := s.look()
+	root, err := s.openExisting()
 	if !errors.Is(err, fs.ErrNotExist) {
 		return root, err
 	}
@@ -324,15 +324,15 @@ func (s *Store) open() (*os.Root, error) {
 		return nil, fmt.Errorf("making state directory %q: %w", s.dir, atomicfile.Cause(err))
 	}
 	_ = made.Close()
-	return s.look()
+	return s.openExisting()
 }
 
 func (s *Store) noParent() error {
 	return fmt.Errorf("making state directory %q: no such directory as %q; create that first", s.dir, filepath.Dir(s.dir))
 }
 
-// look opens the directory as it is, anew for each use: one that was removed and made again works.
-func (s *Store) look() (*os.Root, error) {
+// openExisting opens the directory as it is, anew for each use: one that was removed and made again works.
+func (s *Store) openExisting() (*os.Root, error) {
 	root, err := openDirectory(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening state directory %q: %w", s.dir, err)
@@ -371,7 +371,7 @@ func tokenOf(file string) (token string, ours bool) {
 	return token, ours && namePattern().MatchString(token)
 }
 
-// Gates returns the gates of which the records tell, each joined from what they say of it.
+// Gates returns the gates in the records, each joined from all records of it.
 func Gates(records map[string]Record) map[GateKey]policy.Gate {
 	sorted := make([]Record, 0, len(records))
 	for _, r := range records {

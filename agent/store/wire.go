@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/secret"
@@ -28,6 +29,7 @@ type form struct {
 	Attempts   attemptsForm   `json:"attempts"`
 	Challenge  challengeForm  `json:"challenge,omitzero"`
 	Credential credentialForm `json:"credential"`
+	History    historyForm    `json:"history,omitzero"`
 }
 
 type bindingForm struct {
@@ -79,6 +81,20 @@ type credentialForm struct {
 	Spent    bool   `json:"spent,omitempty"`
 }
 
+type historyForm struct {
+	Requests   int         `json:"requests,omitempty"`
+	Failure    failureForm `json:"failure,omitzero"`
+	AcquiredAt time.Time   `json:"acquired_at,omitzero"`
+	Expiry     time.Time   `json:"expiry,omitzero"`
+}
+
+type failureForm struct {
+	At      time.Time `json:"at,omitzero"`
+	Class   string    `json:"class"`
+	Message string    `json:"message"`
+	Advice  string    `json:"advice,omitempty"`
+}
+
 // seal encrypts a record.
 func (s *Store) seal(name string, r Record) ([]byte, error) {
 	plain, err := encode(name, r)
@@ -124,6 +140,7 @@ func encode(name string, r Record) ([]byte, error) {
 			FailingSince: wall(r.Attempts.FailingSince), FailedAt: wall(r.Attempts.FailedAt), Recent: walls(r.Attempts.Recent),
 		},
 	}
+	f.History = formOfHistory(r.History)
 	if t := r.Token; !t.AccessToken.IsZero() {
 		f.Grant = &grantForm{
 			AccessToken: t.AccessToken.Reveal(), TokenType: t.TokenType, Scope: t.Scope,
@@ -168,7 +185,12 @@ func (f form) record() (Record, error) {
 	if !known || !f.Challenge.sound() {
 		return Record{}, errNonsense
 	}
+	history, sound := f.History.history()
+	if !sound {
+		return Record{}, errNonsense
+	}
 	r := Record{
+		History:   history,
 		SavedAt:   f.SavedAt.UTC(),
 		Binding:   Binding(f.Binding),
 		Challenge: Challenge(f.Challenge),
@@ -197,6 +219,49 @@ func (f form) record() (Record, error) {
 		}
 	}
 	return r, nil
+}
+
+// maxMessage bounds what is remembered of a failure, in bytes.
+const maxMessage = 4 << 10
+
+func formOfHistory(h History) historyForm {
+	f := historyForm{Requests: max(h.Requests, 0), AcquiredAt: wall(h.AcquiredAt), Expiry: wall(h.Expiry)}
+	if h.Failure != (Failure{}) {
+		f.Failure = failureForm{
+			At: wall(h.Failure.At), Class: h.Failure.Class.String(),
+			Message: line(h.Failure.Message), Advice: line(h.Failure.Advice),
+		}
+	}
+	return f
+}
+
+// history reads what people will be shown: a forger may have written it, so it is cleaned like a
+// server's answer.
+func (f historyForm) history() (h History, sound bool) {
+	h = History{Requests: f.Requests, AcquiredAt: f.AcquiredAt.UTC(), Expiry: f.Expiry.UTC()}
+	if f.Failure == (failureForm{}) {
+		return h, f.Requests >= 0
+	}
+	class, known := classOf(f.Failure.Class)
+	h.Failure = Failure{
+		At: f.Failure.At.UTC(), Class: class,
+		Message: line(f.Failure.Message), Advice: line(f.Failure.Advice),
+	}
+	return h, known && class != policy.Success && f.Requests >= 0
+}
+
+// line makes a text one line of a bounded length, without control characters.
+func line(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\ufffd"))
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "")
+	}
+	return text
 }
 
 // maxToken bounds an access token, in bytes, as it does in a server's answer.

@@ -24,7 +24,7 @@ import (
 const (
 	askTimeout     = 5 * time.Second  // for an answer of the running agent
 	refreshTimeout = 30 * time.Second // for one that waits for a server's answer
-	mostAnswer     = 64 << 20         // bytes of an answer
+	maxAnswer      = 64 << 20         // bytes of an answer
 )
 
 // agentFlags say where the running agent is.
@@ -126,7 +126,7 @@ func askSocket(ctx context.Context, socket string, q question) ([]byte, error) {
 		return nil, unreachable(q.doing, socket, err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return nil, unreachable(q.doing, socket, err)
 	}
@@ -144,7 +144,7 @@ func direct(dial func(context.Context) (net.Conn, error)) *http.Client {
 	}}
 }
 
-// unreachable says why there is no answer.
+// unreachable explains why there is no answer.
 func unreachable(doing, at string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return &statedError{exitRefused, fmt.Errorf("%s: connecting to %s: %w\n    hint: the socket's group and mode say who may connect", doing, at, causeOf(err))}
@@ -218,7 +218,7 @@ func askListen(ctx context.Context, doing string, at agentAt) ([]byte, error) {
 		return nil, unreachable(doing, listen, err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil || response.StatusCode != http.StatusOK {
 		return nil, notTheAgent(doing, listen, response.Status)
 	}
@@ -241,7 +241,7 @@ func readAnswer[T any](body []byte) (answer T, err error) {
 	return answer, err
 }
 
-// notTheAgent says that what answers is another program.
+// notTheAgent means that what answers is another program.
 func notTheAgent(doing, at, answer string) error {
 	return fmt.Errorf("%s: %w at %s: another program is listening there (%s)", doing, errNoAgent, at, printable(answer))
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// mostChallenge is how much of standard input is read.
-const mostChallenge = 32 << 10
+// maxChallenge is how much of standard input is read.
+const maxChallenge = 32 << 10
 
 func newChallenge() *cobra.Command {
 	c := &cobra.Command{
@@ -31,7 +31,7 @@ will do. A challenge that is not valid is refused and changes nothing.`,
 	c.RunE = func(c *cobra.Command, args []string) error {
 		text := *value
 		if !c.Flags().Changed("www-authenticate") {
-			read, err := io.ReadAll(io.LimitReader(c.InOrStdin(), mostChallenge))
+			read, err := io.ReadAll(io.LimitReader(c.InOrStdin(), maxChallenge))
 			if err != nil {
 				return fmt.Errorf("reading the challenge: %w", err)
 			}

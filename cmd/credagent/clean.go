@@ -3,14 +3,14 @@ package main
 import (
 	"reflect"
 
-	"github.com/credagent/credagent/internal/process"
+	outside "github.com/credagent/credagent/internal/printable"
 )
 
-// longestSaid is how much of one text of the running agent is shown.
-const longestSaid = 4 << 10
+// maxText is how much of one text of the running agent is shown.
+const maxText = 4 << 10
 
 // printable makes a text from outside fit for a terminal: one line, without control characters.
-func printable(text string) string { return process.Printable(text, longestSaid) }
+func printable(text string) string { return outside.Text(text, maxText) }
 
 // clean makes every text in a value printable.
 func clean(v reflect.Value) {

@@ -21,7 +21,7 @@ import (
 // examineTimeout bounds the whole of an examination.
 const examineTimeout = 2 * time.Minute
 
-// errUnwell says that doctor found a problem; what it is was printed.
+// errUnwell means that doctor found a problem; what it is was printed.
 var errUnwell = errors.New("doctor found problems")
 
 func newDoctor() *cobra.Command {

@@ -77,7 +77,7 @@ func (f execFlags) plan(c *cobra.Command) (supervise.Plan, error) {
 	plan := supervise.Plan{Restart: f.onRefresh == "restart", RestartTime: f.killTime}
 	var errs [2]error
 	if !slices.Contains([]string{"none", "restart"}, f.onRefresh) {
-		plan.Tell, errs[0] = process.ParseSignal(f.onRefresh)
+		plan.ReloadSignal, errs[0] = process.ParseSignal(f.onRefresh)
 	}
 	plan.KillSignal, errs[1] = process.ParseSignal(f.killSignal)
 	switch {

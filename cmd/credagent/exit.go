@@ -34,7 +34,7 @@ func (e *usageError) Error() string {
 	return fmt.Sprintf("%v\n    hint: %s --help shows how it is used", e.err, e.command)
 }
 
-// errNoAgent says that no running agent answers.
+// errNoAgent means that no running agent answers.
 var errNoAgent = errors.New("no running agent answers")
 
 // report shows an error to a person, one line for each part and its hints below, and returns the
@@ -44,7 +44,7 @@ func report(stderr io.Writer, err error) int {
 		return exitOK
 	}
 	if ended := (*commandEnded)(nil); errors.As(err, &ended) {
-		return ended.status // the command has said why
+		return ended.status // the command has explained itself
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
 		if strings.HasPrefix(line, " ") {

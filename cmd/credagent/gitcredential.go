@@ -18,8 +18,8 @@ const (
 	// gitUser is the user name where git has none. Servers that take a token as a password want one
 	// but do not look at it, or want this one.
 	gitUser = "oauth2"
-	// mostFromGit is how much of what git says is read.
-	mostFromGit = 64 << 10
+	// maxGitInput bounds the input from git, in bytes.
+	maxGitInput = 64 << 10
 )
 
 // gitRequest is what git says about what it wants to log in to (git-credential(1)).
@@ -39,7 +39,7 @@ func gitCredential(c *cobra.Command, agent agentFlags, args []string) error {
 	var request gitRequest
 	if operation != "" {
 		var err error
-		if request, err = readGitRequest(io.LimitReader(c.InOrStdin(), mostFromGit)); err != nil {
+		if request, err = readGitRequest(io.LimitReader(c.InOrStdin(), maxGitInput)); err != nil {
 			return fmt.Errorf("reading what git asks for: %w", err)
 		}
 	}

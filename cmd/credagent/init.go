@@ -95,7 +95,7 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 	if err := maker.Validate(c.Context(), plan); err != nil {
 		return &statedError{exitConfig, err}
 	}
-	return plan.Tell(out, caller)
+	return plan.WriteInstructions(out, caller)
 }
 
 // ended makes a mistake in the answers one in the usage.

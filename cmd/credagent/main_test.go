@@ -75,6 +75,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Values[worldKey{}] = &world{}
+			env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, ".run")) // waits are not shared with other tests
 			me, err := user.Current()
 			if err == nil {
 				env.Setenv("ME", me.Username) // who the tests run as, for credagent init

@@ -15,8 +15,8 @@ import (
 	"github.com/credagent/credagent/agent"
 )
 
-// notify tells the service manager (sd_notify(3)) and the log how the agent is, until ctx ends, and
-// notes that READY=1 was told.
+// notify reports the agent's state to the service manager (sd_notify(3)) and the log until ctx ends, and
+// notes that READY=1 was sent.
 // Without a service manager only the log hears it.
 func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Logger) {
 	watchdog := watchdogTicks(log)
@@ -40,7 +40,7 @@ func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Lo
 		}
 		if s.Ready && told.CompareAndSwap(false, true) {
 			say(log, daemon.SdNotifyReady)
-			debug.FreeOSMemory() // of what only the start needed
+			debug.FreeOSMemory() // memory that only the start needed
 		}
 		say(log, fmt.Sprintf("STATUS=%s", summary(s)))
 	}
@@ -72,7 +72,7 @@ const notifyTimeout = 100 * time.Millisecond
 
 func say(log *slog.Logger, state string) {
 	if err := sendNotify(os.Getenv("NOTIFY_SOCKET"), state); err != nil {
-		log.Warn("service manager cannot be told", "error", err)
+		log.Warn("cannot notify service manager", "error", err)
 	}
 }
 

@@ -32,7 +32,7 @@ func TestServiceManager(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "token")); err != nil {
 		t.Errorf("READY before the token is on disk: %v", err)
 	}
-	hear("STATUS=1 of 1 tokens valid")
+	hear("STATUS=1 of 1 token valid")
 	hear("WATCHDOG=1")
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)

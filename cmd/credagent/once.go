@@ -35,10 +35,12 @@ at once. What succeeded is written.`,
 		defer cancel()
 		log := newLogger(cfg, c.ErrOrStderr())
 		warn(cfg, log)
-		a, _, err := newRememberingAgent(cfg, log)
+		memory, shared, err := openHost(cfg, log)
 		if err != nil {
 			return err
 		}
+		defer shared.Close()
+		a, _ := newAgentWith(memory, shared, cfg, log)
 		if err := a.Open(); err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ func refresh(ctx context.Context, out io.Writer, socket, name string) error {
 	return err
 }
 
-// notRefreshed says how a refresh went that brought no token, with the status that `once` would have.
+// notRefreshed describes how a refresh went that brought no token, with the status that `once` would have.
 func notRefreshed(doing string, got status.Refresh) error {
 	if got.Outcome == status.Pending {
 		return &statedError{exitNoToken, fmt.Errorf("%s: there is no answer yet; status shows what becomes of it", doing)}

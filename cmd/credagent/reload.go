@@ -15,20 +15,22 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/hoststate"
 	"github.com/credagent/credagent/internal/filewatch"
 )
 
-// lookTime is between two looks at the configuration file, for file systems that tell nothing.
-const lookTime = 30 * time.Second
+// pollInterval is how often the configuration file is checked, for file systems without notifications.
+const pollInterval = 30 * time.Second
 
-// reloader reads the configuration again when told to, or when its file changed.
+// reloader reads the configuration again on SIGHUP, or when its file changed.
 type reloader struct {
 	load    func() (*config.Config, error)
 	running *config.Config
 	daemon  bool // SIGHUP reloads, and listen has to be free
 	level   *slog.LevelVar
 	log     *slog.Logger
-	ready   atomic.Bool // the service manager was told READY=1
+	shared  *hoststate.Store // with the host's other commands
+	ready   atomic.Bool      // READY=1 was sent to the service manager
 }
 
 // watch reloads at every SIGHUP, if that is meant for it, and with watch: true at every change of the file, until ctx ends.
@@ -58,7 +60,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 				continue
 			}
 		}
-		before := file.look()
+		before := file.fingerprint()
 		r.tell(ctx, a)
 		file.close()
 		file = openFileWatch(r.running, r.log)
@@ -69,7 +71,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 	}
 }
 
-// tell reloads, and tells the service manager about it.
+// tell reloads, and notifies the service manager.
 func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
 	if !r.ready.Load() { // READY=1 would come too early
 		r.reload(ctx, a)
@@ -80,18 +82,21 @@ func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
 	say(r.log, daemon.SdNotifyReady)
 }
 
-// reloading tells the service manager when the reload began, as Type=notify-reload demands.
+// reloading notifies the service manager when the reload began, as Type=notify-reload demands.
 func reloading() string {
 	return daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec()
 }
 
-// reload takes the new configuration over, or says why not and changes nothing.
+// reload takes the new configuration over, or explains why not and changes nothing.
 func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	cfg, err := r.load()
 	if err == nil {
-		err = a.Reload(ctx, cfg)
-	} else {
+		err = r.claim(cfg, ownedSinks(cfg))
+	}
+	if err != nil {
 		a.ReloadFailed(err)
+	} else if err = a.Reload(ctx, cfg); err != nil {
+		r.release(ownedSinks(cfg))
 	}
 	if err != nil {
 		r.log.Error("configuration not reloaded, the running one stays", "error", err)
@@ -105,6 +110,7 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 		r.log.Warn("identity_endpoint.listen and header_file take effect at the next start")
 	}
 	r.level.Set(cfg.Log.Level)
+	r.release(ownedSinks(r.running))
 	r.running = cfg
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 }
@@ -130,18 +136,18 @@ func openFileWatch(cfg *config.Config, log *slog.Logger) *fileWatch {
 	if !cfg.Watch {
 		return f
 	}
-	f.tick = time.Tick(lookTime)
+	f.tick = time.Tick(pollInterval)
 	if notifier, err := filewatch.New(); err == nil {
 		f.notifier, f.changes = notifier, notifier.Changes()
 	} else {
-		log.Warn("configuration file is looked at every half minute only, the system does not tell of changes", "error", err)
+		log.Warn("polling configuration file every 30 seconds: no change notifications", "error", err)
 	}
-	f.seen = f.look()
+	f.seen = f.fingerprint()
 	return f
 }
 
-// look returns how the file looks now.
-func (f *fileWatch) look() string {
+// fingerprint returns what identifies the content of the file now.
+func (f *fileWatch) fingerprint() string {
 	if f.notifier != nil {
 		filewatch.Watch(f.notifier, f.files)
 	}
@@ -151,7 +157,7 @@ func (f *fileWatch) look() string {
 // changed reports whether the file is not as it was when last asked.
 func (f *fileWatch) changed() bool {
 	before := f.seen
-	f.seen = f.look()
+	f.seen = f.fingerprint()
 	return f.seen != before
 }
 

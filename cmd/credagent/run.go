@@ -49,10 +49,16 @@ five seconds; the files stay, as the tokens in them are still good.`,
 func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Agent)) error {
 	cfg, log := r.running, r.log
 	warn(cfg, log)
-	a, registry, err := newRememberingAgent(cfg, log)
+	memory, shared, err := openHost(cfg, log)
 	if err != nil {
 		return err
 	}
+	r.shared = shared
+	defer shared.Close()
+	if err := r.claim(cfg, append(ownedAtStart(cfg), ownedSinks(cfg)...)); err != nil {
+		return err
+	}
+	a, registry := newAgentWith(memory, shared, cfg, log)
 	if err := a.Open(); err != nil {
 		return err
 	}
@@ -100,7 +106,7 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 // double what it takes, for a collection in minutes that it saves.
 const thriftyPercent = 50
 
-// thrifty takes less memory for a little processor time, unless somebody has said how much.
+// thrifty takes less memory for a little processor time, unless GOGC is set.
 func thrifty() {
 	if _, said := os.LookupEnv("GOGC"); !said {
 		debug.SetGCPercent(thriftyPercent)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/hoststate"
 	"github.com/credagent/credagent/agent/store"
 )
 
@@ -37,7 +38,7 @@ func loadConfig(flag string) (*config.Config, error) {
 	return config.Load(path, os.LookupEnv)
 }
 
-// noConfig says how to begin, to who has no configuration.
+// noConfig describes how to begin, to who has no configuration.
 func noConfig(path string) error {
 	return &config.Error{Problems: []config.Problem{{
 		File: path, Message: "there is no configuration",
@@ -48,30 +49,46 @@ func noConfig(path string) error {
 
 // newAgent prepares an agent that remembers nothing, and the registry of its metrics.
 func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
-	return newAgentWith(nil, cfg, log)
+	return newAgentWith(nil, nil, cfg, log)
 }
 
-// newRememberingAgent prepares an agent with its encrypted state, where that is configured, and the
-// registry of its metrics.
-func newRememberingAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry, error) {
+// openHost opens what outlives the process: the encrypted state, where that is configured, and what all
+// commands on the host share.
+func openHost(cfg *config.Config, log *slog.Logger) (agent.Memory, *hoststate.Store, error) {
 	memory, err := openMemory(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	a, registry := newAgentWith(memory, cfg, log)
-	return a, registry, nil
+	return memory, openShared(cfg, false, log), nil
 }
 
-func newAgentWith(memory agent.Memory, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
+func newAgentWith(memory agent.Memory, shared *hoststate.Store, cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	return agent.New(agent.Options{
+	options := agent.Options{
 		Config:   cfg,
 		Version:  version(),
 		Log:      log,
 		Registry: registry,
 		Builtin:  builtinNames(),
 		Memory:   memory,
-	}), registry
+	}
+	if shared != nil {
+		options.Waits, options.Directories = shared, shared
+	}
+	return agent.New(options), registry
+}
+
+// openShared opens what all commands on the host share. A probe makes no directory for it.
+func openShared(cfg *config.Config, probe bool, log *slog.Logger) *hoststate.Store {
+	o := hoststate.Options{Runtime: hoststate.RuntimeDirectories(os.Getenv), Probe: probe, Clock: hoststate.SystemClock()}
+	if cfg.State != nil {
+		o.State = cfg.State.Dir
+	}
+	shared, err := hoststate.Open(o)
+	if err != nil {
+		log.Warn("no directory to share waits in: other credagent commands on this host will not know what a server asked for", "error", err)
+	}
+	return shared
 }
 
 // checkTimeout is how long a start waits until providers have judged their configuration. One that hangs

@@ -34,6 +34,7 @@ type display struct {
 	out    io.Writer
 	screen *demo.Screen // nil where there is none
 	watch  bool
+	raw    bool // the terminal does not return the carriage by itself
 	shown  int
 }
 
@@ -42,27 +43,32 @@ type cell struct{ text, color string }
 
 // show shows one snapshot.
 func (d *display) show(s status.Status) error {
-	lines := statusLines(s, d.screen != nil)
 	var text strings.Builder
-	switch {
-	case !d.watch || d.screen == nil:
+	if !d.watch || d.screen == nil {
 		if d.shown > 0 {
 			text.WriteByte('\n')
 		}
-		for _, l := range lines {
+		for _, l := range statusLines(s, d.screen != nil) {
 			text.WriteString(strings.TrimRight(d.paint(l, -1), " ") + "\n")
 		}
-	default:
+	} else {
 		width, height := d.screen.Size()
 		text.WriteString(map[bool]string{true: clearScreen, false: goHome}[d.shown == 0])
-		for _, l := range lines[:min(len(lines), max(0, height-1))] {
-			text.WriteString(d.paint(l, width) + eraseLine + "\n")
+		for _, l := range watchLines(s, width, max(0, height-1)) {
+			text.WriteString(d.paint(l, width) + eraseLine + d.newline())
 		}
 		text.WriteString(eraseBelow)
 	}
 	d.shown++
 	_, err := io.WriteString(d.out, text.String())
 	return err
+}
+
+func (d *display) newline() string {
+	if d.raw {
+		return "\r\n"
+	}
+	return "\n"
 }
 
 // paint joins cells to a line of a width at most; a negative one does not matter. Whatever was
@@ -91,40 +97,181 @@ func visible(r rune) rune {
 	return r
 }
 
-// statusLines are the lines of a snapshot. On a screen, lives are drawn with the characters for it.
+// statusLines are the lines of a snapshot: what needs a person, what waits, and then everything. On a
+// screen, lives are drawn with the characters for it.
 func statusLines(s status.Status, drawn bool) [][]cell {
-	verdict := cell{"ready", green}
-	if !s.Ready {
-		verdict = cell{"not ready", red}
+	triage := s.Triage()
+	lines := [][]cell{headLine(s)}
+	for _, level := range []status.Level{status.Act, status.Soon, status.Wait} {
+		matters := triage.Of(level)
+		if len(matters) == 0 {
+			continue
+		}
+		lines = append(lines, nil, levelHead(level, len(matters)))
+		for _, m := range matters {
+			lines = append(lines, matterLines(s.Now, m, 0)...)
+		}
 	}
-	lines := [][]cell{{{"credagent " + s.Version + ", " + s.Source + ": ", ""}, verdict, {", " + tally(s.Brief()), ""}}}
-	for _, reason := range s.NotReady {
-		lines = append(lines, []cell{{"    " + reason, red}})
-	}
-	for _, t := range [][][]cell{tokenRows(s, drawn), clientRows(s), sinkRows(s)} {
+	for _, t := range [][][]cell{tokenRows(s, triage, drawn), clientRows(s), sinkRows(s)} {
 		if len(t) > 1 {
 			lines = append(append(lines, nil), table(t)...)
 		}
 	}
-	if trouble := troubleLines(s); len(trouble) > 0 {
-		lines = append(append(lines, nil), trouble...)
+	return lines
+}
+
+func headLine(s status.Status) []cell {
+	verdict := cell{"ready", green}
+	if !s.Ready {
+		verdict = cell{"not ready", red}
+	}
+	return []cell{verdict, {", " + tally(s.Brief()) + "; credagent " + s.Version + ", " + s.Source, ""}}
+}
+
+// colorOf is the color of a level.
+func colorOf(level status.Level) string {
+	return map[status.Level]string{status.Act: red, status.Soon: yellow, status.Wait: yellow, status.Well: green}[level]
+}
+
+func levelHead(level status.Level, n int) []cell {
+	head := map[status.Level]string{
+		status.Act: "NEEDS A PERSON", status.Soon: "NEEDS A PERSON SOON", status.Wait: "WAITS",
+	}[level]
+	return []cell{{fmt.Sprintf("%s (%d)", head, n), bold + colorOf(level)}}
+}
+
+// matterLines are what there is to say of a matter, within a width where it is not zero: what it is,
+// its cause, and what to do.
+func matterLines(now time.Time, m status.Matter, width int) [][]cell {
+	head := string(m.Subject) + " " + nameList(m.Names)
+	if m.Subject == status.AboutToken {
+		if len(m.Names) > 1 {
+			head = fmt.Sprintf("%d tokens: %s", len(m.Names), nameList(m.Names))
+		}
+		head += " of client " + m.Client
+	}
+	color := colorOf(m.Level)
+	lines := wrapped(cell{head + ": " + standing(now, m), color}, 0, width)
+	if m.Cause != "" {
+		text := m.Cause
+		if m.At != nil {
+			text += ", " + ago(now, m.At)
+		}
+		lines = append(lines, wrapped(cell{text, ""}, 4, width)...)
+	}
+	if len(m.Sinks) > 0 {
+		lines = append(lines, wrapped(cell{"no valid token in " + nameList(m.Sinks), ""}, 4, width)...)
+	}
+	if m.Level == status.Wait && width > 0 {
+		return lines // there is nothing to do
+	}
+	lines = append(lines, wrapped(cell{"hint: " + m.Step, ""}, 4, width)...)
+	switch {
+	case m.Doc == "" || m.Level != status.Act:
+	case width > 0:
+		lines = append(lines, wrapped(cell{"see: docs/operations.md#" + m.Doc, ""}, 4, width)...)
+	default:
+		lines = append(lines, wrapped(cell{"see: " + status.DocURL(m.Doc), ""}, 4, width)...)
 	}
 	return lines
 }
 
-func tokenRows(s status.Status, drawn bool) [][]cell {
-	rows := [][]cell{heads("TOKEN", "CLIENT", "VALID", "LIFE", "EXPIRES IN", "NEXT REQUEST", "LAST OUTCOME", "FAILURES")}
-	for _, t := range s.Tokens {
-		color := map[status.Phase]string{status.PhaseGood: green, status.PhaseFailing: yellow}[t.Phase()]
-		if !t.Valid {
-			color = red
+// mostNames is how many names of a matter are written out.
+const mostNames = 4
+
+func nameList(names []string) string {
+	if len(names) <= mostNames {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNames-1], ", "), len(names)-mostNames+1)
+}
+
+// standing says how it stands with a matter, its token and its next request.
+func standing(now time.Time, m status.Matter) string {
+	text := m.What
+	token := m.Subject == status.AboutToken
+	switch {
+	case m.Expiry == nil && token:
+		text += ", no token yet"
+	case m.Expiry == nil:
+	case !m.Expiry.After(now) && token:
+		text += ", expired " + ago(now, m.Expiry)
+	case token:
+		text += ", valid for " + until(now, m.Expiry)
+	default:
+		text += ", " + m.Expiry.Format(time.DateOnly)
+		if m.Expiry.After(now) {
+			text += ", in " + until(now, m.Expiry)
 		}
+	}
+	if m.Failures > 1 {
+		text += fmt.Sprintf(", %d failures", m.Failures)
+	}
+	if m.Next != nil && m.Next.After(now) {
+		text += ", next try in " + until(now, m.Next)
+	}
+	return text
+}
+
+// wrapped breaks a text between words into indented lines of a width; zero is any width.
+func wrapped(c cell, indent, width int) [][]cell {
+	margin := strings.Repeat(" ", indent)
+	room := width - indent
+	if width <= 0 || room < 10 || utf8.RuneCountInString(c.text) <= room {
+		return [][]cell{{{margin, ""}, c}}
+	}
+	var lines [][]cell
+	rest := []rune(c.text)
+	for len(rest) > 0 {
+		n := min(room, len(rest))
+		if n < len(rest) {
+			if at := strings.LastIndex(string(rest[:n+1]), " "); at > 0 {
+				n = utf8.RuneCountInString(string(rest[:n+1])[:at])
+			}
+		}
+		lines = append(lines, []cell{{margin, ""}, {string(rest[:n]), c.color}})
+		rest = []rune(strings.TrimLeft(string(rest[n:]), " "))
+		if indent == 0 { // what goes on is set off from what begins
+			indent, margin, room = 2, "  ", width-2
+		}
+	}
+	return lines
+}
+
+func tokenRows(s status.Status, triage status.Triage, drawn bool) [][]cell {
+	rows := [][]cell{heads("TOKEN", "STATE", "EXPIRES", "NEXT REQUEST", "LIFE", "CLIENT", "LAST OUTCOME", "FAILURES")}
+	for _, t := range triage.Tokens {
+		color := colorOf(t.Level)
 		rows = append(rows, []cell{
-			{t.Name, ""}, {t.Client, ""}, {yesNo(t.Valid), color}, {life(s, t, drawn), color}, {until(s.Now, t.Expiry), ""},
-			{plan(s, t), ""}, {dash(t.LastOutcome), ""}, {fmt.Sprint(t.ConsecutiveFailures), ""},
+			{t.Name, ""}, {stateOf(t.Token), color}, {expires(s.Now, t.Token), ""}, {plan(s, t.Token), ""}, {life(s, t.Token, drawn), color},
+			{t.Client, ""}, {dash(t.LastOutcome), ""}, {fmt.Sprint(t.ConsecutiveFailures), ""},
 		})
 	}
 	return rows
+}
+
+// stateOf says in a word how it stands with a token.
+func stateOf(t status.Token) string {
+	switch t.Phase() {
+	case status.PhaseExpired:
+		return "expired"
+	case status.PhaseNone:
+		if t.Valid {
+			return "valid"
+		}
+		return "no token yet"
+	}
+	return "valid"
+}
+
+func expires(now time.Time, t status.Token) string {
+	switch {
+	case t.Expiry == nil:
+		return "-"
+	case t.Expiry.After(now):
+		return "in " + until(now, t.Expiry)
+	}
+	return ago(now, t.Expiry)
 }
 
 // life draws what has passed of a token's life, with marks for now and for the next request.
@@ -191,7 +338,7 @@ func clientRows(s status.Status) [][]cell {
 func gate(now time.Time, g status.Gate) cell {
 	switch {
 	case g.BlockedUntil != nil && g.BlockedUntil.After(now):
-		return cell{"closed by the server for " + until(now, g.BlockedUntil), red}
+		return cell{"closed by the server for " + until(now, g.BlockedUntil), yellow}
 	case g.RetryAt != nil && g.RetryAt.After(now):
 		return cell{"backing off for " + until(now, g.RetryAt), yellow}
 	}
@@ -199,54 +346,29 @@ func gate(now time.Time, g status.Gate) cell {
 }
 
 func sinkRows(s status.Status) [][]cell {
-	rows := [][]cell{heads("SINK", "TOKENS", "HOLDS", "LAST WRITTEN", "NEXT TRY")}
+	rows := [][]cell{heads("SINK", "TOKENS", "STATE", "LAST WRITTEN", "NEXT TRY")}
 	for _, k := range s.Sinks {
-		color := green
-		if !k.Holds {
-			color = red
-		}
 		rows = append(rows, []cell{
-			{k.Path, ""}, {strings.Join(k.Tokens, ","), ""}, {yesNo(k.Holds), color}, {ago(s.Now, k.LastSuccess), ""}, {until(s.Now, k.RetryAt), ""},
+			{k.Path, ""}, {strings.Join(k.Tokens, ","), ""}, sinkState(s.Now, k), {ago(s.Now, k.LastSuccess), ""}, {until(s.Now, k.RetryAt), ""},
 		})
 	}
 	return rows
 }
 
-// troubleLines are the last errors, with what to do about them.
-func troubleLines(s status.Status) [][]cell {
-	var lines [][]cell
-	if r := s.Reload; r != nil && !r.Successful {
-		lines = append(lines, []cell{{fmt.Sprintf("the configuration was not reloaded %s, the running one stays: %s", ago(s.Now, &r.At), r.Error), ""}})
+// sinkState says what a sink's file is worth.
+func sinkState(now time.Time, k status.Sink) cell {
+	switch k.State() {
+	case status.SinkHolds:
+		return cell{"holds the newest", green}
+	case status.SinkExpired:
+		return cell{"token expired " + ago(now, k.ExpiredAt), red}
+	case status.SinkWaits:
+		return cell{"waits for " + nameList(k.WaitsFor), yellow}
+	case status.SinkFailing:
+		return cell{"cannot be written", red}
 	}
-	for _, t := range s.Tokens {
-		if t.LastError != "" {
-			lines = append(lines, []cell{{fmt.Sprintf("token %s, %s: %s", t.Name, ago(s.Now, t.LastErrorAt), t.LastError), ""}})
-		}
-		if t.Advice != "" {
-			lines = append(lines, []cell{{"    hint: " + t.Advice, ""}})
-		}
-	}
-	for _, c := range s.Clients {
-		if clocks := c.Clocks(); clocks != "" {
-			lines = append(lines, []cell{{fmt.Sprintf("client %s, clocks: %s", c.Name, clocks), ""}})
-		}
-		for _, credential := range c.Credentials {
-			if credential.Problem != "" {
-				lines = append(lines, []cell{{fmt.Sprintf("client %s, %s credential: %s", c.Name, credential.Name, credential.Problem), ""}})
-			}
-		}
-	}
-	for _, k := range s.Sinks {
-		if k.LastError != "" {
-			lines = append(lines, []cell{{fmt.Sprintf("sink, %s: %s", ago(s.Now, k.LastErrorAt), k.LastError), ""}})
-		}
-		if hook := k.OnChange; hook != nil && hook.LastError != "" {
-			lines = append(lines, []cell{{fmt.Sprintf("on_change of %s, %s: %s: %s", k.Path, ago(s.Now, hook.LastRun), hook.LastAction, hook.LastError), ""}})
-		}
-	}
-	return lines
+	return cell{"behind", yellow}
 }
-
 func heads(names ...string) []cell {
 	row := make([]cell, len(names))
 	for i, name := range names {
@@ -276,6 +398,9 @@ func table(rows [][]cell) [][]cell {
 // tally counts the tokens.
 func tally(b status.Brief) string {
 	text := fmt.Sprintf("%d of %d tokens valid", b.Valid, b.Tokens)
+	if b.Tokens == 1 {
+		text = fmt.Sprintf("%d of 1 token valid", b.Valid)
+	}
 	if b.Next.After(b.Now) {
 		text += ", next request in " + status.Span(b.Next.Sub(b.Now))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -45,15 +46,45 @@ func eventful() status.Status {
 	}
 }
 
-const eventfulText = `credagent v1.2, /etc/credagent/credagent.yaml: not ready, 2 of 4 tokens valid
-    token "late" is not valid
-    sink "/run/b" does not hold the newest token
+const eventfulText = `not ready, 2 of 4 tokens valid; credagent v1.2, /etc/credagent/credagent.yaml
 
-TOKEN  CLIENT  VALID  LIFE                        EXPIRES IN  NEXT REQUEST                        LAST OUTCOME  FAILURES
-good   one     yes    [======>-----|...........]  45m 0s      in 15m 0s                           success       0
-held   two     yes    [============>-------|...]  30m 0s      in 20m 0s, held back by the server  throttled     1
-late   one     no     [=======================>]  -           in 2m 0s, trying again              credential    7
-none   one     no     -                           -           now, answering a claims challenge   -             0
+NEEDS A PERSON (4)
+token late of client one: refused by the server, expired 1h 0m ago, 7 failures, next try in 2m 0s
+    invalid_client (401), 3s ago
+    no valid token in /run/b
+    hint: renew the secret
+    see: https://github.com/credagent/credagent/blob/main/docs/operations.md#the-server-refuses
+sink /run/b: cannot be written, next try in 4s
+    writing "/run/b": no space left on device, 1m 0s ago
+    hint: check the directory's rights, its room and its file system: credagent doctor
+    see: https://github.com/credagent/credagent/blob/main/docs/operations.md#a-sink-cannot-be-written
+client one: primary credential cannot be used
+    the server refuses it
+    hint: replace it: a changed file is noticed by itself
+    see: https://github.com/credagent/credagent/blob/main/docs/operations.md#a-credential-ends-or-cannot-be-used
+configuration /etc/credagent/credagent.yaml: was not reloaded, the running one stays
+    c.yaml:1:1: unknown key, 1m 0s ago
+    hint: correct the file, then reload: systemctl reload credagent
+    see: https://github.com/credagent/credagent/blob/main/docs/operations.md#the-configuration-was-not-reloaded
+
+NEEDS A PERSON SOON (2)
+client two: primary credential ends soon, 2031-05-08, in 2d 1h
+    hint: replace it in time: a changed file is noticed by itself
+client three: clocks differ
+    the server's is 7m 0s behind
+    hint: set this host's clock: timedatectl set-ntp true
+
+WAITS (2)
+token none of client one: being acquired, no token yet
+    hint: wait for the first answer
+token held of client two: held back by the server, valid for 30m 0s, next try in 20m 0s
+    hint: wait: nothing may be sent before the server's Retry-After is over
+
+TOKEN  STATE         EXPIRES    NEXT REQUEST                        LIFE                        CLIENT  LAST OUTCOME  FAILURES
+late   expired       1h 0m ago  in 2m 0s, trying again              [=======================>]  one     credential    7
+none   no token yet  -          now, answering a claims challenge   -                           one     -             0
+held   valid         in 30m 0s  in 20m 0s, held back by the server  [============>-------|...]  two     throttled     1
+good   valid         in 45m 0s  in 15m 0s                           [======>-----|...........]  one     success       0
 
 CLIENT  GATE                             CREDENTIAL  IN USE  PROVIDER    NOT AFTER             TOKEN ENDPOINT
 one     backing off for 2m 0s            primary     no      certcred    2031-05-06, over      https://login.example.com/token
@@ -61,16 +92,9 @@ one     backing off for 2m 0s            fallback    yes     secretcred  -      
 two     closed by the server for 20m 0s  primary     yes     certcred    2031-05-08, in 2d 1h  -
 three   open                             primary     yes     jwtcred     -                     -
 
-SINK    TOKENS     HOLDS  LAST WRITTEN  NEXT TRY
-/run/a  good,held  yes    15m 0s ago    -
-/run/b  late       no     never         4s
-
-the configuration was not reloaded 1m 0s ago, the running one stays: c.yaml:1:1: unknown key
-token late, 3s ago: invalid_client (401)
-    hint: renew the secret
-client one, primary credential: the server refuses it
-client three, clocks: the server's is 7m 0s behind
-sink, 1m 0s ago: writing "/run/b": no space left on device
+SINK    TOKENS     STATE              LAST WRITTEN  NEXT TRY
+/run/a  good,held  holds the newest   15m 0s ago    -
+/run/b  late       cannot be written  never         4s
 `
 
 func TestShowPlain(t *testing.T) {
@@ -92,10 +116,10 @@ func TestShowLittle(t *testing.T) {
 	if err := (&display{out: &out}).show(s); err != nil {
 		t.Fatal(err)
 	}
-	const want = `credagent v1, environment: ready, 1 of 1 tokens valid, next request in 1m 0s
+	const want = `ready, 1 of 1 token valid, next request in 1m 0s; credagent v1, environment
 
-TOKEN  CLIENT  VALID  LIFE  EXPIRES IN  NEXT REQUEST  LAST OUTCOME  FAILURES
-a              yes    -     -           in 1m 0s      -             0
+TOKEN  STATE  EXPIRES  NEXT REQUEST  LIFE  CLIENT  LAST OUTCOME  FAILURES
+a      valid  -        in 1m 0s      -             -             0
 `
 	if out.String() != want {
 		t.Errorf("it shows\n%s\nwant\n%s", &out, want)
@@ -117,7 +141,9 @@ func TestShowOnATerminal(t *testing.T) {
 	for _, want := range []string{
 		red + "not ready" + plain, green + "[━━━━━━●─────┃┄┄┄┄┄┄┄┄┄┄┄]" + plain, yellow + "[━━━━━━━━━━━━●───────┃┄┄┄]" + plain,
 		red + "2031-05-06, over" + plain, yellow + "2031-05-08, in 2d 1h" + plain,
-		red + "closed by the server for 20m 0s" + plain, bold + "TOKEN" + plain,
+		yellow + "closed by the server for 20m 0s" + plain, bold + "TOKEN" + plain,
+		bold + red + "NEEDS A PERSON (4)" + plain, bold + yellow + "WAITS (2)" + plain,
+		red + "token late of client one: refused by the server, expired 1h 0m ago, 7 failures, next try in 2m 0s" + plain,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in %q", want, text)
@@ -172,7 +198,7 @@ func TestShowHidesControlCharacters(t *testing.T) {
 	if err := (&display{out: &out, screen: screen(false, 80, 24)}).show(s); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "bad\ufffd]0;title\ufffd \ufffd31m\ufffdnext\n") {
+	if !strings.Contains(out.String(), "bad\ufffd]0;title\ufffd \ufffd31m\ufffdnext, 3s ago\n") {
 		t.Errorf("it shows %q", out.String())
 	}
 }
@@ -193,5 +219,125 @@ func TestSummary(t *testing.T) {
 	const want = `2 of 4 tokens valid, not ready: token "late" is not valid, sink "/run/b" does not hold the newest token, third`
 	if got := summary(s.Brief()); got != want {
 		t.Errorf("summary is %q, want %q", got, want)
+	}
+}
+
+// fleet is 41 tokens of as many files, of which one is refused and one is throttled.
+func fleet() status.Status {
+	s := status.Status{Version: "v1.2", Source: "/etc/credagent/credagent.yaml", Now: showNow}
+	add := func(t status.Token) {
+		s.Tokens = append(s.Tokens, t)
+		s.Sinks = append(s.Sinks, status.Sink{Path: "/run/credagent/" + t.Name, Tokens: []string{t.Name}, Holds: true})
+	}
+	for i := range 39 {
+		add(status.Token{Name: fmt.Sprintf("a-rather-long-name-of-a-service-%02d", i), Client: "payments", Valid: true,
+			AcquiredAt: in(-time.Duration(i) * time.Minute), Expiry: in(time.Hour), RefreshAt: in(20 * time.Minute), LastOutcome: "success"})
+	}
+	add(status.Token{Name: "throttled", Client: "reports", Valid: true, AcquiredAt: in(-time.Hour), Expiry: in(time.Hour), RefreshAt: in(time.Minute),
+		LastOutcome: "throttled", LastError: "HTTP 429", LastErrorAt: in(-time.Second), ConsecutiveFailures: 1})
+	add(status.Token{Name: "zz-billing", Client: "billing", AcquiredAt: in(-time.Hour), Expiry: in(-20 * time.Minute), RefreshAt: in(time.Minute), LastOutcome: "credential",
+		LastError:   "invalid_client (401), AADSTS7000222: The provided client secret keys for app '8f2e' are expired. Visit the portal to create new keys",
+		LastErrorAt: in(-time.Minute), Advice: "create a new secret at the app registration and write it to the client's secret_file", ConsecutiveFailures: 7})
+	s.Sinks[40].ExpiredAt = s.Tokens[40].Expiry
+	s.Clients = []status.Client{{Name: "reports", Gate: status.Gate{BlockedUntil: in(10 * time.Minute)}}}
+	return s
+}
+
+// watched is what a window of a size shows.
+func watched(t *testing.T, s status.Status, width, height int) []string {
+	t.Helper()
+	var out strings.Builder
+	if err := (&display{out: &out, screen: screen(false, width, height), watch: true}).show(s); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(sequence.ReplaceAllString(out.String(), ""), "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+		if n := utf8.RuneCountInString(lines[i]); n > width {
+			t.Errorf("a line of %d: %q", n, line)
+		}
+	}
+	if len(lines) > max(1, height-1) {
+		t.Errorf("%d lines in a window of %d", len(lines), height)
+	}
+	return lines
+}
+
+// TestWatchShowsWhatMatters: of 41 tokens, in the smallest usual window, the refused one comes first and
+// whole, with its cause and the next step, and then the one that waits.
+func TestWatchShowsWhatMatters(t *testing.T) {
+	lines := watched(t, fleet(), 80, 24)
+	text := strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
+	at := -1
+	for _, want := range []string{
+		"not ready, 40 of 41 tokens valid", "q quits", "NEEDS A PERSON (1)",
+		"token zz-billing of client billing: refused by the server, expired 20m 0s ago, 7 failures, next try in 1m 0s",
+		"invalid_client (401), AADSTS7000222: The provided client secret keys for app '8f2e' are expired. Visit the portal to create new keys, 1m 0s ago",
+		"no valid token in /run/credagent/zz-billing", "hint: create a new secret at the app registration and write it to the client's secret_file",
+		"see: docs/operations.md#the-server-refuses", "WAITS (1)", "token throttled of client reports: held back by the server, valid for 1h 0m, next try in 10m 0s",
+		"HTTP 429, 1s ago", "WELL (39), ", " of them shown", "a-rather-long-name-of-a-service-00",
+	} {
+		next := strings.Index(text, want)
+		if next <= at {
+			t.Errorf("%q is not there, or not after what comes before it:\n%s", want, strings.Join(lines, "\n"))
+		}
+		at = max(at, next)
+	}
+}
+
+// TestWatchOfManyTroubles: what has no room is counted, in the order of its need.
+func TestWatchOfManyTroubles(t *testing.T) {
+	s := fleet()
+	for i := range s.Tokens[:30] {
+		s.Tokens[i].Client = fmt.Sprint("client-", i)
+		s.Tokens[i].LastOutcome, s.Tokens[i].LastError, s.Tokens[i].ConsecutiveFailures = "credential", "invalid_client (401)", 1
+	}
+	for _, height := range []int{0, 1, 2, 3, 4, 5, 6, 8, 12, 24, 60, 200} {
+		for _, width := range []int{20, 40, 80, 200} {
+			lines := watched(t, s, width, height)
+			text := strings.Join(lines, "\n")
+			if height >= 4 && !strings.Contains(text, "NEEDS A PERSON (31)") {
+				t.Errorf("%dx%d: it does not show that something needs a person:\n%s", width, height, text)
+			}
+			if height >= 5 && !strings.Contains(text, "WAITS (1)") {
+				t.Errorf("%dx%d: it does not show that something waits:\n%s", width, height, text)
+			}
+			if height >= 6 && !strings.Contains(text, "token zz-billing of") && !strings.Contains(text, "and 31 more") {
+				t.Errorf("%dx%d: it does not begin with the worst:\n%s", width, height, text)
+			}
+		}
+	}
+}
+
+func TestWrapped(t *testing.T) {
+	for _, text := range []string{"", "short", strings.Repeat("word ", 40), strings.Repeat("x", 100), "ünïcödé " + strings.Repeat("ß", 50) + " end", "a  double  blank " + strings.Repeat("y ", 30)} {
+		for _, indent := range []int{0, 4} {
+			var joined []string
+			for i, line := range wrapped(cell{text, ""}, indent, 40) {
+				if i > 0 && line[0].text == "" {
+					t.Errorf("%q: what goes on is not set off", text)
+				}
+				if n := utf8.RuneCountInString(line[0].text + line[1].text); n > 40 {
+					t.Errorf("%q: a line of %d", text, n)
+				}
+				joined = append(joined, line[1].text)
+			}
+			if got, want := strings.ReplaceAll(strings.Join(joined, ""), " ", ""), strings.ReplaceAll(text, " ", ""); got != want {
+				t.Errorf("%q became %q", text, joined)
+			}
+		}
+	}
+}
+
+func TestAwaitQuit(t *testing.T) {
+	for keys, left := range map[string]string{"q": "", "Q": "", "jkq!": "!", "x\x03y": "y", "\x1b[Aq": "", "": "", "abc": ""} {
+		in := strings.NewReader(keys)
+		awaitQuit(in)
+		if got := keys[len(keys)-in.Len():]; got != left {
+			t.Errorf("of %q it leaves %q, want %q", keys, got, left)
+		}
+	}
+	if quit, _, err := quitKeys(strings.NewReader("q")); quit != nil || err != nil {
+		t.Errorf("what is no terminal has keys: %v, %v", quit, err)
 	}
 }

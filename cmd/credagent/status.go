@@ -16,34 +16,54 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running agent is doing",
-		Long: `status asks the running agent, over the socket of the configuration or else at its listen address,
-for each token's life, next request and last outcome, each client's gate and credentials, each sink's
-state, and what went wrong. A life is drawn from the token's issue to its expiry, with > (on a
-terminal ●) for now and | for the next request.`,
+		Long: `status asks the running agent, over the socket of the configuration or else at its listen address.
+It shows first what needs a person, with its cause and the next step, then what waits, and then each
+token's life and next request, each client's gate and credentials and each sink's state. A life is
+drawn from the token's issue to its expiry, with > (on a terminal ●) for now and | for the next
+request. With --watch it keeps to the window: what is well is left out first. q ends it.`,
 		Example: "  credagent status --watch",
 		Args:    noArguments,
 	}
 	agent := addAgentFlags(c)
 	asJSON := c.Flags().Bool("json", false, "print the answer as JSON")
-	watch := c.Flags().Bool("watch", false, "show it again every second")
+	watch := c.Flags().Bool("watch", false, "show it again every second; q quits")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		at, err := agent.find()
 		if err != nil {
 			return err
 		}
 		d := &display{out: c.OutOrStdout(), screen: screenOf(c.OutOrStdout(), os.LookupEnv), watch: *watch}
-		for {
-			if err := showStatus(c.Context(), d, at, *asJSON); err != nil || !*watch {
-				return err
-			}
-			select {
-			case <-c.Context().Done():
-				return nil
-			case <-time.After(watchTime):
-			}
+		if !*watch {
+			return showStatus(c.Context(), d, at, *asJSON)
 		}
+		return watchStatus(c, d, func() error { return showStatus(c.Context(), d, at, *asJSON) })
 	}
 	return c
+}
+
+// watchStatus shows it again and again, until a signal or, on a terminal, a key ends it.
+func watchStatus(c *cobra.Command, d *display, show func() error) error {
+	var quit <-chan struct{}
+	if d.screen != nil {
+		keys, restore, err := quitKeys(c.InOrStdin())
+		if err != nil {
+			return err
+		}
+		defer restore()
+		quit, d.raw = keys, keys != nil
+	}
+	for {
+		if err := show(); err != nil {
+			return err
+		}
+		select {
+		case <-c.Context().Done():
+			return nil
+		case <-quit:
+			return nil
+		case <-time.After(watchTime):
+		}
+	}
 }
 
 func showStatus(ctx context.Context, d *display, at agentAt, asJSON bool) error {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// stopTimeout is how long after it was told to stop a process ends, whatever it waits for. The agent
-// by itself gives up earlier on what does not answer.
+// stopTimeout is how long after a request to stop the process ends, whatever it waits for. The agent
+// normally gives up earlier on what does not answer.
 const stopTimeout = 4 * time.Second
 
-// endInTime ends the process when it has not ended by itself some time after ctx did. A file system
+// endInTime ends the process when it is still running some time after ctx ended. A file system
 // that does not answer may hold up any call, also one that is made before there is an agent to stop.
 func endInTime(ctx context.Context, stderr io.Writer) (cancel func() bool) {
 	return context.AfterFunc(ctx, func() {

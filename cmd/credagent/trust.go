@@ -17,7 +17,7 @@ import (
 // serviceUser is whom the packages run the agent as.
 const serviceUser = "credagent"
 
-// untrustedError says that a port belongs to somebody who is not the agent.
+// untrustedError means that a port belongs to somebody who is not the agent.
 type untrustedError struct{ uid int }
 
 // Error implements error.
@@ -43,7 +43,7 @@ func (at agentAt) trusted() []int {
 	return uids
 }
 
-// dialTrusted connects to an address of this host if the kernel says that all who listen there are
+// dialTrusted connects to an address of this host if the kernel reports that all who listen there are
 // trusted: any user could have taken the port while no agent runs. Where the kernel cannot be asked,
 // nobody is.
 func dialTrusted(ctx context.Context, address string, trusted []int) (net.Conn, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/host"
+	"github.com/credagent/credagent/internal/process"
 )
 
 // probeTimeout bounds the whole of a probe.
@@ -40,7 +41,7 @@ each credential and makes one token request for each client; it writes nothing.`
 		if err != nil {
 			return err
 		}
-		for _, warning := range cfg.Warnings {
+		for _, warning := range append(cfg.Warnings, unrunnable(cfg)...) {
 			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
 		}
 		if *probe {
@@ -151,6 +152,24 @@ func unknownAccounts(cfg *config.Config) []config.Problem {
 	return problems
 }
 
+// unrunnable finds the commands of on_change that would not run here. They may where the agent runs.
+func unrunnable(cfg *config.Config) []config.Problem {
+	var problems []config.Problem
+	for _, s := range cfg.Sinks {
+		for i, action := range s.OnChange {
+			if action.Command == nil {
+				continue
+			}
+			if why, fix := process.Unrunnable(action.Command.Run); why != "" {
+				problem := cfg.Problem(fmt.Sprintf("%s.on_change[%d].command.run", s.Place, i), why)
+				problem.Hint = fix
+				problems = append(problems, problem)
+			}
+		}
+	}
+	return problems
+}
+
 // probeConfig loads each credential and makes one token request for each client. It writes nothing, so
 // it leaves no state behind that the service's user could not use.
 func probeConfig(c *cobra.Command, cfg *config.Config) error {
@@ -163,7 +182,10 @@ func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	a, _ := newAgentWith(memory, cfg, newLogger(cfg, c.ErrOrStderr()))
+	log := newLogger(cfg, c.ErrOrStderr())
+	shared := openShared(cfg, true, log)
+	defer shared.Close()
+	a, _ := newAgentWith(memory, shared, cfg, log)
 	defer a.Close()
 	if err := a.Check(ctx, true); err != nil {
 		return err

@@ -8,6 +8,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// release is the version of CHANGELOG.md's newest release. A test compares the two, and
+// deploy/release.sh refuses to build where they differ.
+const release = "0.2.0"
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -22,22 +26,29 @@ func newVersion() *cobra.Command {
 }
 
 func versionLine() string {
-	return fmt.Sprintf("credagent %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("credagent %s (%s, %s, %s/%s)", version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// version is what the build was stamped with: the module's version, else the revision.
-func version() string {
+func version() string { return release }
+
+// commit is the revision that go build stamped the binary with, "+dirty" if files had changed since.
+func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return "unknown commit"
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return "devel-" + setting.Value[:min(12, len(setting.Value))]
+	return commitOf(info.Settings)
+}
+
+func commitOf(settings []debug.BuildSetting) string {
+	revision, dirty := "unknown commit", ""
+	for _, setting := range settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			revision = "commit " + setting.Value[:min(12, len(setting.Value))]
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			dirty = "+dirty"
 		}
 	}
-	return "devel"
+	return revision + dirty
 }

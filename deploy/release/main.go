@@ -1,7 +1,8 @@
 // Command release makes what goes with a built credagent into a release: its manual pages, its bill
-// of materials and the licences of what is linked into it. All three are read out of the binary
-// itself, so that they cannot tell of another. Caveat: it starts that binary, which therefore must
-// be for this machine, and the licences must be in Go's module cache.
+// of materials and the licences of what is linked into it. All three are read out of the
+// binary itself, so that they cannot tell of another; version and notes are read out of CHANGELOG.md.
+// Caveat: it starts that binary, which therefore must be for this machine, and the licences must be in
+// Go's module cache.
 package main
 
 import (
@@ -11,9 +12,12 @@ import (
 	"os"
 )
 
-const usage = `usage: release man BINARY DIRECTORY   write the manual pages, gzip does the rest
-       release sbom BINARY            print a CycloneDX bill of materials
-       release notices BINARY         print the licences of everything linked in`
+const usage = `usage: release version                print the version, which is the newest of CHANGELOG.md
+       release notes                  print what CHANGELOG.md says of it
+       release man BINARY DIRECTORY   write the manual pages, gzip does the rest
+       release sbom VERSION BINARY    print a CycloneDX bill of materials
+       release notices BINARY         print the licences of everything linked in
+       release zip DIRECTORY TOP      print a zip archive of a directory, below the directory TOP`
 
 var errUsage = errors.New(usage)
 
@@ -28,8 +32,14 @@ func run(args []string, out io.Writer) error {
 	switch {
 	case len(args) == 3 && args[0] == "man":
 		return writeManual(args[1], args[2])
-	case len(args) == 2 && args[0] == "sbom":
-		return writeSBOM(args[1], out)
+	case len(args) == 1 && args[0] == "version":
+		return writeVersion(out)
+	case len(args) == 1 && args[0] == "notes":
+		return writeNotes(out)
+	case len(args) == 3 && args[0] == "zip":
+		return writeZip(args[1], args[2], out)
+	case len(args) == 3 && args[0] == "sbom":
+		return writeSBOM(args[1], args[2], out)
 	case len(args) == 2 && args[0] == "notices":
 		return writeNotices(args[1], out)
 	}

@@ -27,7 +27,7 @@ func program(t *testing.T) string {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"man"}, {"man", "binary"}, {"sbom"}, {"notices", "a", "b"}, {"bogus", "binary"}} {
+	for _, args := range [][]string{nil, {"man"}, {"man", "binary"}, {"sbom", "1.2.3"}, {"version", "1"}, {"zip", "dir"}, {"notices", "a", "b"}, {"bogus", "binary"}} {
 		if err := run(args, io.Discard); !errors.Is(err, errUsage) {
 			t.Errorf("release %q: %v", args, err)
 		}
@@ -177,7 +177,7 @@ func TestBillAndNoticesNameEveryModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sbom, again, notices bytes.Buffer
-	for _, err := range []error{run([]string{"sbom", binary}, &sbom), run([]string{"sbom", binary}, &again), run([]string{"notices", binary}, &notices)} {
+	for _, err := range []error{run([]string{"sbom", "1.2.3", binary}, &sbom), run([]string{"sbom", "1.2.3", binary}, &again), run([]string{"notices", binary}, &notices)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestBinariesThatTellNothing(t *testing.T) {
 	if err := os.WriteFile(file, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"sbom", file}, {"notices", file}, {"sbom", file + ".missing"}, {"man", file, t.TempDir()}} {
+	for _, args := range [][]string{{"sbom", "1.2.3", file}, {"notices", file}, {"sbom", "1.2.3", file + ".missing"}, {"man", file, t.TempDir()}} {
 		if err := run(args, io.Discard); err == nil {
 			t.Errorf("release %q has no error", args)
 		}

@@ -53,7 +53,7 @@ type dependency struct {
 }
 
 // writeSBOM prints what a binary was built from, which the linker has noted in it.
-func writeSBOM(binary string, out io.Writer) error {
+func writeSBOM(version, binary string, out io.Writer) error {
 	content, err := os.ReadFile(binary)
 	if err != nil {
 		return err
@@ -62,6 +62,7 @@ func writeSBOM(binary string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("reading what %q was built from: %w", binary, err)
 	}
+	info.Main.Version = "v" + version // the linker knows the commit, not the release
 	bom, err := newBill(info, sha256.Sum256(content))
 	if err != nil {
 		return err

@@ -3,7 +3,7 @@
 //
 // Whoever opens the name sees the whole old content or the whole new content, whatever happens to
 // the writer in between. One caveat: a directory in which others may write undoes all of this, and
-// whether it is safe is for the caller to look at.
+// whether it is safe is for the caller to check.
 package atomicfile
 
 import (
@@ -107,7 +107,7 @@ func differInTime(dir *os.Root, name string, old fs.FileInfo) error {
 	return nil
 }
 
-// ErrReplaced says that a file is not the one any more that it was a moment ago.
+// ErrReplaced means that a file is not the one any more that it was a moment ago.
 var ErrReplaced = errors.New("it was replaced meanwhile")
 
 // Open opens for reading the file that info, of an Lstat, describes, and nothing that has taken its
@@ -126,8 +126,8 @@ func Open(dir *os.Root, name string, info fs.FileInfo) (*os.File, error) {
 }
 
 // RemoveLeftOvers removes the temporary files that killed processes left in the directory for the
-// names that are ours. What cannot be removed is let be: the reason, a read-only file system or a
-// missing permission, stops the next write too, and that is told.
+// names that are ours. What cannot be removed is left: the reason, a read-only file system or a
+// missing permission, stops the next write too, which reports it.
 func RemoveLeftOvers(root *os.Root, ours func(name string) bool) {
 	for name, temporaries := range LeftOvers(root) {
 		if ours(name) {
@@ -175,7 +175,7 @@ func randomName() string {
 }
 
 // temporaryOf returns the name that a temporary file was made for. A random part of fixed length
-// ends it, so that the temporaries of two names that begin alike can be told apart.
+// ends it, so that the temporaries of names with a common prefix are not confused.
 func temporaryOf(temporary string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(temporary, Prefix)
 	cut := len(rest) - 2*randomBytes - len("-")

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch tells when the wall clock jumps.
+// Watch reports when the wall clock jumps.
 type Watch struct {
 	timer *os.File
 	jumps chan struct{}

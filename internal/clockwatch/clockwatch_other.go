@@ -2,7 +2,7 @@
 
 package clockwatch
 
-// Watch tells when the wall clock jumps; on this system there is none.
+// Watch reports when the wall clock jumps; this system has none.
 type Watch struct{}
 
 // New returns [ErrNotTold].

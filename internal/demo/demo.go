@@ -40,7 +40,7 @@ const (
 	retryAfter = 6 * time.Second
 )
 
-// Options says how to run the demo.
+// Options describes how to run the demo.
 type Options struct {
 	For     time.Duration // how long; at least Shortest
 	Version string
@@ -143,20 +143,20 @@ func (s *stage) run(outer context.Context) error {
 	return s.conclude(f, early)
 }
 
-// observe tells what changes at the agent.
+// observe reports what changes at the agent.
 func (s *stage) observe(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.agent.Changes():
-			s.look()
+			s.observeNow()
 		}
 	}
 }
 
-func (s *stage) look() {
-	for _, line := range s.seen.look(s.agent.Status()) {
+func (s *stage) observeNow() {
+	for _, line := range s.seen.changes(s.agent.Status()) {
 		s.show.say("agent", line)
 	}
 }
@@ -187,7 +187,7 @@ func (s *stage) animate(ctx context.Context) {
 
 // conclude shows what was seen to happen.
 func (s *stage) conclude(f facts, early bool) error {
-	s.look()
+	s.observeNow()
 	f.reading, f.writes, f.sinks = s.reader.report(), s.seen.writes, s.world.inspect(s.server.Valid)
 	checks := judge(f)
 	s.show.summary(checks, early)

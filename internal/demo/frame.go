@@ -47,7 +47,7 @@ func (f frame) lines(width int) []line {
 	return lines
 }
 
-// token draws what is left of a token's life. Where the bar is too narrow to tell anything, words
+// token draws the rest of a token's life. Where the bar is too narrow to show anything, words
 // have to do.
 func (f frame) token(t status.Token, width int) line {
 	name := fmt.Sprintf("%-8s  ", t.Name)
@@ -64,7 +64,7 @@ func (f frame) token(t status.Token, width int) line {
 	return l
 }
 
-// plan says what happens next to a token, and why it has to wait where it does.
+// plan describes what happens next to a token, and why it has to wait where it does.
 func (f frame) plan(t status.Token) string {
 	next := nextRequest(f.status, t)
 	wait := left(f.status.Now, next)

@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// observer turns what changes between two looks at the agent's status into words. It is for one
+// observer turns what changes between two checks the agent's status into words. It is for one
 // goroutine at a time.
 type observer struct {
 	acquired map[string]time.Time // by token
@@ -28,8 +28,8 @@ func newObserver() *observer {
 	}
 }
 
-// look returns what is new, a line each.
-func (o *observer) look(s status.Status) []string {
+// changes returns what is new, a line each.
+func (o *observer) changes(s status.Status) []string {
 	var lines []string
 	for _, t := range s.Tokens {
 		if moved(o.acquired, t.Name, t.AcquiredAt) {
@@ -70,7 +70,7 @@ func (o *observer) received(now time.Time, t status.Token) string {
 	return fmt.Sprintf("token %s %s (#%d), expires in %s", t.Name, event, o.tokens[t.Name], left(now, instant(t.Expiry)))
 }
 
-// refused says how a request failed and what follows from it.
+// refused describes how a request failed and what follows from it.
 func refused(s status.Status, t status.Token) string {
 	return fmt.Sprintf("token %s not refreshed: %s; next request in %s, the old token is good for %s",
 		t.Name, t.LastError, left(s.Now, nextRequest(s, t)), left(s.Now, instant(t.Expiry)))

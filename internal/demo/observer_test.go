@@ -37,7 +37,7 @@ func TestObserverTellsWhatChanged(t *testing.T) {
 	}
 	o := newObserver()
 	for _, step := range steps {
-		if got := o.look(step.now); !slices.Equal(got, step.want) {
+		if got := o.changes(step.now); !slices.Equal(got, step.want) {
 			t.Errorf("%s: %q, want %q", step.name, got, step.want)
 		}
 	}

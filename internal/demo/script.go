@@ -21,7 +21,7 @@ const (
 	// calmFor is for how long no request may be planned when a certificate is removed at the
 	// server, because a request under way would still be signed with it.
 	calmFor = time.Second
-	// pollEvery is the time between two looks at the agent's status.
+	// pollEvery is the time between two checks the agent's status.
 	pollEvery = 50 * time.Millisecond
 )
 
@@ -29,7 +29,7 @@ const (
 type step func(ctx context.Context) error
 
 // perform plays the script. It returns when the time is up and every step done, or when the
-// overtime is over as well: what has not been shown by then the verdict tells.
+// overtime is over as well: the verdict lists what has not been shown by then.
 func (s *stage) perform(outer context.Context) error {
 	limited, stop := context.WithTimeout(outer, s.length+overtime)
 	defer stop()
@@ -173,7 +173,7 @@ func caughtUp(s status.Status, client string, at time.Time) bool {
 	return true
 }
 
-// poll looks at the agent's status again and again until something is so.
+// poll checks the agent's status again and again until something is so.
 func poll(ctx context.Context, so func() bool) error {
 	for !so() {
 		if err := sleep(ctx, pollEvery); err != nil {

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/loopback"
 )
 
 // The client of the server alone, and the scope that its configuration asks for.
@@ -33,7 +33,7 @@ const (
 	keyListen     = "listen"
 )
 
-// ServeOptions says what server to run.
+// ServeOptions describes what server to run.
 type ServeOptions struct {
 	Listen string // host:port
 	TTL    time.Duration
@@ -85,7 +85,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	if err != nil {
 		return err
 	}
-	if !isLoopback(o.Listen) {
+	if !loopback.IsHostPort(o.Listen) {
 		o.Log.Warn("listening beyond this machine, where the clients' tokens and the faults are for anybody", keyListen, o.Listen)
 	}
 	if err := json.NewEncoder(o.Out).Encode(a); err != nil {
@@ -99,11 +99,6 @@ func Serve(ctx context.Context, o ServeOptions) error {
 			o.Log.LogAttrs(ctx, slog.LevelInfo, "token request", attributes(r)...)
 		}
 	}
-}
-
-func isLoopback(hostport string) bool {
-	host, _, _ := net.SplitHostPort(hostport)
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // attributes are what a person wants to know of a request; what does not apply is left out.

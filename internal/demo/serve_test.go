@@ -20,6 +20,7 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/internal/loopback"
 )
 
 // guestbook is a running server and what it says.
@@ -277,8 +278,8 @@ func TestServeWarnsBeyondLoopback(t *testing.T) {
 	}
 	for listen, want := range tests {
 		t.Run(listen, func(t *testing.T) {
-			if got := isLoopback(listen); got != want {
-				t.Errorf("isLoopback: %v, want %v", got, want)
+			if got := loopback.IsHostPort(listen); got != want {
+				t.Errorf("IsHostPort: %v, want %v", got, want)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ const (
 type show struct {
 	out    io.Writer
 	screen *Screen
-	gone   func() // told when out takes nothing any more
+	gone   func() // called when writing to out fails
 
 	mu      sync.Mutex
 	picture string // guarded by mu: what is drawn below the lines

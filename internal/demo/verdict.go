@@ -202,7 +202,7 @@ func (f facts) rotation() check {
 	return check{name, missing, "not seen"}
 }
 
-// short is enough of a public fingerprint to tell two apart.
+// short is enough of a public fingerprint to distinguish two.
 func short(fingerprint string) string { return fingerprint[:min(6, len(fingerprint))] + "…" }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }

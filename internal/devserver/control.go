@@ -9,7 +9,7 @@ import (
 	"net/netip"
 )
 
-// state is what GET /control tells.
+// state is the answer to GET /control.
 type state struct {
 	URL        string        `json:"url"`
 	Requests   int           `json:"requests"`

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// metadata is what discovery tells (RFC 8414, 2). A server without an authorization endpoint
+// metadata is the discovery document (RFC 8414, 2). A server without an authorization endpoint
 // has no response types, but must say so; Entra's metadata names one, which Microsoft's libraries
 // look for before they ask for any token, so that is named and not served.
 type metadata struct {

@@ -22,12 +22,12 @@ const (
 type Request struct {
 	At         time.Time     `json:"at"`
 	Path       string        `json:"path"`
-	Client     string        `json:"client"`           // who it said it was
+	Client     string        `json:"client"`           // as it named itself
 	AuthMethod string        `json:"auth_method"`      // client_secret_basic, client_secret_post, private_key_jwt, federated_jwt, self_signed_tls_client_auth, none; several joined by +
 	KeyID      string        `json:"key_id,omitempty"` // what verified its assertion or its TLS connection: a certificate's SHA-256 in hex, or the key's kid
 	Scope      string        `json:"scope,omitempty"`
 	Form       url.Values    `json:"form"`
-	Header     http.Header   `json:"header"` // a few that tell who asked
+	Header     http.Header   `json:"header"` // a few that identify the caller
 	Status     int           `json:"status"` // 0 when it got no answer
 	RetryAfter string        `json:"retry_after,omitempty"`
 	Fault      string        `json:"fault,omitempty"`    // the fault it met, as ParseFault reads it
@@ -132,7 +132,7 @@ func (j *journal) record(a arrival, r Request) {
 	}
 }
 
-// hold says how much too early a request is, and notes the wait that its answer asks for.
+// hold describes how much too early a request is, and notes the wait that its answer asks for.
 func (j *journal) hold(a arrival, g gate, r Request) time.Duration {
 	var early time.Duration
 	held := j.asks[g]

@@ -39,7 +39,7 @@ const (
 
 const keycloakRefusal = "Invalid client or Invalid client credentials"
 
-// manners are what each server's own documents tell and its users report; docs/servers names them.
+// manners are from each server's documentation and its users' reports; docs/servers names them.
 func manners() []Manner {
 	return []Manner{
 		{Name: "entra", Help: "Microsoft Entra ID, for entra.authority with --tls",
@@ -180,7 +180,7 @@ func (m *Manner) reword(r *refusal) *refusal {
 	return r
 }
 
-// kind tells a wrong secret from the other reasons of invalid_client.
+// kind separates a wrong secret from the other reasons of invalid_client.
 func (r *refusal) kind() string {
 	if r.code == "invalid_client" && r.aadsts == wrongSecretAADSTS {
 		return wrongSecret

@@ -153,7 +153,7 @@ func (q *tokenRequest) claimedClient() string {
 	return parsed.claims.Subject
 }
 
-// entry is the request as the log tells it, without its answer.
+// entry is the request as it is logged, without its answer.
 func (q *tokenRequest) entry() Request {
 	form := maps.Clone(q.form)
 	for _, name := range secretParameters {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// serveIntrospection answers RFC 7662 for whoever can reach it: it tells nothing that the
+// serveIntrospection answers RFC 7662 for whoever can reach it: it reveals nothing that the
 // holder of the token does not have already.
 func (s *Server) serveIntrospection(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -35,7 +35,7 @@ func (s *Server) serveIntrospection(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		// Who has shown no token is told no error code (RFC 6750, 3.1).
+		// A request without a token gets no error code (RFC 6750, 3.1).
 		w.Header().Set("WWW-Authenticate", `Bearer realm="credagent devserver"`)
 		writeJSON(w, http.StatusUnauthorized, map[string]any{"error": "no access token"})
 		return

@@ -66,7 +66,7 @@ func (s *Server) challenge(claims string) string {
 		s.URL(), base64.StdEncoding.EncodeToString([]byte(claims)))
 }
 
-// serveRevoke revokes, and tells what the resource asks for from now on.
+// serveRevoke revokes, and answers with what the resource asks for from now on.
 func (s *Server) serveRevoke(w http.ResponseWriter, _ *http.Request) {
 	claims := s.Revoke()
 	writeJSON(w, http.StatusOK, map[string]any{"claims": json.RawMessage(claims), "www_authenticate": s.challenge(claims)})

@@ -4,7 +4,7 @@
 // It owns a token endpoint for the client_credentials grant and what belongs to it: discovery,
 // introspection, a protected resource. It promises to verify client authentication for real
 // (secrets, signed and federated assertions, replay, TLS certificates), to misbehave exactly as a [Fault] says,
-// to log nothing, and to keep no secret in what [Server.Requests] tells. Caveat: it is for
+// to log nothing, and to keep no secret in what [Server.Requests] returns. Caveat: it is for
 // loopback, where introspection and the control endpoint ask nobody for a credential.
 package devserver
 
@@ -26,7 +26,7 @@ const (
 	defaultTTL    = 30 * time.Second
 )
 
-// Options says what a [Server] is like. The zero value is a plain HTTP server on a free port of
+// Options describes what a [Server] is like. The zero value is a plain HTTP server on a free port of
 // 127.0.0.1 whose tokens live for 30 seconds and which knows no client.
 type Options struct {
 	Listen    string        // host:port; "" is a free port of 127.0.0.1
@@ -34,7 +34,7 @@ type Options struct {
 	TLS       bool          // HTTPS, under a CA of its own: see CAPEM
 	TTL       time.Duration // the life of a token, a second at least; 0 is 30 seconds
 	RefreshIn time.Duration // sent as refresh_in; 0 leaves it out
-	JWT       bool          // access tokens are JWTs (RFC 9068) that tell their expiry; opaque otherwise
+	JWT       bool          // access tokens are JWTs (RFC 9068) with their expiry; opaque otherwise
 	Tenants   []string      // the TENANTs that exist in /TENANT/... paths; nil is every one
 	Clients   []Client      // registered from the start
 	Faults    []Fault       // injected from the start

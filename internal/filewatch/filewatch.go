@@ -2,7 +2,7 @@
 // rename, by the swap of a symbolic link on the way, or written in place.
 //
 // It watches directories, because a watch of a file ends with the file; and it compares what stat
-// says, because not every file system tells of changes. It does not see a change in place that
+// says, because not every file system reports changes. It does not see a change in place that
 // leaves size and modification time as they were on such a file system.
 package filewatch
 
@@ -20,7 +20,7 @@ import (
 // more than one write.
 const SettleTime = time.Second
 
-// Notifier tells of changes in directories.
+// Notifier reports changes in directories.
 type Notifier interface {
 	Add(dir string) error // may be called again for the same directory
 	Changes() <-chan fsnotify.Event
@@ -58,8 +58,8 @@ func Watch(n Notifier, files []string) {
 	}
 }
 
-// mostLinks bounds the links on the way to a file, as the kernel does.
-const mostLinks = 40
+// maxLinks bounds the links on the way to a file, as the kernel does.
+const maxLinks = 40
 
 // dirsOf returns the directories that decide which file a path leads to.
 func dirsOf(path string) []string {
@@ -78,7 +78,7 @@ func dirsOf(path string) []string {
 		next := filepath.Join(at, name)
 		target, err := os.Readlink(next)
 		switch {
-		case err == nil && links < mostLinks:
+		case err == nil && links < maxLinks:
 			links++
 			dirs = append(dirs, at)
 			rest = target + string(filepath.Separator) + after
@@ -93,7 +93,7 @@ func dirsOf(path string) []string {
 	}
 }
 
-// Fingerprint is what stat says of the files that the paths lead to. It differs when one of them was
+// Fingerprint is what stat reports about the files that the paths lead to. It differs when one of them was
 // replaced or written.
 func Fingerprint(files []string) string {
 	all := ""
@@ -131,7 +131,7 @@ func (s *Settling) Touch() {
 	}
 }
 
-// C receives when the changes are to be looked at; then [Settling.Done] is to be called.
+// C receives when the changes are to be checked; then [Settling.Done] is to be called.
 func (s *Settling) C() <-chan time.Time { return s.timer.C }
 
 // Done makes the next change start the timer again.

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// inode tells a replaced file from one that looks just like it, and one that was given to somebody
+// inode distinguishes a replaced file from one that looks just like it, and one that was given to somebody
 // else.
 func inode(info fs.FileInfo) string {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {

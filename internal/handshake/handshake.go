@@ -57,8 +57,8 @@ type Side struct {
 	Certificate []byte `json:"certificate"`
 	PrivateKey  []byte `json:"private_key"` // PKCS#8
 	Peer        []byte `json:"peer"`
-	// Bound says that the pipe goes on to tell where requests may go, each [Destination] before the
-	// first request to it. An agent that does not say so never tells.
+	// Bound means that the pipe goes on to name where requests may go, each [Destination] before the
+	// first request to it. An agent that does not set it never does.
 	Bound bool `json:"bound,omitempty"`
 }
 

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// Directory says which directory is wanted, and on what terms.
+// Directory is which directory is wanted, and on what terms.
 type Directory struct {
 	Path string
 	// Owner is a user who is trusted beside root and the agent's own user; [NoOwner] for none.
@@ -26,7 +26,7 @@ const NoOwner = -1
 // a component is missing.
 func (d Directory) Open() (*os.Root, error) { return d.open() }
 
-// File says which file is wanted for reading, and on what terms: those of [Directory], for the
+// File is which file is wanted for reading, and on what terms: those of [Directory], for the
 // directories that the path leads through.
 type File struct {
 	Path  string

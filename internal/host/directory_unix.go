@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// mostLinks bounds the links on the way, as the kernel does.
-const mostLinks = 40
+// maxLinks bounds the links on the way, as the kernel does.
+const maxLinks = 40
 
 // step is one component of a path: a directory, a link or a file.
 type step struct {
@@ -23,7 +23,7 @@ type step struct {
 	mount bool // something is mounted here
 }
 
-// judge decides which steps are sound. It is a pure function of what the file system says.
+// judge decides which steps are sound. It is a pure function of the file system's answers.
 type judge struct {
 	agent int // the agent's user
 	owner int // trusted too, unless it is NoOwner
@@ -162,7 +162,7 @@ func (w *walk) enter(name string) error {
 
 // follow goes where a link leads that nobody else can have made.
 func (w *walk) follow(link *held) error {
-	if w.links++; w.links > mostLinks {
+	if w.links++; w.links > maxLinks {
 		return syscall.ELOOP
 	}
 	if err := w.ownership(link.step); err != nil {
@@ -219,7 +219,7 @@ func (d Directory) open() (*os.Root, error) {
 	return w.here().root()
 }
 
-// errReplaced says that somebody moved a directory on the way between two looks at it.
+// errReplaced means that somebody moved a directory on the way between two checks of it.
 var errReplaced = errors.New("it was replaced while it was opened")
 
 func (f File) open() (*os.File, error) {
@@ -265,7 +265,7 @@ func (h *held) same(info fs.FileInfo) bool {
 	return ok && uint64(stat.Dev) == h.device && uint64(stat.Ino) == h.inode //nolint:unconvert // their types differ between systems
 }
 
-// root opens the directory as a root, which has to be the one that was looked at.
+// root opens the directory as a root, which has to be the one that was checked.
 func (h *held) root() (*os.Root, error) {
 	root, err := os.OpenRoot(h.path)
 	if err != nil {

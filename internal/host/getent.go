@@ -15,8 +15,8 @@ import (
 const (
 	// getentTimeout is how long a directory service may take to answer.
 	getentTimeout = 5 * time.Second
-	// mostOutput is more than an entry has; groups of thousands of members are cut, after their number.
-	mostOutput = 64 << 10
+	// maxOutput is more than an entry has; groups of thousands of members are cut, after their number.
+	maxOutput = 64 << 10
 )
 
 // systemDirs are where getent may be. PATH is not asked: whoever sets it would say who is who.
@@ -62,7 +62,7 @@ func getent(database, key string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), getentTimeout)
 	defer cancel()
-	output := &bounded{most: mostOutput}
+	output := &bounded{most: maxOutput}
 	err := process.Run(ctx, process.Command{Path: path, Args: []string{"getent", database, key}, Env: environment(), Dir: "/"}, output)
 	switch {
 	case ctx.Err() != nil:

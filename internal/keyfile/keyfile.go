@@ -28,8 +28,8 @@ func (c Content) Clear() {
 	}
 }
 
-// mostWrappings bounds how often base64 is undone: once for a download, once for a variable.
-const mostWrappings = 3
+// maxWrappings bounds how often base64 is undone: once for a download, once for a variable.
+const maxWrappings = 3
 
 // Read finds the keys and certificates in data, which it leaves as it is.
 func Read(data []byte) Content {
@@ -72,7 +72,7 @@ func (w *wrapped) replace(text []byte) {
 // unwrap undoes encodings of the whole file: UTF-16, and base64 as Key Vault hands out PKCS#12.
 func unwrap(data []byte) wrapped {
 	w := wrapped{text: data}
-	for range mostWrappings {
+	for range maxWrappings {
 		if isDER(w.text) {
 			break
 		}
@@ -96,7 +96,7 @@ func unwrap(data []byte) wrapped {
 	return w
 }
 
-// isDER tells DER, of which everything here is a SEQUENCE, from text that begins with a zero.
+// isDER distinguishes DER, of which everything here is a SEQUENCE, from text that begins with a zero.
 func isDER(data []byte) bool {
 	var first asn1.RawValue
 	_, err := asn1.Unmarshal(data, &first)

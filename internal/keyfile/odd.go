@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Odd says what a file is that holds neither PEM nor DER that is known, and what to do; "" where nobody
+// Odd describes what a file is that holds neither PEM nor DER that is known, and what to do; "" where nobody
 // knows. It continues a sentence such as "it holds no PEM private key".
 func (c Content) Odd() string { return c.odd }
 
@@ -31,7 +31,7 @@ var starts = [...]start{
 
 const keystore = " but a Java keystore (JKS); make PKCS#12 of it, which is read, with: keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype pkcs12"
 
-// oddity says what text without a whole block of PEM is.
+// oddity describes what text without a whole block of PEM is.
 func oddity(text []byte) string {
 	trimmed := bytes.TrimSpace(text)
 	for _, s := range starts {
@@ -59,7 +59,7 @@ var almostPEM = sync.OnceValue(func() *regexp.Regexp {
 // idSignedData is the number of PKCS#7's usual content (RFC 2315, 14).
 const idSignedData = "1.2.840.113549.1.7.2"
 
-// oddDER says what DER is that is neither a certificate nor a key and may still be PKCS#12.
+// oddDER describes what DER is that is neither a certificate nor a key and may still be PKCS#12.
 func oddDER(der []byte) string {
 	var outer struct {
 		Type    asn1.ObjectIdentifier
@@ -71,7 +71,7 @@ func oddDER(der []byte) string {
 	return ""
 }
 
-// instead says what to do about a block that is taken for a certificate.
+// instead describes what to do about a block that is taken for a certificate.
 func instead(blockType string) string {
 	switch {
 	case blockType == "CERTIFICATE REQUEST" || blockType == "NEW CERTIFICATE REQUEST":

@@ -1,5 +1,5 @@
 // Package keyfile reads keys, certificates and secrets in the forms in which people have them: PEM
-// and DER, and what editors, shells, CI variables and download pages make of them. It mends what has
+// and DER, and what editors, shells, CI variables and download pages make of them. It repairs what has
 // one meaning only and says of anything else what it is and which command makes a usable file of it.
 // It opens no file, and its errors show nothing of what it read.
 package keyfile

@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// HeldError says that another process holds a lock.
+// HeldError means that another process holds a lock.
 type HeldError struct {
 	PID int // 0 where it has no number here, as in another container
 }
@@ -25,7 +25,7 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("another credagent uses it, process %d", e.PID)
 }
 
-// File is a lock file. It holds any number of locks, told apart by name, by one descriptor.
+// File is a lock file. It holds any number of named locks by one descriptor.
 type File struct {
 	file *os.File
 

@@ -33,4 +33,5 @@ const (
 	Left          = "left"
 	Action        = "action"
 	Took          = "took"
+	Stderr        = "stderr"
 )

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// mostBytes is how much text may wait: some thousands of lines.
-const mostBytes = 1 << 20
+// maxBytes is how much text may wait: some thousands of lines.
+const maxBytes = 1 << 20
 
 // Writer takes lines and hands them on to an [io.Writer]. Each call of Write is one line.
 type Writer struct {
@@ -38,7 +38,7 @@ func New(to io.Writer, notice func(dropped int) []byte) *Writer {
 func (w *Writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.bytes+len(line) > mostBytes {
+	if w.bytes+len(line) > maxBytes {
 		w.dropped++
 		return len(line), nil
 	}

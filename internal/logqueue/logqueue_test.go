@@ -106,7 +106,7 @@ func TestAReaderThatStopsHoldsUpNobody(t *testing.T) {
 		r.set(nil, goesOn)
 		w := New(r, notice)
 		line := strings.Repeat("x", 1023)
-		for range 3 * mostBytes / 1024 {
+		for range 3 * maxBytes / 1024 {
 			put(t, w, line)
 		}
 		began := time.Now()
@@ -120,7 +120,7 @@ func TestAReaderThatStopsHoldsUpNobody(t *testing.T) {
 		}
 		lines := strings.Split(strings.TrimSpace(r.text()), "\n")
 		kept := strings.Count(r.text(), line)
-		if said := fmt.Sprintf("dropped %d", 3*mostBytes/1024-kept); kept > mostBytes/1024+1 || !strings.Contains(r.text(), said) {
+		if said := fmt.Sprintf("dropped %d", 3*maxBytes/1024-kept); kept > maxBytes/1024+1 || !strings.Contains(r.text(), said) {
 			t.Errorf("%d lines, %d kept, want them to say %q", len(lines), kept, said)
 		}
 	})

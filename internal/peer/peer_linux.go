@@ -46,7 +46,7 @@ func of(fd int) (Peer, error) {
 
 // groupsOf returns the supplementary groups. The kernel keeps them with the connection, so unlike
 // /proc/PID/status they cannot be those of another process that got the number since, and they can
-// be had where /proc is hidden. A kernel before 4.13 does not tell them: nobody is let in by one.
+// be had where /proc is hidden. A kernel before 4.13 does not report them: nobody is admitted by one.
 func groupsOf(fd int) ([]uint32, error) {
 	groups := make([]uint32, usualGroups)
 	n, err := getsockopt(fd, unix.SO_PEERGROUPS, groups)

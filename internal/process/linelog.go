@@ -2,10 +2,9 @@ package process
 
 import (
 	"bytes"
-	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/credagent/credagent/internal/printable"
 )
 
 const (
@@ -22,7 +21,7 @@ type LineLog struct {
 	mu     sync.Mutex
 	line   []byte // guarded by mu, as is lines
 	lines  int
-	filled bool // the bound was reached and said
+	filled bool // the bound was reached and reported
 }
 
 // Write implements io.Writer. It takes everything.
@@ -56,19 +55,6 @@ func (l *LineLog) flush() {
 		l.Full(maxLines)
 		return
 	}
-	l.Line(Printable(string(l.line), maxLine))
+	l.Line(printable.Text(string(l.line), maxLine))
 	l.line = l.line[:0]
-}
-
-// Printable makes text from outside fit to be shown: one line, no control characters, bounded.
-func Printable(text string, limit int) string {
-	if len(text) > limit {
-		text = strings.ToValidUTF8(text[:limit], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
 }

@@ -5,25 +5,6 @@ import (
 	"testing"
 )
 
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                      "",
-		"plain":                 "plain",
-		"0123456789":            "0123456789",
-		"0123456789a":           "0123456789…",
-		"012345678é":            "012345678…",
-		"a\nb\tc\x00":           "a b c ",
-		"\x1b[2J":               " [2J",
-		"\u202eabc":             " abc",
-		"\xffa":                 " a",
-		strings.Repeat("é", 50): "ééééé…",
-	} {
-		if got := Printable(in, 10); got != want {
-			t.Errorf("Printable(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestLineLog(t *testing.T) {
 	for name, tc := range map[string]struct {
 		writes []string

@@ -10,6 +10,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -69,6 +70,9 @@ type Command struct {
 	Args []string // with the program's own name first
 	Env  []string // NAME=value, and nothing else
 	Dir  string   // where it runs; "" for here
+	// Errors takes the standard error of [Run]; nil has it go where the output goes. It may be written to
+	// at the same time as that.
+	Errors io.Writer
 }
 
 // Find returns the path of a program: a name is looked up in PATH, anything with a slash is a path
@@ -81,7 +85,7 @@ func Find(name string) (string, error) {
 	return "", &StartError{Program: name, Err: cause(err)}
 }
 
-// StartError says which program could not be started, and why.
+// StartError names which program could not be started, and why.
 type StartError struct {
 	Program string
 	Err     error
@@ -120,7 +124,7 @@ func (h *Heir) PID() int { return h.cmd.Process.Pid }
 // Signal sends a signal; after the end it returns [os.ErrProcessDone].
 func (h *Heir) Signal(s os.Signal) error { return h.cmd.Process.Signal(s) }
 
-// Wait waits for the end and returns the exit status as a shell tells it: 128 and the signal's
+// Wait waits for the end and returns the exit status as a shell reports it: 128 and the signal's
 // number for a program that a signal ended.
 func (h *Heir) Wait() int {
 	_ = Wait(h.cmd) // the state says more

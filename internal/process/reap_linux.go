@@ -32,7 +32,7 @@ func Reap(ctx context.Context) {
 }
 
 // reapOrphans buries every child that has ended and was not started here. The kernel shows the first
-// of them; one of our own is its starter's to bury, who tells when that is done.
+// of them; one of our own is its starter's to wait for, who reports when that is done.
 func reapOrphans() {
 	children.Lock()
 	defer children.Unlock()

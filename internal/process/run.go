@@ -20,7 +20,7 @@ const (
 
 // Run runs a program to its end, with an empty standard input, and hands all that it prints to
 // output. When ctx ends first, the program and what it started are asked to end and, a second later,
-// killed; the error is then ctx's cause. What a program that ended by itself left running stays.
+// killed; the error is then ctx's cause. What a program left running when it ended on its own stays.
 func Run(ctx context.Context, c Command, output io.Writer) error {
 	return run(ctx, c, OwnGroup(), output)
 }
@@ -29,6 +29,9 @@ func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output
 	cmd := &exec.Cmd{
 		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: attributes,
 		Stdout: output, Stderr: output, WaitDelay: drain,
+	}
+	if c.Errors != nil {
+		cmd.Stderr = c.Errors
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -57,7 +60,7 @@ func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output
 	return context.Cause(ctx)
 }
 
-// howItEnded says what is wrong with how a program ended.
+// howItEnded describes what is wrong with how a program ended.
 func howItEnded(err error) error {
 	var exit *exec.ExitError
 	switch {

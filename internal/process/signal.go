@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// signals are those that a program may be told to reload or to stop with.
+// signals are those that may ask a program to reload or to stop.
 func signals() map[string]os.Signal {
 	named := map[string]os.Signal{
 		"ALRM": syscall.SIGALRM, "HUP": syscall.SIGHUP, "INT": syscall.SIGINT,

@@ -25,8 +25,8 @@ const (
 	// word. A shorter one would be found in innocent text, and is no secret that a server should have
 	// accepted.
 	asWord = 4
-	// mostEscapes is how many escapes may lie in one another, such as a form in a string of JSON.
-	mostEscapes = 2
+	// maxEscapes is how many escapes may lie in one another, such as a form in a string of JSON.
+	maxEscapes = 2
 )
 
 // Redactor hides values. The zero value hides nothing.
@@ -42,7 +42,7 @@ func New(values ...string) Redactor {
 	return r
 }
 
-// Hide adds values. Those that are too short to be told from other text are left out.
+// Hide adds values. Those too short to be distinguished from other text are left out.
 func (r *Redactor) Hide(values ...string) {
 	for _, value := range values {
 		switch {
@@ -86,7 +86,7 @@ func (r Redactor) Bytes(data []byte) []byte {
 	for i := range data {
 		raw.origin[i] = span{int32(i), int32(i + 1)} //nolint:gosec // an answer is bounded far below
 	}
-	spans := r.find(nil, raw, mostEscapes)
+	spans := r.find(nil, raw, maxEscapes)
 	if len(spans) == 0 {
 		return data
 	}

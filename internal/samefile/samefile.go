@@ -1,6 +1,6 @@
-// Package samefile tells whether two paths lead to one file, by what the file is and not by how the
+// Package samefile reports whether two paths lead to one file, by what the file is and not by how the
 // paths are spelled: through symbolic links, hard links, bind mounts and file systems that do not
-// tell upper from lower case, and also for files that are not there yet.
+// distinguish upper and lower case, and also for files that are not there yet.
 //
 // One caveat: it says what is so now.
 package samefile
@@ -19,8 +19,8 @@ type ID struct {
 	rest          string // what is not there; "" for a file that is
 }
 
-// mostLinks bounds the links that are followed, as the kernel does.
-const mostLinks = 40
+// maxLinks bounds the links that are followed, as the kernel does.
+const maxLinks = 40
 
 // Finder finds IDs. It looks only once at how a directory treats names.
 type Finder struct {
@@ -29,7 +29,7 @@ type Finder struct {
 
 // Of returns the ID of the file at an absolute path.
 func (f *Finder) Of(path string) ID {
-	for range mostLinks {
+	for range maxLinks {
 		if info, err := os.Stat(path); err == nil {
 			return known(path, info)
 		}
@@ -63,10 +63,10 @@ func (f *Finder) missing(path string) ID {
 	}
 }
 
-// mostNames is how many entries of a directory are tried.
-const mostNames = 64
+// maxNames is how many entries of a directory are tried.
+const maxNames = 64
 
-// foldsCase finds out whether a directory tells upper from lower case, by the names that there are.
+// foldsCase reports whether a directory is case-insensitive, judged by the names in it.
 func (f *Finder) foldsCase(dir string) bool {
 	if folds, looked := f.folds[dir]; looked {
 		return folds
@@ -80,7 +80,7 @@ func (f *Finder) foldsCase(dir string) bool {
 
 func looksFolding(dir string) bool {
 	if opened, err := os.Open(dir); err == nil {
-		names, _ := opened.Readdirnames(mostNames)
+		names, _ := opened.Readdirnames(maxNames)
 		opened.Close()
 		for _, name := range names {
 			if flipped := flip(name); flipped != name {

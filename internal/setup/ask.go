@@ -170,7 +170,7 @@ func (c Console) confirm(ctx context.Context, s Server, a Answers) error {
 	return err
 }
 
-// ErrEnded says that a person ended the questions.
+// ErrEnded means that a person ended the questions.
 var ErrEnded = errors.New("ended; nothing was made")
 
 // readLine reads one line and not a byte more: what follows may be a secret, which somebody else reads.

@@ -155,7 +155,7 @@ func (w *making) directory(ctx context.Context, d directory) error {
 	return ctx.Err()
 }
 
-// suits says why the service cannot keep a token in a directory that is there already.
+// suits explains why the service cannot keep a token in a directory that is there already.
 func (w *making) suits(path string, info fs.FileInfo) error {
 	uid, gid := w.UID, w.GID
 	if uid < 0 {

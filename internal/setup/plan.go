@@ -13,7 +13,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 )
 
-// Plan is what init makes, and what it tells.
+// Plan is what init creates, and the instructions that it prints.
 type Plan struct {
 	server  Server
 	answers Answers
@@ -174,7 +174,7 @@ func (p Plan) credential(from origin) []string {
 	return lines
 }
 
-// asks is the lines of what the token is for.
+// asks is the lines that say what the token is for.
 func (p Plan) asks() []string {
 	var lines []string
 	if p.answers.Scope != "" {

@@ -3,7 +3,7 @@
 //
 // Planning is pure: the same answers give the same plan, on any machine. Making the plan true never
 // overwrites a file, and takes back what it made when it is interrupted. One caveat: what is to be
-// done at the authorization server is told, not done.
+// done at the authorization server is explained, not done.
 package setup
 
 import (
@@ -91,7 +91,7 @@ func Find(name string) (Server, error) {
 	return Server{}, fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(names, ", "))
 }
 
-// check says why nothing can be set up for this server.
+// check explains why nothing can be set up for this server.
 func (s Server) check() error {
 	if s.refuse == "" {
 		return nil
@@ -109,7 +109,7 @@ func (s Server) takes(credential string) error {
 // Origin is where a client's tokens come from; exactly one field is the answer.
 type origin struct{ tenant, authority, issuer, tokenURL string }
 
-// origin works out where tokens come from, of what was answered.
+// origin works out where tokens come from, from the answers.
 func (s Server) origin(a Answers) (origin, error) {
 	issuer := a.Issuer
 	if s.fromTenant != "" && issuer == "" {

@@ -87,8 +87,8 @@ func (p Plan) invalid(err error, said []byte) error {
 	return fmt.Errorf("validating %q as the user %q: %w\n%s%s", p.ConfigFile(), p.answers.User, err, said, hint)
 }
 
-// Tell says what is to be done at the server, and the three commands that come next.
-func (p Plan) Tell(out io.Writer, caller Caller) error {
+// WriteInstructions writes what is to be done at the server, and the three commands that come next.
+func (p Plan) WriteInstructions(out io.Writer, caller Caller) error {
 	steps, err := p.Steps()
 	if err != nil {
 		return err

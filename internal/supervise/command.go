@@ -23,7 +23,7 @@ const Launcher = "launch"
 // it (sd_listen_fds(3), sd_watchdog_enabled(3)). They hold its number.
 var addressed = [...]string{"LISTEN_PID", "WATCHDOG_PID"}
 
-// pidfdVariable says the same as LISTEN_PID in another way, and cannot be said of the command.
+// pidfdVariable repeats LISTEN_PID in another form, which cannot be set for the command.
 const pidfdVariable = "LISTEN_PIDFDID"
 
 // onlyTry stands for the program's path where it is only tried out whether one could be started.
@@ -80,7 +80,7 @@ func signalList(signals []syscall.Signal) string {
 }
 
 // environment is the inherited one, without some names and with the variables given in their place.
-// It also reports whether it tells the process of the given number that something is meant for it.
+// It also reports whether it passes something to the process of the given number.
 func environment(inherited, without, given []string, self int) (env []string, mine bool) {
 	without = slices.Clone(without)
 	for _, pair := range given {

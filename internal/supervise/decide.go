@@ -14,7 +14,7 @@ type phase int
 const (
 	waiting    phase = iota // there is nothing to start it with yet
 	running                 // it was started, and nothing is wanted of it
-	restarting              // it was told to end, to be started again
+	restarting              // it was asked to end, to be started again
 	leaving                 // it ends, and is not started again
 )
 
@@ -22,7 +22,7 @@ const (
 type machine struct {
 	plan  Plan
 	phase phase
-	given digest // what the command was started with, or last told of
+	given digest // what the command was started with, or last signalled about
 	next  digest // what it would be started with now
 }
 
@@ -35,7 +35,7 @@ type verdict struct {
 	status int
 }
 
-// digest tells two offers apart without keeping what is in them.
+// digest distinguishes two offers without keeping what is in them.
 type digest struct {
 	environ    [sha256.Size]byte
 	generation string
@@ -56,9 +56,9 @@ func (m *machine) offered(d digest) verdict {
 	case m.wouldRestart(d):
 		m.phase = restarting
 		return verdict{send: m.plan.KillSignal, within: m.plan.RestartTime}
-	case m.plan.Tell != nil && d != m.given:
+	case m.plan.ReloadSignal != nil && d != m.given:
 		m.given = d
-		return verdict{send: m.plan.Tell}
+		return verdict{send: m.plan.ReloadSignal}
 	}
 	return verdict{}
 }
@@ -68,9 +68,9 @@ func (m *machine) wouldRestart(d digest) bool {
 	return m.phase == running && m.plan.Restart && d.environ != m.given.environ
 }
 
-// wouldTell reports whether an offer would have the command sent a signal.
-func (m *machine) wouldTell(d digest) bool {
-	return m.phase == running && m.plan.Tell != nil && d != m.given && !m.wouldRestart(d)
+// wouldSignal reports whether an offer would have the command sent a signal.
+func (m *machine) wouldSignal(d digest) bool {
+	return m.phase == running && m.plan.ReloadSignal != nil && d != m.given && !m.wouldRestart(d)
 }
 
 func (m *machine) begin() verdict {
@@ -104,7 +104,7 @@ func (m *machine) ended(status int) verdict {
 	return verdict{finish: true, status: status}
 }
 
-// endedBefore notes that the command had ended by itself before it could be told to.
+// endedBefore notes that the command had ended before it could be asked to.
 func (m *machine) endedBefore() { m.phase = leaving }
 
 // ends reports whether a signal asks a program to end.

@@ -12,7 +12,7 @@ import (
 var (
 	leave   = Plan{KillSignal: syscall.SIGINT, RestartTime: time.Second}
 	restart = Plan{Restart: true, KillSignal: syscall.SIGINT, RestartTime: time.Second, StopTime: time.Minute}
-	tell    = Plan{Tell: syscall.SIGHUP, KillSignal: syscall.SIGINT, RestartTime: time.Second}
+	tell    = Plan{ReloadSignal: syscall.SIGHUP, KillSignal: syscall.SIGINT, RestartTime: time.Second}
 )
 
 // play hands events to a machine and writes down what it decides:

@@ -35,7 +35,7 @@ func ignoredAtStart() []syscall.Signal {
 // sigIgnore is SIG_IGN of sigaction(2), where a handler's address would stand.
 const sigIgnore = 1
 
-// dispositions is the runtime's table of what stood before its handlers; zeroes where it is not known.
+// dispositions is the runtime's table of what stood before its handlers; zeroes where it is unknown.
 func dispositions() (table [highestSignal + 1]uint64) {
 	program, err := elf.Open("/proc/self/exe")
 	if err != nil {

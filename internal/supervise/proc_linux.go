@@ -20,9 +20,9 @@ import (
 // isIgnoredNow reports whether this process ignores a signal.
 func isIgnoredNow(n int) bool { return hasSignal("self", "SigIgn:", n) }
 
-// hears reports whether a signal would do to a process what its sender means: it catches or ignores
+// handlesSignal reports whether a signal would do to a process what its sender means: it catches or ignores
 // it, or the signal ends nothing by default. Where that cannot be known, it does.
-func hears(pid int, s os.Signal) bool {
+func handlesSignal(pid int, s os.Signal) bool {
 	switch s {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL: // who asks for these wants it to end
 		return true
@@ -51,7 +51,7 @@ func hasSignal(pid, mask string, n int) bool {
 	return false
 }
 
-// kin is a process of the table, told apart from a later one of the same number by its start.
+// kin is a process of the table; its start time distinguishes it from a later one of the same number.
 type kin struct {
 	parent, group, session int
 	start                  string
@@ -116,8 +116,8 @@ func newFamily(plan Plan) *family {
 	return &family{kill: plan.KillSignal, limit: plan.RestartTime}
 }
 
-// look notes who belongs to the family of a command that runs.
-func (f *family) look(command int) { f.members = below(processes(), command) }
+// update notes who belongs to the family of a command that runs.
+func (f *family) update(command int) { f.members = below(processes(), command) }
 
 // below are the processes that descend from one.
 func below(all map[int]kin, root int) map[int]kin {

@@ -107,7 +107,7 @@ func TestWhatACommandLeavesIsEnded(t *testing.T) {
 			if err != nil || bad != nil {
 				t.Fatalf("%q, %v", line, err)
 			}
-			f.look(cmd.Process.Pid)
+			f.update(cmd.Process.Pid)
 			_ = cmd.Process.Kill()
 			_ = process.Wait(cmd)
 			if remaining := f.clear(); slices.Contains(remaining, left) {
@@ -145,7 +145,7 @@ func TestHears(t *testing.T) {
 		"nobody":               {1 << 22, syscall.SIGHUP, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := hears(tc.pid, tc.sig); got != tc.want {
+			if got := handlesSignal(tc.pid, tc.sig); got != tc.want {
 				t.Errorf("%v", got)
 			}
 		})

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// ignoredAtStart are the signals that Go's runtime tells of.
+// ignoredAtStart are the signals that Go's runtime reports.
 func ignoredAtStart() []syscall.Signal {
 	var ignored []syscall.Signal
 	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
@@ -20,15 +20,15 @@ func ignoredAtStart() []syscall.Signal {
 	return ignored
 }
 
-// hears is not known of another process here.
-func hears(int, os.Signal) bool { return true }
+// handlesSignal is not known of another process here.
+func handlesSignal(int, os.Signal) bool { return true }
 
 // family is nothing that can be known here.
 type family struct{}
 
 func newFamily(Plan) *family { return nil }
 
-func (*family) look(int) {}
+func (*family) update(int) {}
 
 func (*family) clear() []int { return nil }
 

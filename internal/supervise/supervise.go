@@ -21,13 +21,13 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// Plan says what is done with a running command.
+// Plan describes what is done with a running command.
 type Plan struct {
-	Restart     bool          // when its environment changed
-	Tell        os.Signal     // sent when there is something new to read; nil for none
-	KillSignal  os.Signal     // tells it to end, for a restart
-	RestartTime time.Duration // after which it is killed then
-	StopTime    time.Duration // after which it is killed when a SIGTERM was passed on; 0 for never
+	Restart      bool          // when its environment changed
+	ReloadSignal os.Signal     // sent when there is something new to read; nil for none
+	KillSignal   os.Signal     // asks it to end, for a restart
+	RestartTime  time.Duration // after which it is killed then
+	StopTime     time.Duration // after which it is killed when a SIGTERM was passed on; 0 for never
 }
 
 // Options are what a command is run with.
@@ -44,9 +44,9 @@ type Options struct {
 const (
 	// settleTime is how long a command is left alone after its start: what is new before that waits.
 	settleTime = 2 * time.Second
-	// askAgain is how often a command is looked at that does not handle the signal it would be sent.
+	// askAgain is how often a command is checked that does not handle the signal it would be sent.
 	askAgain = 250 * time.Millisecond
-	// deafTime is after how long that is said.
+	// deafTime is after how long that is logged.
 	deafTime = 10 * time.Second
 )
 
@@ -65,20 +65,20 @@ type Child interface {
 
 // Supervisor runs a command.
 type Supervisor struct {
-	log     *slog.Logger
-	machine machine
-	signals chan os.Signal
-	start   func(given []string) (Child, error)
-	reached func(os.Signal) bool // the command got a signal as well as this process
-	try     func(given []string) error
-	hears   func(pid int, s os.Signal) bool // the command handles a signal
-	family  *family                         // nil where it is not known
+	log           *slog.Logger
+	machine       machine
+	signals       chan os.Signal
+	start         func(given []string) (Child, error)
+	reached       func(os.Signal) bool // the command got a signal as well as this process
+	try           func(given []string) error
+	handlesSignal func(pid int, s os.Signal) bool // the command handles a signal
+	family        *family                         // nil where it is not known
 
 	child    Child // nil before the first start
 	began    time.Time
 	newest   Offer
 	later    *time.Timer // when the newest offer is looked at again
-	deaf     bool        // it was said that the command does not handle the signal
+	deaf     bool        // it was logged that the command does not handle the signal
 	refused  digest      // the last offer that the command could not be started with
 	cleared  chan []int  // what went on after a command's end
 	clearing bool        // what a command has left is being ended
@@ -105,7 +105,7 @@ func New(o Options) (*Supervisor, error) {
 		return process.StartHeir(c, t.attributes())
 	})
 	s.try = func(given []string) error { return try(o, given) }
-	s.hears = hears
+	s.handlesSignal = handlesSignal
 	if o.Restart {
 		s.family = newFamily(o.Plan)
 	}
@@ -121,8 +121,8 @@ func newSupervisor(plan Plan, log *slog.Logger, reached func(os.Signal) bool, st
 		log: log, machine: machine{plan: plan}, start: start, reached: reached,
 		signals: make(chan os.Signal, 16), ended: make(chan int, 1), cleared: make(chan []int, 1),
 		deadline: time.NewTimer(0), later: time.NewTimer(0),
-		try:   func([]string) error { return nil },
-		hears: func(int, os.Signal) bool { return true },
+		try:           func([]string) error { return nil },
+		handlesSignal: func(int, os.Signal) bool { return true },
 	}
 	s.deadline.Stop()
 	s.later.Stop()
@@ -166,7 +166,7 @@ func (s *Supervisor) Run(ctx context.Context, offers <-chan Offer) (status int, 
 	}
 }
 
-// offered takes the newest offer. A command that has ended by itself meanwhile is not restarted.
+// offered takes the newest offer. A command that has ended meanwhile is not restarted.
 func (s *Supervisor) offered(o Offer) verdict {
 	s.newest = o
 	select {
@@ -189,9 +189,9 @@ func (s *Supervisor) offered(o Offer) verdict {
 	v := s.machine.offered(d)
 	switch {
 	case s.machine.phase == restarting && v.send != nil:
-		s.log.Info("command is restarted, its environment changed")
+		s.log.Info("restarting command: environment changed")
 	case v.send != nil:
-		s.log.Info("command is told of what is new", "signal", v.send)
+		s.log.Info("command signalled to reload", "signal", v.send)
 	}
 	return v
 }
@@ -199,8 +199,8 @@ func (s *Supervisor) offered(o Offer) verdict {
 // postponed reports whether an offer has to wait: for a command that was started a moment ago, or that
 // does not handle the signal yet that it would be sent, which would end it.
 func (s *Supervisor) postponed(d digest) bool {
-	restart, tell := s.machine.wouldRestart(d), s.machine.wouldTell(d)
-	if !restart && !tell {
+	restart, signal := s.machine.wouldRestart(d), s.machine.wouldSignal(d)
+	if !restart && !signal {
 		return false
 	}
 	age := time.Since(s.began)
@@ -208,12 +208,12 @@ func (s *Supervisor) postponed(d digest) bool {
 		s.later.Reset(settleTime - age)
 		return true
 	}
-	if restart || s.hears(s.child.PID(), s.machine.plan.Tell) {
+	if restart || s.handlesSignal(s.child.PID(), s.machine.plan.ReloadSignal) {
 		return false
 	}
 	if age >= deafTime && !s.deaf {
 		s.deaf = true
-		s.log.Warn("command does not handle the signal, which would end it; it is sent once it does", "signal", s.machine.plan.Tell)
+		s.log.Warn("command does not handle the signal, which would end it; it is sent once it does", "signal", s.machine.plan.ReloadSignal)
 	}
 	s.later.Reset(askAgain)
 	return true
@@ -265,7 +265,7 @@ func (s *Supervisor) do(v verdict) error {
 		return nil
 	}
 	if s.machine.phase == restarting && s.family != nil {
-		s.family.look(s.child.PID())
+		s.family.update(s.child.PID())
 	}
 	err := s.child.Signal(v.send)
 	switch {

@@ -33,7 +33,7 @@ func TestACommandIsLeftAloneInItsFirstMoments(t *testing.T) {
 		want []string
 	}{
 		"a restart": {Plan{Restart: true, KillSignal: syscall.SIGTERM}, []string{"0s start [A]", "2s terminated", "2s start [C]"}},
-		"a signal":  {Plan{Tell: syscall.SIGHUP}, []string{"0s start [A]", "2s hangup"}},
+		"a signal":  {Plan{ReloadSignal: syscall.SIGHUP}, []string{"0s start [A]", "2s hangup"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &stage{obeys: map[os.Signal]int{syscall.SIGTERM: 143}}
@@ -63,8 +63,8 @@ func TestASignalWaitsForItsHandler(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &stage{}
-			_, _ = playWith(t, s, Plan{Tell: syscall.SIGHUP}, func(sup *Supervisor) {
-				sup.hears = func(int, os.Signal) bool { return time.Since(s.began) >= tc.after }
+			_, _ = playWith(t, s, Plan{ReloadSignal: syscall.SIGHUP}, func(sup *Supervisor) {
+				sup.handlesSignal = func(int, os.Signal) bool { return time.Since(s.began) >= tc.after }
 			}, func(offers chan<- Offer) {
 				offers <- offer("A")
 				offers <- offer("B")

@@ -7,7 +7,7 @@ import (
 )
 
 // advice is what to do about a connection that was not made, by the words of its error, which is all
-// that Go's packages tell it by.
+// that Go's packages report it with.
 var advice = [...]struct{ words, what string }{
 	{"tls: no renegotiation", "the server renegotiates TLS after the request, as IIS does to ask for a client certificate, which credagent refuses because it is not safe (RFC 9325, 3.5); have the server ask for the certificate in the handshake, or offer TLS 1.3"},
 	{"certificateRequestMsgTLS13", "the server asks for a client certificate after the handshake (RFC 8446, 4.6.2), which credagent does not offer; have it ask in the handshake"},

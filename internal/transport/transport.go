@@ -1,5 +1,5 @@
 // Package transport makes the HTTP connections of credagent and its providers: which roots are
-// trusted, which proxy is used, and that no request is repeated by itself. Its users call RoundTrip:
+// trusted, which proxy is used, and that no request is repeated automatically. Its users call RoundTrip:
 // an http.Client follows redirects, which would carry a client's authentication elsewhere.
 package transport
 

@@ -24,10 +24,10 @@ import (
 )
 
 const (
-	// mostIterations and mostMemory bound the work that a damaged file may ask for. Common tools
+	// maxIterations and maxMemory bound the work that a damaged file may ask for. Common tools
 	// use a few thousand to a million iterations, and 16 MiB.
-	mostIterations = 5_000_000
-	mostMemory     = 256 << 20
+	maxIterations = 5_000_000
+	maxMemory     = 256 << 20
 )
 
 // The schemes, by their numbers (RFC 8018, A.4 and A.2; RFC 7914, 7).
@@ -130,7 +130,7 @@ func derive(kdf pkix.AlgorithmIdentifier, password secret.Value, size int) ([]by
 	switch id := kdf.Algorithm.String(); {
 	case id == idPBKDF2 && decode(parameters, &slow):
 		newHash := pseudorandom(slow.PRF.Algorithm.String())
-		if newHash == nil || slow.Iterations < 1 || slow.Iterations > mostIterations {
+		if newHash == nil || slow.Iterations < 1 || slow.Iterations > maxIterations {
 			return nil, errUnknownEncryption()
 		}
 		derived, err := pbkdf2.Key(newHash, password.Reveal(), slow.Salt, slow.Iterations, size)
@@ -148,12 +148,12 @@ func derive(kdf pkix.AlgorithmIdentifier, password secret.Value, size int) ([]by
 }
 
 func (s scryptParameters) bounded() bool {
-	const most = mostMemory / 128 // bytes of a block (RFC 7914, 2)
+	const most = maxMemory / 128 // bytes of a block (RFC 7914, 2)
 	return s.N > 0 && s.N <= most && s.R > 0 && s.R <= most/s.N && s.P > 0 && s.P <= 16
 }
 
 // decryptPEM opens a key that is encrypted as a PEM block (RFC 1421, 4.6.1.1), as OpenSSL wrote
-// keys before it knew PKCS#8, and still does where it is told to.
+// keys before it knew PKCS#8, and still does on request.
 func decryptPEM(block *pem.Block, password secret.Value) (crypto.Signer, error) {
 	if password.IsZero() {
 		return nil, errNoPassword()

@@ -162,5 +162,5 @@ func instant(claim any) time.Time {
 	return time.Unix(int64(seconds), 0)
 }
 
-// latest is the end of the year 9999, the last that a date can be told of.
+// latest is the end of the year 9999, the last that a date can express.
 const latest = 253402300800

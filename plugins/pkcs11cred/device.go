@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// mostCertificates bounds how many certificates of a token are looked at.
-	mostCertificates = 64
+	// maxCertificates bounds how many certificates of a token are checked.
+	maxCertificates = 64
 	// attempts is how often a token that is not there is looked for, with pauses between.
 	attempts = 4
 	pause    = 250 * time.Millisecond
@@ -198,7 +198,7 @@ func number(value []byte) uint {
 // certificates reads the certificates on the token, the one that lasts longest first: a renewed one
 // lies beside the one that it renews. More attributes make it look at fewer.
 func (d *device) certificates(more ...*pkcs11.Attribute) ([]*x509.Certificate, error) {
-	objects, err := d.find(append(more, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_CERTIFICATE)), mostCertificates)
+	objects, err := d.find(append(more, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_CERTIFICATE)), maxCertificates)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the certificate: %w", err)
 	}

@@ -86,7 +86,7 @@ func (s source) mark() string {
 	return filepath.Join(s.PINGuardDir, fmt.Sprintf(".credagent-refused-pin-%x", sum[:8]))
 }
 
-// stateOf is what stat says of a file.
+// stateOf is what stat reports about a file.
 func stateOf(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -37,7 +37,7 @@ type signer struct {
 func (k signer) Public() crypto.PublicKey { return k.public }
 
 // Sign implements [crypto.Signer]. What the token made is verified: a faulty signature is worth
-// knowing here, where it can be told from a wrong key.
+// knowing here, where it can be distinguished from a wrong key.
 func (k signer) Sign(_ io.Reader, digest []byte, options crypto.SignerOpts) ([]byte, error) {
 	if ec, ok := k.public.(*ecdsa.PublicKey); ok {
 		// A longer one is cut off anyway (FIPS 186-5, 6.4.1), but not by every token.

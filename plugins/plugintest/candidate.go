@@ -143,19 +143,19 @@ func (c configured) with(key string, value any) map[string]any {
 	return values
 }
 
-// check asks and keeps what was said.
+// check asks and keeps the texts of the answer.
 func (c *candidate) check(values any, load bool) (provider.Credential, []provider.Problem, error) {
 	config, err := json.Marshal(values)
 	if err != nil {
 		return provider.Credential{}, nil, fmt.Errorf("encoding a configuration: %w", err)
 	}
 	credential, problems, err := c.ask.check(c.ctx, config, load)
-	c.hear("identity", credential.Identity)
+	c.record("identity", credential.Identity)
 	for _, problem := range problems {
-		c.hear("problem at "+problem.Key, problem.Message)
+		c.record("problem at "+problem.Key, problem.Message)
 	}
 	if err != nil {
-		c.hear("error of a check", err.Error())
+		c.record("error of a check", err.Error())
 	}
 	return credential, problems, err
 }
@@ -180,12 +180,12 @@ func (c *candidate) send(values map[string]any) (provider.Reply, error) {
 	}
 	reply, err := c.ask.exchange(c.ctx, config, c.endpoint.request())
 	if err != nil {
-		c.hear("error of an exchange", err.Error())
+		c.record("error of an exchange", err.Error())
 	}
 	if reply.Status >= http.StatusMultipleChoices {
-		c.hear("answer that repeats the request", string(reply.Body))
+		c.record("answer that repeats the request", string(reply.Body))
 	}
-	c.hear("identity", reply.Credential.Identity)
+	c.record("identity", reply.Credential.Identity)
 	return reply, err
 }
 
@@ -203,7 +203,7 @@ func (c *candidate) authentication(values map[string]any) (added, provider.Reply
 	return a, reply, err
 }
 
-func (c *candidate) hear(when, text string) {
+func (c *candidate) record(when, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shown[text] = when

@@ -31,7 +31,7 @@ const (
 // hangUp is the status of no answer at all.
 const hangUp = 0
 
-// endpoint is a token endpoint that answers as it is told and remembers what it was asked.
+// endpoint is a token endpoint that answers as instructed and remembers the requests.
 type endpoint struct {
 	server *httptest.Server
 	roots  []byte
@@ -124,7 +124,7 @@ type added struct {
 	certificate string
 }
 
-// split tells what was added from what was asked for. Its error says what of that is not as it was.
+// split separates what was added from what was asked for. Its error names what was changed.
 func (r received) split(asked provider.Request) (added, error) {
 	a := added{form: url.Values{}, header: http.Header{}, certificate: r.certificate}
 	form, header := url.Values{"client_id": {asked.ClientID}}, asked.Header.Clone()

@@ -17,7 +17,7 @@ import (
 	"github.com/credagent/credagent/plugins"
 )
 
-// Config says what to test, and with what.
+// Config describes what to test, and with what.
 type Config struct {
 	// Provider is what [Run] and [Test] ask.
 	Provider plugins.Provider

@@ -196,7 +196,7 @@ func loads(c *candidate) error {
 	return nil
 }
 
-// spoil does something to each of the credential's files in turn, and mends it.
+// spoil does something to each of the credential's files in turn, and restores it.
 func (c *candidate) spoil(do func(file) error, judge func(file, error) error) error {
 	var all []error
 	for _, f := range c.config.files {
@@ -258,7 +258,7 @@ func addsAuthentication(c *candidate) error {
 	return err
 }
 
-// leavesRequest looks at what does not show in the request that is sent.
+// leavesRequest checks what does not show in the request that is sent.
 func leavesRequest(c *candidate) error {
 	credential, err := c.loadWithin(c.ctx)
 	if err != nil {

@@ -23,7 +23,7 @@ var calls = []struct {
 	in      []string // files, or packages
 	reason  string
 }{
-	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "examples/watch-file", "bench/baseline", "bench/baseline/loop", "bench", "deploy/release", "test/sdktest/azidentity", "bench/sidebyside", "bench/sidebyside/loop", "plugins/serve.go"},
+	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "docs/images", "examples/watch-file", "bench/baseline", "bench/baseline/loop", "bench", "deploy/release", "test/sdktest/azidentity", "bench/sidebyside", "bench/sidebyside/loop", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
 		"agent/config", "agent/delivery/command.go", "agent/provider/start.go", "cmd/credagent", "internal/host/getent.go", "internal/demo", "testkit/nodetest", "internal/transport/proxy.go", "plugins/serve.go", "plugins/certcred/pair.go", "plugins/secretcred/secretcred.go",
@@ -74,6 +74,7 @@ var revealers = map[string]string{
 	"internal/demo/serve.go":                "the secret is written to a file for who tries the server",
 	"internal/demo/world.go":                "the demo writes its own credential, which a provider then reads",
 	"internal/devserver/authenticate.go":    "the server compares the secret with the one it is sent",
+	"agent/delivery/command.go":             "what a command prints is searched for the token",
 	"agent/gate/answer.go":                  "what a server says is searched for the token",
 	"plugins/internal/credfile/credfile.go": "a secret is searched for what no secret holds",
 }

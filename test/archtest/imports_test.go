@@ -21,9 +21,9 @@ var anything = []string{"*"}
 var rooms = map[string]room{
 	"agent/policy":   {nil, "decisions are functions of values, so that they can be tested and read without a daemon around them"},
 	"agent/status":   {nil, "it is the wire form of what the agent tells, which the command line reads too"},
-	"agent/oauth":    {[]string{"agent/policy", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
-	"agent/config":   {[]string{"internal/samefile", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound"},
-	"agent/provider": {[]string{"internal/handshake", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
+	"agent/oauth":    {[]string{"agent/policy", "internal/loopback", "internal/printable", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
+	"agent/config":   {[]string{"internal/atomicfile", "internal/loopback", "internal/samefile", "internal/transport", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound, and transport whether a proxy is"},
+	"agent/provider": {[]string{"internal/handshake", "internal/printable", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/secret", "internal/token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
 	"agent/gate": {[]string{
@@ -33,12 +33,12 @@ var rooms = map[string]room{
 		"agent/config", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "internal/token", "internal/worker",
 	}, "it decides about a token, asks a gate for it and hands it on; it knows neither sinks nor providers"},
 	"agent/delivery": {[]string{
-		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/process", "internal/token", "internal/worker", "sink",
+		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "internal/token", "internal/worker", "sink",
 	}, "it brings sinks up to date, and knows nothing of how tokens are had"},
 	"agent/doctor": {[]string{
-		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/transport", "sink",
+		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/process", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
-	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
+	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "internal/token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
 		"agent/config", "agent/delivery", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "internal/token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
@@ -61,7 +61,7 @@ var rooms = map[string]room{
 	"examples/provider": {[]string{"plugins"}, "it is what anybody would write outside, with the kit alone"},
 
 	"bench/fleet":          {[]string{"agent/policy"}, "it plays what policy decides, for ten thousand at once"},
-	"internal/process":     {nil, "it starts and ends processes, whatever they are for"},
+	"internal/process":     {[]string{"internal/printable"}, "it starts and ends processes, whatever they are for"},
 	"internal/supervise":   {[]string{"internal/process"}, "it runs a command and knows nothing of tokens"},
 	"internal/filewatch":   {nil, "it notices that files changed and knows nothing of what is in them"},
 	"internal/clockwatch":  {nil, "it asks the kernel of the clock, whoever goes by it"},
@@ -70,7 +70,7 @@ var rooms = map[string]room{
 	"internal/secret":      {nil, "everything that carries a token stands on it"},
 	"internal/token":       {[]string{"internal/secret"}, "it is a value"},
 	"internal/handshake":   {nil, "the agent and the kit both stand on it"},
-	"internal/transport":   {nil, "metadata and token requests connect alike, on both sides"},
+	"internal/transport":   {[]string{"internal/keyfile"}, "metadata and token requests connect alike, on both sides"},
 	"internal/devserver":   {[]string{"internal/secret"}, "it judges what the agent sends, so it shares no code with it"},
 	"testkit/agentprocess": {nil, "it runs whole programs from outside"},
 	"testkit/nodetest":     {nil, "it runs JavaScript of others for tests"},
@@ -87,8 +87,11 @@ var rooms = map[string]room{
 	"internal/keyfile":     {nil, "it reads bytes, whoever has them, and opens no file"},
 	"internal/logqueue":    {nil, "it hands lines on and knows nothing of what they say"},
 	"internal/setup":       {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
+	"internal/loopback":    {nil, "it judges a name, whoever listens there"},
+	"internal/printable":   {nil, "it cleans texts, whoever they are from"},
 	"internal/worker":      {nil, "it runs what is posted to it, whatever that is"},
 	"internal/logkey":      {nil, "it is names"},
+	"docs/images":          {nil, "it draws the diagrams of the documents"},
 
 	"bench/baseline/loop":     {nil, "it is what benchmarks compare credagent with, so it has nothing of it"},
 	"test/sdktest/azidentity": {nil, "it is a workload of somebody else, which knows nothing of credagent"},

@@ -23,7 +23,7 @@ const (
 // firstToken are the README's commands for a first token, block by block.
 func firstToken(t *testing.T) []string {
 	t.Helper()
-	_, section, found := strings.Cut(read(t, root+"/README.md"), "\n## A first token\n")
+	_, section, found := strings.Cut(read(t, root+"/README.md"), "\n## From nothing to a token\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	section, _, _ = strings.Cut(section, "\n### ")
 	var commands []string

@@ -85,10 +85,21 @@ func checkBinary(t *testing.T, binary string) {
 
 // TestReleaseRefusesMistakes calls the script in ways that it must not take for something else.
 func TestReleaseRefusesMistakes(t *testing.T) {
-	for _, args := range [][]string{nil, {"bogus"}, {"--help"}} {
+	for _, args := range [][]string{nil, {"bogus"}, {"--help"}, {"packages"}, {"all"}, {"sums"}, {"binary", "amd64"}} {
 		out, err := exec.CommandContext(t.Context(), deployed+"/release.sh", args...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "release.sh packages DIR") {
 			t.Errorf("release.sh %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestReleaseRefusesBadVersions sets versions that package managers would not take or misread.
+func TestReleaseRefusesBadVersions(t *testing.T) {
+	for _, version := range []string{"v1.2.3", "latest", "1.2", "$(id)"} {
+		cmd := exec.CommandContext(t.Context(), "./release.sh", "packages", t.TempDir(), runtime.GOARCH)
+		cmd.Env = append(cmd.Environ(), "RELEASE_VERSION="+version)
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "is no version such as 1.2.3") {
+			t.Errorf("RELEASE_VERSION=%s: %v\n%s", version, err, out)
 		}
 	}
 }

@@ -2,11 +2,13 @@ package examples_test
 
 import (
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -177,5 +179,87 @@ func TestQuickStartHasTwoCommands(t *testing.T) {
 	}
 	if ci := read(t, ".ci/run"); !strings.Contains(ci, "make test") {
 		t.Error(".ci/run does not run the README's test command")
+	}
+}
+
+// TestIndexListsEveryDocument looks for each document in docs/README.md, so that none is only found by chance.
+func TestIndexListsEveryDocument(t *testing.T) {
+	index := read(t, "docs/README.md")
+	for _, name := range documents(t) {
+		if dir := filepath.Dir(name); (dir == "docs" && name != "docs/README.md") && !strings.Contains(index, "("+filepath.Base(name)+")") {
+			t.Errorf("docs/README.md does not list %s", name)
+		}
+		if filepath.Dir(name) == "." && !strings.Contains(index, "(../"+name+")") && !strings.Contains(index, "(../"+name+"#") {
+			t.Errorf("docs/README.md does not list %s", name)
+		}
+	}
+}
+
+// TestFirstScreen keeps the order of what a newcomer needs: a picture, the commands, the way to a
+// token of one's own, and then why to trust it.
+func TestFirstScreen(t *testing.T) {
+	rest := read(t, "README.md")
+	for _, part := range []string{"(docs/images/flow.svg)", "\n## Quick start\n", "\n## From nothing to a token\n", "\n## Why to trust it\n", "(docs/coming-from.md)", "\n## Install\n"} {
+		_, after, found := strings.Cut(rest, part)
+		if !found {
+			t.Fatalf("README.md has no %q, or not in its place", part)
+		}
+		rest = after
+	}
+}
+
+// TestPicturesAreThereAndDescribed looks for every diagram in a document, with a text for those who
+// do not see it.
+func TestPicturesAreThereAndDescribed(t *testing.T) {
+	picture := regexp.MustCompile(`!\[([^\]]*)\]\(([^)]+\.svg)\)`)
+	shown := map[string]bool{}
+	for _, name := range documents(t) {
+		for _, match := range picture.FindAllStringSubmatch(read(t, name), -1) {
+			shown[filepath.Base(match[2])] = true
+			if len(strings.Fields(match[1])) < 4 {
+				t.Errorf("%s shows %s as %q, which tells nothing", name, match[2], match[1])
+			}
+		}
+	}
+	for _, diagram := range []string{"flow.svg", "life.svg", "pod.svg", "which.svg"} {
+		if !shown[diagram] {
+			t.Errorf("no document shows %s", diagram)
+		}
+	}
+}
+
+// TestChangelogIsDated keeps the releases in their order, each with its day and with groups of the format.
+func TestChangelogIsDated(t *testing.T) {
+	release := regexp.MustCompile(`^## \[(\d+)\.(\d+)\.(\d+)\] - (\d{4}-\d{2}-\d{2})$`)
+	groups := []string{"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+	lastDay, lastVersion, releases := "9999-12-31", []int{math.MaxInt, 0, 0}, 0
+	for line := range strings.Lines(read(t, "CHANGELOG.md")) {
+		line = strings.TrimSpace(line)
+		if group, found := strings.CutPrefix(line, "### "); found && !slices.Contains(groups, group) {
+			t.Errorf("%q is no group", group)
+		}
+		if !strings.HasPrefix(line, "## ") || line == "## [Unreleased]" && releases == 0 {
+			continue
+		}
+		match := release.FindStringSubmatch(line)
+		if match == nil {
+			t.Errorf("%q is no heading of a release", line)
+			continue
+		}
+		var version []int
+		for _, part := range match[1:4] {
+			n, err := strconv.Atoi(part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			version = append(version, n)
+		}
+		if match[4] > lastDay || slices.Compare(version, lastVersion) >= 0 {
+			t.Errorf("%q is not older than the release above it", line)
+		}
+		lastDay, lastVersion, releases = match[4], version, releases+1
+	}
+	if releases == 0 {
+		t.Error("the changelog has no release")
 	}
 }

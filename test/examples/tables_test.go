@@ -163,7 +163,7 @@ func TestExitStatusesAreDocumented(t *testing.T) {
 	for _, match := range constant.FindAllStringSubmatch(read(t, "cmd/credagent/exit.go"), -1) {
 		statuses = append(statuses, match[1])
 	}
-	for document, head := range map[string]string{"README.md": "exit status", "docs/operations.md": "status"} {
+	for document, head := range map[string]string{"docs/exit-status.md": "exit status", "docs/operations.md": "status"} {
 		var documented []string
 		for _, row := range table(t, document, head) {
 			documented = append(documented, row[0])

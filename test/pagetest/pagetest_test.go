@@ -175,7 +175,7 @@ func (b *browser) first(t *testing.T) (acquired string) {
 		t.Fatalf("the tokens are %q", saw.Tokens)
 	}
 	row := strings.Join(strings.Fields(saw.Tokens[0]), " ")
-	if !strings.HasPrefix(row, "graph valid app · https://graph.microsoft.com/.default refresh ") || !strings.Contains(row, "expires in ") {
+	if !strings.HasPrefix(row, "graph app ") || !strings.Contains(row, "valid, expires in ") {
 		t.Errorf("the token's row is %q", row)
 	}
 	return saw.Acquired

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +36,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	if cmd.Stderr == nil {
 		cmd.Stderr = p.Log
 	}
+	cmd.Env = withRuntimeDirectory(t, cmd.Environ())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +51,18 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 		}
 	})
 	return p
+}
+
+// withRuntimeDirectory gives the processes of a test a runtime directory of their own, unless they have
+// one: what a server asks for in one test must not hold in another that has the same port.
+func withRuntimeDirectory(t testing.TB, env []string) []string {
+	const name = "RUNTIME_DIRECTORY="
+	for _, variable := range env {
+		if strings.HasPrefix(variable, name) {
+			return env
+		}
+	}
+	return append(env, name+filepath.Join(filepath.Dir(t.TempDir()), "run"))
 }
 
 // PID is the process's number.

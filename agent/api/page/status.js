@@ -5,6 +5,8 @@ const patience = 25000; // the server lets hear of it every ten seconds
 
 const status = document.getElementById('status');
 const line = document.getElementById('line');
+const filter = document.getElementById('filter');
+const matching = document.getElementById('matching');
 let skew = Number(document.body.dataset.now) - Date.now(); // the server's clock, less ours
 let heard = Date.now();
 let lost = 0; // since when the server is not heard any more
@@ -48,6 +50,51 @@ function tick() {
   document.title = `credagent: ${lost ? 'no answer' : status.querySelector('.verdict strong').textContent.toLowerCase()}`;
 }
 
+// sift shows only what has all words of the filter in it.
+function sift() {
+  const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const items = [...document.querySelectorAll('#parts .item')];
+  let shown = 0;
+  for (const item of items) {
+    const text = item.textContent.toLowerCase();
+    item.hidden = !wanted.every((word) => text.includes(word));
+    if (!item.hidden) shown++;
+  }
+  for (const part of document.querySelectorAll('#parts section')) {
+    const own = [...part.querySelectorAll('.item')];
+    part.hidden = own.length > 0 && own.every((item) => item.hidden);
+  }
+  write(matching, wanted.length ? `${shown} of ${items.length} shown` : '');
+}
+
+// arrive opens what the address names, and takes the filter away where it hides that.
+function arrive() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  if (target.hidden) {
+    filter.value = '';
+    sift();
+  }
+  if (target.matches('details')) target.open = true;
+  target.scrollIntoView({ block: 'center' });
+}
+
+// replace puts what the server rendered in the old one's place, and leaves open what a reader opened.
+function replace(html) {
+  const fresh = document.createElement('template');
+  fresh.innerHTML = html; // escaped by the server
+  const open = [...document.querySelectorAll('#parts details[open]')].map((node) => node.id);
+  const focused = document.activeElement?.closest('#parts details')?.id;
+  fresh.content.querySelector('h1 img').replaceWith(document.querySelector('h1 img')); // it is loaded already
+  for (const id of ['top', 'parts']) document.getElementById(id).replaceChildren(...fresh.content.getElementById(id).childNodes);
+  for (const id of open) {
+    const node = document.getElementById(id);
+    if (node?.matches('details')) node.open = true;
+  }
+  document.getElementById(focused)?.querySelector('summary')?.focus({ preventScroll: true });
+  sift();
+}
+
 function listen() {
   const events = new EventSource('/v1/events');
   const hear = (event) => {
@@ -55,7 +102,7 @@ function listen() {
     heard = Date.now();
     lost = 0;
     skew = Number(clock) - heard;
-    if (event.type === 'status') status.innerHTML = rendered.join('\n'); // escaped by the server
+    if (event.type === 'status') replace(rendered.join('\n'));
     tick();
   };
   events.addEventListener('status', hear);
@@ -67,6 +114,22 @@ function listen() {
   });
 }
 
+document.getElementById('search').hidden = false;
+filter.addEventListener('input', sift);
+filter.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  filter.value = '';
+  sift();
+});
+document.addEventListener('keydown', (event) => {
+  if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input')) return;
+  event.preventDefault();
+  filter.focus();
+});
+addEventListener('hashchange', arrive);
+
 tick();
+sift();
+arrive();
 setInterval(tick, 1000);
 listen();

@@ -24,7 +24,7 @@ const (
 	thumbprintNone      = "none"
 	defaultLifetime     = 5 * time.Minute
 	shortestLifetime    = time.Minute
-	longestLifetime     = time.Hour
+	maxLifetime         = time.Hour
 )
 
 // Config is the part of a provider's configuration that says how its certificate authenticates.
@@ -64,7 +64,7 @@ func (c Config) Check() error {
 	if c.AssertionAudience == "" {
 		errs = append(errs, &plugins.ConfigError{Key: "assertion_audience", Message: "is empty; it is token_endpoint, issuer, or the audience itself"})
 	}
-	if life := time.Duration(c.AssertionLifetime); life < shortestLifetime || life > longestLifetime {
+	if life := time.Duration(c.AssertionLifetime); life < shortestLifetime || life > maxLifetime {
 		errs = append(errs, &plugins.ConfigError{Key: "assertion_lifetime", Message: "is not between 1m and 1h"})
 	}
 	return errors.Join(errs...)

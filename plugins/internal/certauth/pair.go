@@ -58,14 +58,14 @@ func Certifies(c *x509.Certificate, key crypto.PublicKey) bool {
 
 func isRoot(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
 
-// issued reports whether a certificate is the one that certifies another. Names alone do not tell:
+// issued reports whether a certificate is the one that certifies another. Names alone do not show it:
 // a CA that changed its key keeps its name.
 func issued(issuer, c *x509.Certificate) bool {
 	return bytes.Equal(issuer.RawSubject, c.RawIssuer) &&
 		(len(issuer.SubjectKeyId) == 0 || len(c.AuthorityKeyId) == 0 || bytes.Equal(issuer.SubjectKeyId, c.AuthorityKeyId))
 }
 
-// fitForTLS says why the key cannot authenticate by TLS.
+// fitForTLS explains why the key cannot authenticate by TLS.
 func (p Pair) fitForTLS() error {
 	if restricted, _ := pssOnly(p.Chain[0]); restricted {
 		return errors.New("the key is restricted to RSA-PSS (id-RSASSA-PSS), which credagent's TLS does not know; use auth_method private_key_jwt, or the certificate of an ordinary RSA key")

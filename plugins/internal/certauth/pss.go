@@ -65,7 +65,7 @@ func pssKeyInfo(c *x509.Certificate) (publicKeyInfo, bool) {
 	return info, err == nil && len(rest) == 0 && info.Algorithm.Algorithm.String() == idRSASSAPSS
 }
 
-// ParsePKCS8 reads an unencrypted PKCS#8 key. Its error says nothing of what it read.
+// ParsePKCS8 reads an unencrypted PKCS#8 key. Its error shows nothing of the key.
 func ParsePKCS8(der []byte) (crypto.Signer, error) {
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {

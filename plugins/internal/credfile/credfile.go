@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -23,12 +24,15 @@ const MaxSize = 1 << 20
 // Read returns the content of the file that a configuration key names. Its errors name the key
 // and the path and say what to do, and hold nothing of the content.
 func Read(key, path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if errors.Is(err, syscall.ENXIO) {
+		err = errors.New("it is a socket, or a device that is not there; name a regular file")
+	}
 	if err != nil {
 		return nil, explain(key, path, err)
 	}
 	defer file.Close()
-	data, err := readAll(file, sizeOf(file))
+	data, err := content(file)
 	switch {
 	case err != nil:
 		return nil, explain(key, path, err)
@@ -39,6 +43,47 @@ func Read(key, path string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s %q: it is empty", key, path)
 	}
 	return data, nil
+}
+
+// pipeTimeout is how long somebody may take to write a credential into a pipe.
+const pipeTimeout = 3 * time.Second
+
+// content reads what a file or pipe holds.
+func content(file *os.File) ([]byte, error) {
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("it is a directory; name a file in it")
+	case info.Mode()&fs.ModeDevice != 0:
+		return nil, errors.New("it is a device; name a regular file")
+	case info.Mode()&fs.ModeNamedPipe != 0:
+		return readPipe(file)
+	}
+	return readAll(file, sizeOf(info))
+}
+
+// readPipe waits for somebody who writes into a pipe, and for what they write, but not for ever: the
+// reader of a credential is waited for.
+func readPipe(pipe *os.File) ([]byte, error) {
+	deadline := time.Now().Add(pipeTimeout)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	if err := pipe.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	for {
+		data, err := fill(pipe, MaxSize+1)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), err == nil && len(data) == 0 && time.Now().After(deadline):
+			clear(data)
+			return nil, fmt.Errorf("it is a pipe, and nobody wrote a credential into it and closed it within %v; name a regular file", pipeTimeout)
+		case err != nil || len(data) > 0:
+			return data, err
+		}
+		<-again.C // as long as nobody has it open to write, it is at its end
+	}
 }
 
 // readAll reads a file of about this size, up to one byte more than is allowed, and leaves no copy
@@ -55,11 +100,10 @@ func readAll(file *os.File, size int64) ([]byte, error) {
 	return fill(file, MaxSize+1)
 }
 
-// sizeOf is how much a file holds, or the most that it may where nobody knows: it is a pipe, or the
-// kernel makes it up when it is read.
-func sizeOf(file *os.File) int64 {
-	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+// sizeOf is how much a file holds, or the most that it may where nobody knows: the kernel makes it up
+// when it is read.
+func sizeOf(info fs.FileInfo) int64 {
+	if !info.Mode().IsRegular() || info.Size() == 0 {
 		return MaxSize
 	}
 	return min(info.Size(), MaxSize)
@@ -143,8 +187,8 @@ func lines(text []byte) int {
 	return bytes.Count(bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")), []byte("\n")) + 1
 }
 
-// explain says why a file could not be read. People put a secret where the path to it belongs, and
-// nothing tells one that begins with a slash from a path, but that there is no such file: then no more
+// explain explains why a file could not be read. People put a secret where the path to it belongs, and
+// nothing distinguishes one that begins with a slash from a path, but that no such file exists: then no more
 // is shown than what exists of it.
 func explain(key, path string, err error) error {
 	var inPath *fs.PathError

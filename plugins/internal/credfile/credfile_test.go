@@ -30,7 +30,7 @@ func TestRead(t *testing.T) {
 		"too large": {want: `reading key_file "%s": it is larger than 1 MiB, so it is not a credential`},
 		"empty":     {want: `reading key_file "%s": it is empty`},
 		"missing":   {want: `reading key_file "%s": no such file or directory`},
-		".":         {want: `reading key_file "%s": is a directory`},
+		".":         {want: `reading key_file "%s": it is a directory; name a file in it`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name)

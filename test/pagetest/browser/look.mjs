@@ -43,7 +43,7 @@ const looks = {
     await page.evaluate(() => { window.unchanged = true; });
     return {
       title: await page.title(),
-      tokens: await page.locator('article.token').allInnerTexts(),
+      tokens: await page.locator('.token').allInnerTexts(),
       acquired: await acquired(),
     };
   },
@@ -52,7 +52,7 @@ const looks = {
     const now = page.locator('.now').first();
     const before = await now.getAttribute('cx');
     await page.waitForFunction((cx) => document.querySelector('.now').getAttribute('cx') !== cx, before);
-    await page.waitForFunction((then) => document.querySelector('article.token [data-since]').dataset.since !== then, since);
+    await page.waitForFunction((then) => document.querySelector('.token [data-since]').dataset.since !== then, since);
     return { unchanged: await page.evaluate(() => window.unchanged === true), acquired: await acquired() };
   },
   // words compares what the server writes with what the script makes of the same instants.
@@ -90,6 +90,32 @@ const looks = {
       phone: await shape({ viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true, colorScheme: 'dark' }),
     };
   },
+  // many takes a picture of a page of many tokens, and tries its filter and its links.
+  async many(argument) {
+    const [width, colorScheme] = argument.split(' ');
+    const phone = Number(width) < 600;
+    const other = await open({ viewport: { width: Number(width), height: phone ? 844 : 900 }, colorScheme, isMobile: phone, hasTouch: phone });
+    const png = (await other.screenshot({ type: 'png' })).toString('base64');
+    const found = await other.evaluate(() => {
+      const top = (selector) => document.querySelector(selector).getBoundingClientRect().top;
+      return {
+        width: document.documentElement.scrollWidth,
+        inner: innerWidth,
+        refused: top('.group a[href="#token-billing"]'),
+        throttled: top('.group a[href="#token-reports"]'),
+        order: [...document.querySelectorAll('.token')].map((node) => node.id),
+        everything: document.querySelectorAll('.item').length,
+      };
+    });
+    await other.keyboard.press('/');
+    await other.keyboard.type('orders-us');
+    const left = await other.locator('.item:visible').evaluateAll((nodes) => nodes.map((node) => node.id));
+    await other.evaluate(() => { location.hash = '#token-mail-eu'; });
+    await other.waitForFunction(() => document.getElementById('filter').value === '');
+    const opened = await other.evaluate(() => document.getElementById('token-mail-eu').open);
+    await other.context().close();
+    return { png, ...found, filtered: left.length, named: left[0], opened };
+  },
   // seen is what the browser complained of, and whom it talked to.
   async seen() {
     return { ...seen, hosts: [...new Set(seen.hosts)] };
@@ -102,7 +128,7 @@ const looks = {
 };
 
 function acquired() {
-  return page.locator('article.token [data-since]').first().getAttribute('data-since');
+  return page.locator('.token [data-since]').first().getAttribute('data-since');
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

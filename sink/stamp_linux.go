@@ -13,25 +13,25 @@ import (
 // again: no file system that matters has a coarser clock.
 const oldEnough = 2 * time.Second
 
-// sight is what the kernel said of a file. The change time moves with everything that happens to a
+// fileStamp is what the kernel said of a file. The change time moves with everything that happens to a
 // file, and nobody can set it.
-type sight struct {
+type fileStamp struct {
 	device, inode uint64
 	changed       unix.Timespec
 }
 
-// look returns what the kernel says of an open file; nil where that would not tell of a change.
-func look(file *os.File) *sight {
+// stampOf returns what the kernel says of an open file; nil where that would not tell of a change.
+func stampOf(file *os.File) *fileStamp {
 	now := time.Now() // before, so that a change since then does not look old
 	var stat unix.Stat_t
 	if unix.Fstat(int(file.Fd()), &stat) != nil || now.Sub(time.Unix(stat.Ctim.Unix())) < oldEnough {
 		return nil
 	}
-	return &sight{uint64(stat.Dev), stat.Ino, stat.Ctim}
+	return &fileStamp{uint64(stat.Dev), stat.Ino, stat.Ctim}
 }
 
-// again reports whether the kernel still says the same of what is at the path.
-func (s *sight) again(path string) bool {
+// matches reports whether the kernel still says the same of what is at the path.
+func (s *fileStamp) matches(path string) bool {
 	var stat unix.Stat_t
-	return unix.Lstat(path, &stat) == nil && *s == sight{uint64(stat.Dev), stat.Ino, stat.Ctim}
+	return unix.Lstat(path, &stat) == nil && *s == fileStamp{uint64(stat.Dev), stat.Ino, stat.Ctim}
 }

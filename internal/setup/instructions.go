@@ -69,7 +69,7 @@ func (p Plan) render(name string) (string, error) {
 	return text.String(), nil
 }
 
-// Show tells what a plan would make, and makes nothing.
+// Show prints what a plan would create, and creates nothing.
 func (p Plan) Show(out io.Writer) error {
 	for _, d := range p.directories() {
 		fmt.Fprintf(out, "# directory %s, mode %#o, of %s\n", d.path, d.mode, p.owner(d.mine))

@@ -1,0 +1,81 @@
+//go:build unix
+
+package hoststate
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestSinkDirectories(t *testing.T) {
+	host, sinks := t.TempDir(), t.TempDir()
+	at := func(name string) string {
+		dir := filepath.Join(sinks, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	a, b, c := at("a"), at("b"), at("c")
+	for i, step := range []struct {
+		before func() error
+		used   map[string]int
+		ever   map[string]int
+	}{
+		{nil, map[string]int{a: -1}, map[string]int{a: -1}},
+		{nil, map[string]int{b: 1000}, map[string]int{a: -1, b: 1000}},
+		{nil, map[string]int{b: 1001}, map[string]int{a: -1, b: 1001}},
+		{nil, map[string]int{}, map[string]int{a: -1, b: 1001}},
+		{func() error { return os.Remove(a) }, map[string]int{c: -1}, map[string]int{a: -1, b: 1001, c: -1}},
+		{nil, map[string]int{c: -1}, map[string]int{b: 1001, c: -1}}, // it was gone
+		{func() error { return os.WriteFile(filepath.Join(host, subdirectory, sinkDirsName), []byte("{"), 0o600) }, map[string]int{c: -1}, map[string]int{c: -1}},
+	} {
+		if step.before != nil {
+			if err := step.before(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Open(Options{State: host}) // another process each time
+		if err != nil {
+			t.Fatal(err)
+		}
+		ever, err := s.AddSinkDirectories(step.used)
+		if err != nil || !maps.Equal(ever, step.ever) {
+			t.Errorf("step %d: %v, %v; want %v", i, ever, err, step.ever)
+		}
+		s.Close()
+	}
+	info, err := os.Stat(filepath.Join(host, subdirectory, sinkDirsName))
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// FuzzSinkDirectories reads what may be in the file.
+func FuzzSinkDirectories(f *testing.F) {
+	for _, seed := range []string{
+		"", "{}", `{"directories":null}`, `{"directories":{"/run/app":-1}}`, `{"directories":{"/run/app":1000,"/srv":0}}`,
+		`{"directories":{"run":0}}`, `{"directories":{"/run/../etc":0}}`, `{"directories":{"/run":-2}}`, `{"directories":{"/run":4294967295}}`, `[]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		known, err := decodeSinkDirs(content)
+		if err != nil {
+			return
+		}
+		for path, owner := range known {
+			if !filepath.IsAbs(path) || owner < -1 {
+				t.Errorf("%q names %q, %d", content, path, owner)
+			}
+		}
+		text, err := json.Marshal(sinkDirs{known})
+		again, err2 := decodeSinkDirs(text)
+		if err != nil || err2 != nil || !maps.Equal(again, known) {
+			t.Errorf("%q is %v, read again %v, %v, %v", content, known, again, err, err2)
+		}
+	})
+}

@@ -1,0 +1,409 @@
+package status
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Level says what a matter waits for.
+type Level string
+
+// The levels, the worst first.
+const (
+	Act  Level = "act"  // a person has to do something now: waiting does not help
+	Soon Level = "soon" // a person has to do something, but nothing fails yet
+	Wait Level = "wait" // time will do
+	Well Level = "well" // nothing is to be done
+)
+
+// Compare orders levels, the worst first.
+func (l Level) Compare(other Level) int {
+	order := []Level{Act, Soon, Wait, Well}
+	return cmp.Compare(slices.Index(order, l), slices.Index(order, other))
+}
+
+// Subject says what kind of thing a matter is about.
+type Subject string
+
+// What a matter can be about.
+const (
+	AboutToken         Subject = "token"
+	AboutClient        Subject = "client"
+	AboutSink          Subject = "sink"
+	AboutConfiguration Subject = "configuration"
+)
+
+// Matter is one thing that is not as it should be. Tokens of a client that fail for the same cause are
+// one matter.
+type Matter struct {
+	Level   Level
+	Subject Subject
+	Names   []string // what it is about, at least one name; for sinks their paths
+	Client  string   // of tokens
+	What    string   // how it stands, in a few words
+	Cause   string   // why, where that is known
+	Step    string   // what to do
+	Doc     string   // the heading in docs/operations.md that says more, as an anchor
+	Sinks   []string // the files that have no valid token because of it
+
+	At       *time.Time // when the cause was last seen
+	Expiry   *time.Time // of the token that ends, or ended, first; of a credential its end
+	Next     *time.Time // when it is tried again
+	Failures int        // in a row, of the token that failed most often
+
+	rank rank
+}
+
+// DocURL returns where the document of a matter can be read.
+func DocURL(anchor string) string {
+	return "https://github.com/credagent/credagent/blob/main/docs/operations.md#" + anchor
+}
+
+// rank orders matters, the worst first.
+type rank int
+
+const (
+	refusedDown     rank = iota // refused, and there is no valid token
+	unreachableDown             // no answer, and there is no valid token any more
+	sinkFailing
+	refused // but the token that there is still serves
+	credentialUnusable
+	credentialEnded
+	notReloaded
+	programNotTold
+	credentialEnds
+	clocksDiffer
+	throttledDown
+	startingDown
+	throttled
+	retrying
+	sinkBehind
+	challenged
+	gateClosed
+	well
+)
+
+// Ranked is a token with its level.
+type Ranked struct {
+	Token
+	Level Level
+}
+
+// Triage is a status in the order in which a person on call wants it.
+type Triage struct {
+	Matters []Matter // the worst first
+	Tokens  []Ranked // all of them, the worst first, else in the order of the status
+}
+
+// Of returns the matters of a level.
+func (t Triage) Of(level Level) []Matter {
+	var all []Matter
+	for _, m := range t.Matters {
+		if m.Level == level {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// LevelOf returns the worst level of what concerns a client.
+func (t Triage) LevelOf(client string) Level {
+	for _, m := range t.Matters {
+		if m.Client == client {
+			return m.Level
+		}
+	}
+	return Well
+}
+
+// Tally returns how many tokens are of a level.
+func (t Triage) Tally(level Level) int {
+	n := 0
+	for _, token := range t.Tokens {
+		if token.Level == level {
+			n++
+		}
+	}
+	return n
+}
+
+// Triage sorts the snapshot by what needs a person. It depends on nothing but the snapshot.
+func (s Status) Triage() Triage {
+	var all []Matter
+	type ranked struct {
+		Ranked
+		rank
+	}
+	tokens := make([]ranked, 0, len(s.Tokens))
+	affected := s.sinksByToken()
+	for _, t := range s.Tokens {
+		m, found := s.tokenMatter(t)
+		tokens = append(tokens, ranked{Ranked{t, m.Level}, m.rank})
+		if !found {
+			continue
+		}
+		if !t.Valid {
+			m.Sinks = affected[t.Name]
+		}
+		all = join(all, m)
+	}
+	busy := map[string]bool{}
+	for _, m := range all {
+		busy[m.Client] = busy[m.Client] || m.Level == Act || m.rank == throttled || m.rank == throttledDown
+	}
+	for _, c := range s.Clients {
+		all = append(all, s.clientMatters(c, busy[c.Name])...)
+	}
+	for _, k := range s.Sinks {
+		all = append(all, s.sinkMatters(k)...)
+	}
+	all = append(all, s.reloadMatter()...)
+	byRank := func(a, b Matter) int { return cmp.Compare(a.rank, b.rank) }
+	slices.SortStableFunc(all, byRank)
+	slices.SortStableFunc(tokens, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	triage := Triage{Matters: all}
+	for _, t := range tokens {
+		triage.Tokens = append(triage.Tokens, t.Ranked)
+	}
+	return triage
+}
+
+// join adds a token's matter, to one of the same client and cause if there is one.
+func join(all []Matter, m Matter) []Matter {
+	for i := range all {
+		same := &all[i]
+		if m.Cause == "" || same.rank != m.rank || same.Client != m.Client || same.Cause != m.Cause || same.What != m.What {
+			continue
+		}
+		same.Names = append(same.Names, m.Names...)
+		same.Failures = max(same.Failures, m.Failures)
+		same.Expiry, same.Next = earlier(same.Expiry, m.Expiry), earlier(same.Next, m.Next)
+		if same.At == nil || m.At != nil && m.At.After(*same.At) {
+			same.At = m.At
+		}
+		for _, path := range m.Sinks {
+			if !slices.Contains(same.Sinks, path) {
+				same.Sinks = append(same.Sinks, path)
+			}
+		}
+		return all
+	}
+	return append(all, m)
+}
+
+func earlier(a, b *time.Time) *time.Time {
+	if a == nil || b != nil && b.Before(*a) {
+		return b
+	}
+	return a
+}
+
+func (s Status) sinksByToken() map[string][]string {
+	all := map[string][]string{}
+	for _, k := range s.Sinks {
+		for _, name := range k.Tokens {
+			all[name] = append(all[name], k.Path)
+		}
+	}
+	return all
+}
+
+// lasting reports whether an outcome is one that waiting does not change.
+func lasting(outcome string) bool {
+	return outcome == "credential" || outcome == "configuration" || outcome == "policy"
+}
+
+// startingFailures is how many failures in a row a token that was never there may have before it is
+// more than a slow start.
+const startingFailures = 3
+
+func (s Status) rankOf(t Token) rank {
+	next, _ := s.Next(t)
+	failing := t.LastError != "" || t.ConsecutiveFailures > 0
+	wait := next == NextThrottled || failing && t.LastOutcome == "throttled"
+	switch {
+	case failing && lasting(t.LastOutcome) && !t.Valid:
+		return refusedDown
+	case failing && lasting(t.LastOutcome):
+		return refused
+	case wait && !t.Valid:
+		return throttledDown
+	case wait:
+		return throttled
+	case failing && !t.Valid && (t.Phase() == PhaseExpired || t.ConsecutiveFailures >= startingFailures):
+		return unreachableDown
+	case !t.Valid:
+		return startingDown
+	case failing:
+		return retrying
+	case t.ChallengePending:
+		return challenged
+	}
+	return well
+}
+
+// tokenMatter says what is the matter with a token, if anything.
+func (s Status) tokenMatter(t Token) (m Matter, found bool) {
+	_, next := s.Next(t)
+	m = Matter{
+		Level: Wait, Subject: AboutToken, Names: []string{t.Name}, Client: t.Client, Cause: t.LastError, Step: t.Advice,
+		At: t.LastErrorAt, Expiry: t.Expiry, Next: &next, Failures: t.ConsecutiveFailures, rank: s.rankOf(t),
+	}
+	suggest := func(step string) { m.Step = cmp.Or(m.Step, step) }
+	switch m.rank {
+	case refusedDown, refused:
+		m.Level, m.What, m.Doc = Act, "refused by the server", "the-server-refuses"
+		suggest("check the client's credential and the token's configuration against what is registered at the server")
+	case unreachableDown:
+		m.Level, m.What, m.Doc = Act, "no answer that helps", "the-server-does-not-answer"
+		suggest("check the server, and the way to it: credagent doctor")
+	case throttledDown, throttled:
+		m.What, m.Doc = "held back by the server", "the-server-asks-to-wait"
+		suggest("wait: nothing may be sent before the server's Retry-After is over")
+	case startingDown:
+		m.What, m.Doc = "being acquired", "the-server-does-not-answer"
+		suggest("wait for the first answer")
+		if t.Phase() == PhaseExpired {
+			m.What = "being acquired again"
+		}
+	case retrying:
+		m.What, m.Doc = "not refreshed yet", "the-server-does-not-answer"
+		suggest("wait: it is tried again, and the token that there is serves until it expires")
+	case challenged:
+		m.What, m.Step = "answering a claims challenge", "wait for the new token"
+	default:
+		m.Level = Well
+		return m, false
+	}
+	return m, true
+}
+
+// clientMatters says what is the matter with a client. What its tokens' matters say already is left
+// out.
+func (s Status) clientMatters(c Client, busy bool) []Matter {
+	var all []Matter
+	add := func(level Level, rank rank, what, cause, step, doc string, end *time.Time) {
+		all = append(all, Matter{
+			Level: level, Subject: AboutClient, Names: []string{c.Name}, Client: c.Name, What: what, Cause: cause,
+			Step: step, Doc: doc, Expiry: end, rank: rank,
+		})
+	}
+	for _, credential := range c.Credentials {
+		what := credential.Name + " credential "
+		switch {
+		case credential.Problem != "" && !(credential.InUse && busy):
+			add(Act, credentialUnusable, what+"cannot be used", credential.Problem, "replace it: a changed file is noticed by itself", "a-credential-ends-or-cannot-be-used", nil)
+		case credential.Problem != "":
+		case credential.NotAfter == nil:
+		case !credential.NotAfter.After(s.Now):
+			add(Act, credentialEnded, what+"has expired", "", "replace it: a changed file is noticed by itself", "a-credential-ends-or-cannot-be-used", credential.NotAfter)
+		case credential.EndsSoon:
+			add(Soon, credentialEnds, what+"ends soon", "", "replace it in time: a changed file is noticed by itself", "a-credential-ends-or-cannot-be-used", credential.NotAfter)
+		}
+	}
+	if clocks := c.Clocks(); clocks != "" {
+		add(Soon, clocksDiffer, "clocks differ", clocks, "set this host's clock: timedatectl set-ntp true", "the-clocks-differ", nil)
+	}
+	if opens := c.Gate.BlockedUntil; opens != nil && opens.After(s.Now) && !busy {
+		add(Wait, gateClosed, "held back by the server", "", "wait: nothing may be sent before the server's Retry-After is over", "the-server-asks-to-wait", nil)
+		all[len(all)-1].Next = opens
+	}
+	return all
+}
+
+func (s Status) sinkMatters(k Sink) []Matter {
+	m := Matter{Subject: AboutSink, Names: []string{k.Path}, Next: k.RetryAt}
+	var all []Matter
+	switch state := k.State(); {
+	case k.LastError != "":
+		m.Level, m.rank, m.What, m.Cause, m.At = Act, sinkFailing, "cannot be written", k.LastError, k.LastErrorAt
+		m.Step, m.Doc = "check the directory's rights, its room and its file system: credagent doctor", "a-sink-cannot-be-written"
+		all = append(all, m)
+	case state == SinkBehind:
+		m.Level, m.rank, m.What, m.Step, m.Doc = Wait, sinkBehind, "does not hold the newest token", "wait: it is being written", "a-sink-cannot-be-written"
+		all = append(all, m)
+	}
+	if hook := k.OnChange; hook != nil && hook.LastError != "" {
+		all = append(all, Matter{
+			Level: Act, Subject: AboutSink, Names: []string{k.Path}, What: "a program was not told of its new token",
+			Cause: hook.LastAction + ": " + hook.LastError, At: hook.LastRun, Step: "tell it by hand: it is not repeated before the next change",
+			Doc: "a-program-was-not-told", rank: programNotTold,
+		})
+	}
+	return all
+}
+
+func (s Status) reloadMatter() []Matter {
+	if s.Reload == nil || s.Reload.Successful {
+		return nil
+	}
+	return []Matter{{
+		Level: Act, Subject: AboutConfiguration, Names: []string{s.Source}, What: "was not reloaded, the running one stays",
+		Cause: s.Reload.Error, At: &s.Reload.At, Step: "correct the file, then reload: systemctl reload credagent",
+		Doc: "the-configuration-was-not-reloaded", rank: notReloaded,
+	}}
+}
+
+// SinkState says in a word what a sink's file is worth.
+type SinkState string
+
+// The states of a sink.
+const (
+	SinkHolds   SinkState = "holds"   // the newest of every token, and they are valid
+	SinkExpired SinkState = "expired" // a token that has expired, and there is no newer one
+	SinkWaits   SinkState = "waits"   // for a token that was never there
+	SinkFailing SinkState = "failing" // it cannot be written
+	SinkBehind  SinkState = "behind"  // it lacks a token that is there
+)
+
+// Level returns how much the state needs a person.
+func (s SinkState) Level() Level {
+	switch s {
+	case SinkFailing, SinkExpired:
+		return Act
+	case SinkWaits, SinkBehind:
+		return Wait
+	}
+	return Well
+}
+
+// State returns what the sink's file is worth.
+func (k Sink) State() SinkState {
+	switch {
+	case k.LastError != "":
+		return SinkFailing
+	case k.ExpiredAt != nil:
+		return SinkExpired
+	case k.Holds:
+		return SinkHolds
+	case len(k.WaitsFor) > 0:
+		return SinkWaits
+	}
+	return SinkBehind
+}
+
+// DescribeSinks fills in what the tokens say about the sinks' files.
+func (s *Status) DescribeSinks() {
+	tokens := make(map[string]Token, len(s.Tokens))
+	for _, t := range s.Tokens {
+		tokens[t.Name] = t
+	}
+	for i := range s.Sinks {
+		s.Sinks[i].describe(tokens)
+	}
+}
+
+// describe fills in when the first of the sink's tokens expired that has no successor, and which were
+// never there.
+func (k *Sink) describe(tokens map[string]Token) {
+	k.ExpiredAt, k.WaitsFor = nil, nil
+	for _, name := range k.Tokens {
+		switch t := tokens[name]; t.Phase() {
+		case PhaseExpired:
+			k.ExpiredAt = earlier(k.ExpiredAt, t.Expiry)
+		case PhaseNone:
+			k.WaitsFor = append(k.WaitsFor, name)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/internal/lockfile"
+)
+
+// own is something that only one agent may have.
+type own struct{ place, path string }
+
+// ownedAtStart is what a daemon wants for itself until it ends. The state directory is named with a
+// slash at its end: it is itself what others may not have, and not a file in it.
+func ownedAtStart(cfg *config.Config) []own {
+	var all []own
+	if cfg.State != nil {
+		all = append(all, own{"state.dir", cfg.State.Dir + "/"})
+	}
+	if cfg.Socket != nil {
+		all = append(all, own{"socket.path", cfg.Socket.Path})
+	}
+	if cfg.Identity != nil {
+		all = append(all, own{"identity_endpoint.header_file", cfg.Identity.HeaderFile})
+	}
+	return all
+}
+
+// ownedSinks is what a daemon wants for itself until a reload.
+func ownedSinks(cfg *config.Config) []own {
+	all := make([]own, 0, len(cfg.Sinks))
+	for _, s := range cfg.Sinks {
+		all = append(all, own{s.Place + ".path", s.Path})
+	}
+	return all
+}
+
+// claim takes for a daemon what a configuration wants for itself, all of it or nothing. What another
+// agent has is a mistake in the configuration.
+func (r *reloader) claim(cfg *config.Config, wanted []own) error {
+	if !r.daemon {
+		return nil
+	}
+	var problems []config.Problem
+	var taken []own
+	for _, o := range wanted {
+		err := r.shared.Claim(o.path)
+		var held *lockfile.HeldError
+		switch {
+		case errors.As(err, &held):
+			problems = append(problems, cfg.Problem(o.place, err.Error()+"; stop one of the two, or give each its own"))
+		default:
+			taken = append(taken, o)
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	r.release(taken)
+	return &config.Error{Problems: problems}
+}
+
+// release gives back what was claimed.
+func (r *reloader) release(claimed []own) {
+	if !r.daemon {
+		return
+	}
+	for _, o := range claimed {
+		r.shared.Release(o.path)
+	}
+}

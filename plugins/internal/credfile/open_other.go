@@ -1,0 +1,5 @@
+//go:build !unix
+
+package credfile
+
+const openFlags = 0
