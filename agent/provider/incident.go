@@ -16,9 +16,6 @@ type incident struct{ suspects map[*Process]struct{} }
 func (l *pool) begin(in *instance, p *Process, w want) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !in.closed && in.exited() {
-		l.broke(in)
-	}
 	if in.closed {
 		return false
 	}

@@ -27,7 +27,7 @@ const (
 // key says whose calls a process takes.
 type key struct {
 	provider  string
-	variables string   // the names of those that the process gets
+	variables string   // what holds for the whole process, see settings
 	server    string   // where its requests go, or what stands for that; "" while no credential was loaded in it
 	own       *Process // the client that has it for itself; nil for all
 }

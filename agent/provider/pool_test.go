@@ -100,6 +100,17 @@ func TestClientsOfAServerShare(t *testing.T) {
 	mustExchange(t, many[0], first)
 	share(1, r.at(second, puppet{}))
 	share(1, r.at(first, puppet{TokenEnv: "OTHER"}))
+	odd := func(of string) *Process {
+		return r.at(first, map[string]any{"environment": map[string]string{"OF": of}})
+	}
+	for _, p := range []*Process{odd("a"), odd("b"), odd("a")} {
+		if _, problems, err := p.Check(t.Context(), false); err != nil || len(problems) != 1 {
+			t.Errorf("%v, %v", problems, err)
+		}
+	}
+	if n := r.starts.Load(); n != 5 {
+		t.Errorf("%d starts, want one for each environment", n)
+	}
 
 	found := r.Process(Spec{Provider: behaving, Config: []byte("{}"), Issuer: "https://issuer.example"})
 	late := r.Process(Spec{Provider: behaving, Config: []byte("{}"), Issuer: "https://issuer.example"})

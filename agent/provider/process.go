@@ -32,7 +32,7 @@ func defaultLimits() limits {
 type Process struct {
 	spec      Spec
 	host      *Host
-	variables string // the names of those that its process gets
+	variables string // what holds for its whole process, see settings
 	place     string // what stands for the server while it is not known
 
 	server  string    // where its requests go; "" while that is not known; guarded by the pool's lock, as is all that follows

@@ -139,9 +139,20 @@ func New(options Options) *Host {
 
 // Process returns the handle for a client's credential. It starts nothing yet.
 func (h *Host) Process(spec Spec) *Process {
-	names := Variables(spec.Config)
+	return &Process{spec: spec, host: h, variables: settings(spec.Config), place: h.pool.place(spec)}
+}
+
+// settings are what a configuration has of what holds for a whole process: the variables that it is
+// given, and those that its provider sets by itself because a key "environment" says so, as a library's
+// settings are.
+func settings(config json.RawMessage) string {
+	names := Variables(config)
 	slices.Sort(names)
-	return &Process{spec: spec, host: h, variables: strings.Join(slices.Compact(names), " "), place: h.pool.place(spec)}
+	var keys struct {
+		Environment json.RawMessage `json:"environment"`
+	}
+	_ = json.Unmarshal(config, &keys) // what is no object has none; the provider says what is wrong with it
+	return strings.Join(slices.Compact(names), " ") + " " + string(keys.Environment)
 }
 
 // started starts a process, and tells of it.
