@@ -23,6 +23,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -38,6 +39,7 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/clockwatch"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/sink"
 	"github.com/credagent/credagent/token"
@@ -78,7 +80,7 @@ type Options struct {
 type Provider = gate.Provider
 
 // Failure is a token request that brought no token.
-type Failure = gate.Failure
+type Failure = exchange.Failure
 
 // Sink is where workloads read tokens. Path is its name, which need not be that of a file.
 type Sink = delivery.Sink
@@ -101,6 +103,8 @@ type machine struct {
 	actions func(config.Sink, Sink, sink.Lookup, *slog.Logger) []delivery.Action
 	watch   func() (filewatch.Notifier, error)
 	clock   func() (clockWatch, error)
+	// sinceBoot is how long ago the machine was started, a suspend included; false where nobody knows.
+	sinceBoot func() (time.Duration, bool)
 }
 
 // realMachine is the one that runs this process.
@@ -110,6 +114,8 @@ func realMachine() machine {
 		actions: delivery.Actions,
 		watch:   filewatch.New,
 		clock:   watchClock,
+
+		sinceBoot: clockwatch.SinceBoot,
 	}
 }
 
@@ -133,6 +139,7 @@ type Agent struct {
 	changes    *changes
 	observers  observers
 	heartbeat  atomic.Pointer[time.Time]     // when the watch last compared the clocks
+	bootAhead  time.Duration                 // the clock since boot before the monotonic one; owned by the watch
 	lastReload atomic.Pointer[status.Reload] // nil before the first
 	checks     sync.WaitGroup                // of files and credentials, in the background
 	checking   atomic.Int32                  // checks of the sinks that are under way

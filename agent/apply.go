@@ -83,7 +83,7 @@ func SetClient(c config.Client) Change {
 			return &prepared{edit: func() (*edit, error) { return nil, nil }}, nil
 		}
 		a.parts.hold(c.ClientID)
-		part := a.newClient(c, a.providers(a.parts.settings().Plugins))
+		part := a.newClient(c, a.parts.settings())
 		if err := askOne(ctx, part.client); err != nil {
 			part.client.Close()
 			a.parts.release(c.ClientID)

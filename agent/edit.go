@@ -174,8 +174,11 @@ func (e *edit) abandon() {
 	}
 }
 
-func (a *Agent) newClient(cfg config.Client, open func(provider.Spec) Provider) *clientPart {
-	c := gate.NewClient(cfg, a.gates, gate.ClientOptions{Open: open, Replaced: a.credentialReplaced, Metrics: a.metrics, Log: a.log})
+// newClient makes a client of a configuration with the given settings.
+func (a *Agent) newClient(cfg config.Client, settings *config.Config) *clientPart {
+	c := gate.NewClient(cfg, a.gates, gate.ClientOptions{
+		Open: a.providers(settings.Plugins), Replaced: a.credentialReplaced, Hidden: settings.Expanded(), Metrics: a.metrics, Log: a.log,
+	})
 	return &clientPart{client: c, first: c.Gate()}
 }
 

@@ -115,6 +115,7 @@ type fixture struct {
 	random func(string) func() float64         // nil for chance itself
 	memory Memory                              // nil for none
 	act    func(path string) []delivery.Action // on a change of a sink's content; nil for nothing
+	boot   func() time.Duration                // the clock since boot; nil for none
 
 	provide func(provider.Spec) Provider // nil for one that answers
 }
@@ -171,6 +172,12 @@ func (f *fixture) machine() machine {
 	}
 	return machine{
 		random: random,
+		sinceBoot: func() (time.Duration, bool) {
+			if f.boot == nil {
+				return 0, false
+			}
+			return f.boot(), true
+		},
 		actions: func(cfg config.Sink, _ Sink, _ sink.Lookup, _ *slog.Logger) []delivery.Action {
 			if f.act == nil {
 				return nil

@@ -95,13 +95,12 @@ func (a *Agent) difference(cfg *config.Config) *edit {
 }
 
 func (a *Agent) differentClients(e *edit) {
-	open := a.providers(e.cfg.Plugins)
 	samePlugins := reflect.DeepEqual(a.parts.settings().Plugins, e.cfg.Plugins)
 	named := make(map[string]bool, len(e.cfg.Clients))
 	for _, c := range e.cfg.Clients {
 		named[c.Name] = true
 		if was := a.parts.client(c.Name); was == nil || !samePlugins || !sameClient(*was.client.Config(), c) {
-			e.clients[c.Name] = a.newClient(c, open)
+			e.clients[c.Name] = a.newClient(c, e.cfg)
 		}
 	}
 	for _, c := range a.parts.list().clients {

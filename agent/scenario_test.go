@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"github.com/credagent/credagent/agent/exchange"
 	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
@@ -401,7 +401,7 @@ func (h *history) leave(name string, reply *provider.Reply, err error, spare boo
 		seconds, _ := strconv.Atoi(reply.Header.Get("Retry-After"))
 		reply.Header.Set("Retry-After", now.UTC().Add(time.Duration(seconds)*time.Second).Format(http.TimeFormat))
 	}
-	a := gate.Read(*reply, err, 10*time.Second, now)
+	a := exchange.Read(*reply, err, 10*time.Second, now)
 	switch {
 	case a.Failure == nil:
 		h.spent = false

@@ -83,11 +83,29 @@ func (a *Agent) watch(ctx context.Context) {
 func (a *Agent) compareClocks(last time.Time) time.Time {
 	now := time.Now()
 	a.heartbeat.Store(&now)
+	a.creditSuspend(now)
 	if step := timeStep(last, now); step.Abs() > stepped {
 		a.log.Info("clock stepped or the machine slept, planning anew", logkey.Step, step)
 		a.wakeAll()
 	}
 	return now
+}
+
+// creditSuspend takes the time of a suspend off what servers asked for: the clock since boot went on
+// while the monotonic one stood still.
+func (a *Agent) creditSuspend(now time.Time) {
+	boot, known := a.machine.sinceBoot()
+	if !known {
+		return
+	}
+	before := a.bootAhead
+	a.bootAhead = boot - now.Sub(a.startedAt)
+	if slept := a.bootAhead - before; before != 0 && slept > stepped {
+		a.log.Info("the machine was suspended", logkey.For, slept.Round(time.Second))
+		for _, g := range a.gates.All() {
+			g.Suspended(slept - stepped/10) // the two clocks were not read in the same instant
+		}
+	}
 }
 
 // startFileCheck proves the credentials whose files changed. A provider may take its time, so that is

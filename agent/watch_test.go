@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/clockwatch"
 )
 
@@ -57,6 +60,47 @@ func TestClocksAreLookedAtAsOftenAsTheyHaveTo(t *testing.T) {
 					if last := *f.agent.heartbeat.Load(); time.Since(last) != 0 || !f.agent.Alive() {
 						t.Errorf("the last look was %v ago, alive: %v", time.Since(last), f.agent.Alive())
 					}
+				}
+			})
+		})
+	}
+}
+
+// Virtual time stands in for the monotonic clock, which knows nothing of a suspend; the clock since boot
+// does. What the server asked for goes on during the suspend, and is never undercut.
+func TestWaitGoesOnDuringASuspend(t *testing.T) {
+	for name, tc := range map[string]struct {
+		slept      time.Duration
+		from, upto time.Duration // after the answer that asked for an hour, when the next request comes
+	}{
+		"for 50 minutes": {50 * time.Minute, 10 * time.Minute, 17 * time.Minute},
+		"over its end":   {3 * time.Hour, time.Minute, 2 * time.Minute},
+		"not at all":     {0, time.Hour, 67 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{answer: func(n int, _ arrival) (provider.Reply, error) {
+					if n == 1 {
+						return refusal(http.StatusTooManyRequests, "slow_down", "3600"), nil
+					}
+					return granted("one", time.Hour), nil
+				}}
+				f := newFixture(s.exchange, "a")
+				clock, began, slept := make(jumping), time.Now(), atomic.Int64{}
+				f.clock = clock
+				f.boot = func() time.Duration { return time.Hour + time.Since(began) + time.Duration(slept.Load()) }
+				f = remade(f, s, f.agent.parts.config())
+				defer f.run(t.Context())()
+				pass(time.Minute)
+				slept.Store(int64(tc.slept))
+				clock <- struct{}{} // the kernel tells of the resume
+				pass(2 * time.Hour)
+				asked := s.requests()
+				if len(asked) < 2 {
+					t.Fatalf("%d requests", len(asked))
+				}
+				if after := asked[1].at.Sub(asked[0].at); after < tc.from || after > tc.upto {
+					t.Errorf("the next request came after %v, want %v to %v", after, tc.from, tc.upto)
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -93,7 +94,7 @@ func BenchmarkRequest(b *testing.B) {
 	})
 	g := c.Gate()
 	g.ctx = b.Context()
-	r := Request{Ctx: b.Context(), Client: c, Token: "a", Form: func() url.Values { return url.Values{} }, Reply: func(Answer) {}}
+	r := Request{Ctx: b.Context(), Client: c, Token: "a", Form: func() url.Values { return url.Values{} }, Reply: func(exchange.Answer) {}}
 	b.ReportAllocs()
 	for b.Loop() {
 		now := time.Now()

@@ -4,11 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
@@ -34,8 +36,9 @@ type Client struct {
 	gates       *Gates
 	gate        atomic.Pointer[Gate] // the one that requests pass: another one once the token endpoint is known
 	credentials []*credential        // the first, then the fallback where there is one
-	endpoint    *endpoint
+	endpoint    *exchange.Endpoint
 	metrics     *metrics.Metrics
+	hidden      []string // values that are not shown where a server repeats them
 	replaced    func(*Client)
 	located     atomic.Pointer[string] // the token endpoint; "" while it is not known
 	ahead       atomic.Int64           // the server's clock before this host's, nanoseconds
@@ -50,6 +53,7 @@ type ClientOptions struct {
 	Open     func(provider.Spec) Provider // makes the provider of a credential
 	Replaced func(*Client)                // called when a client has another credential in use than before
 	Metrics  *metrics.Metrics
+	Hidden   []string // values that are not shown where a server repeats them
 	Log      *slog.Logger
 }
 
@@ -59,15 +63,16 @@ func NewClient(cfg config.Client, gates *Gates, o ClientOptions) *Client {
 		cfg:      cfg,
 		log:      o.Log.With(logkey.Client, cfg.Name),
 		gates:    gates,
-		endpoint: newEndpoint(cfg),
+		endpoint: exchange.NewEndpoint(cfg),
 		metrics:  o.Metrics,
 		replaced: o.Replaced,
+		hidden:   slices.Clip(o.Hidden),
 	}
 	c.add(status.Primary, cfg.Credential, o.Open)
 	if cfg.FallbackCredential != nil {
 		c.add(status.Fallback, *cfg.FallbackCredential, o.Open)
 	}
-	c.locate(c.endpoint.url())
+	c.locate(c.endpoint.URL())
 	c.moveTo(gates.At(c.key()))
 	return c
 }
@@ -75,7 +80,7 @@ func NewClient(cfg config.Client, gates *Gates, o ClientOptions) *Client {
 func (c *Client) add(name string, cfg config.Credential, open func(provider.Spec) Provider) {
 	p := open(provider.Spec{
 		Client: c.cfg.Name, Provider: cfg.Provider, Config: cfg.Config,
-		TokenEndpoint: c.endpoint.url(), Issuer: c.Issuer(),
+		TokenEndpoint: c.endpoint.URL(), Issuer: c.Issuer(),
 	})
 	c.credentials = append(c.credentials, newCredential(name, cfg, p, c.log))
 }
@@ -85,7 +90,7 @@ func (c *Client) Config() *config.Client { return &c.cfg }
 
 // key returns what the client is to the server, as far as that is known without asking.
 func (c *Client) key() Key {
-	if at := c.endpoint.url(); at != "" {
+	if at := c.endpoint.URL(); at != "" {
 		return keyOf(c.cfg.ClientID, at)
 	}
 	return unresolved(c.cfg)
@@ -105,7 +110,7 @@ func (c *Client) Issuer() string {
 // Resume goes on where an earlier process was with a token of the client, which knew the issuer's token
 // endpoint.
 func (c *Client) Resume(b store.Binding) {
-	if b.ClientID == c.cfg.ClientID && b.Issuer != "" && b.Issuer == c.Issuer() && c.endpoint.url() == "" {
+	if b.ClientID == c.cfg.ClientID && b.Issuer != "" && b.Issuer == c.Issuer() && c.endpoint.URL() == "" {
 		c.moveTo(c.gates.At(Key(b.GateKey())))
 	}
 }
@@ -132,16 +137,16 @@ func (c *Client) Close() {
 type found struct {
 	request provider.Request
 	key     Key
-	waits   time.Time // until when other commands on the host know that the server asked for a wait
-	failed  *Answer   // nil where it was found
-	unnoted error     // why the request may not be sent without a note; nil where it may
+	waits   time.Time        // until when other commands on the host know that the server asked for a wait
+	failed  *exchange.Answer // nil where it was found
+	unnoted error            // why the request may not be sent without a note; nil where it may
 }
 
 // find finds the token endpoint, by asking the issuer if need be.
 func (c *Client) find(ctx context.Context) found {
-	request, failed := c.endpoint.request(ctx)
+	request, failed := c.endpoint.Request(ctx)
 	if failed != nil {
-		failed.cut = ctx.Err() != nil && failed.Failure.Status == 0
+		failed.Cut = ctx.Err() != nil && failed.Failure.Status == 0
 		return found{failed: failed}
 	}
 	c.locate(request.TokenEndpoint)
@@ -150,43 +155,51 @@ func (c *Client) find(ctx context.Context) found {
 }
 
 // exchange makes one token request.
-func (c *Client) exchange(ctx context.Context, r Request, request provider.Request) Answer {
+func (c *Client) exchange(ctx context.Context, r Request, request provider.Request) exchange.Answer {
 	request.Form = r.Form()
 	in, rotations := c.inUse()
 	reply, err := in.provider.Exchange(ctx, request)
 	if err == nil {
-		reply = r.withoutToken(reply)
+		reply = exchange.Hide(reply, c.hiddenIn(r)...)
 	}
-	got := Read(reply, err, request.Timeout, time.Now())
+	got := exchange.Read(reply, err, request.Timeout, time.Now())
 	if err != nil {
-		in.learn(credentialOf(err))
-		got.cut = ctx.Err() != nil
+		in.learn(exchange.CredentialOf(err))
+		got.Cut = ctx.Err() != nil
 	} else {
 		in.learn(reply.Credential)
-		c.compareClocks(got.ahead)
+		c.compareClocks(got.Ahead)
 		if reply.Status == http.StatusNotFound || reply.Status == http.StatusGone {
-			if c.endpoint.moved(ctx, request) {
-				got.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: "the token endpoint has moved: the issuer's metadata names another one now"}, true)
+			if c.endpoint.Moved(ctx, request) {
+				got.Fail(&exchange.Failure{Class: policy.Transient, Status: reply.Status, Message: "the token endpoint has moved: the issuer's metadata names another one now"}, true)
 			}
 		}
 	}
-	if !got.cut {
+	if !got.Cut {
 		got.Switched = c.judge(in, got.Failure, rotations)
 	}
 	return got
 }
 
+// hiddenIn are the values that are not shown where the answer to a request repeats them.
+func (c *Client) hiddenIn(r Request) []string {
+	if r.Held == nil {
+		return c.hidden
+	}
+	return append(c.hidden, r.Held().Reveal())
+}
+
 // count counts a request that was sent, and logs what a person should know of its answer.
-func (c *Client) count(token string, got Answer) {
+func (c *Client) count(token string, got exchange.Answer) {
 	if got.Failure != nil && got.Failure.Local {
 		return
 	}
 	c.metrics.Requested(c.cfg.Name, token, got.Outcome.Class, got.At.Sub(got.Sent))
-	if got.capped {
+	if got.Capped {
 		c.log.Error("server asked for more than a day, waiting one day", logkey.Error, got.Failure)
 	}
-	if got.unread != "" {
-		c.log.Warn("header that asks for a wait cannot be read and counts as absent", logkey.Header, got.unread)
+	if got.Unread != "" {
+		c.log.Warn("header that asks for a wait cannot be read and counts as absent", logkey.Header, got.Unread)
 	}
 }
 
@@ -195,7 +208,7 @@ func (c *Client) compareClocks(ahead time.Duration) {
 	before := time.Duration(c.ahead.Swap(int64(ahead)))
 	if policy.Skewed(ahead) && !policy.Skewed(before) {
 		c.log.Warn("clock differs from the server's", logkey.Skew, ahead,
-			logkey.Advice, "set this host's clock, it is "+apart(ahead)+" the server's")
+			logkey.Advice, "set this host's clock, it is "+exchange.Apart(ahead)+" the server's")
 	}
 }
 
@@ -216,7 +229,7 @@ func (c *Client) chosen() *credential {
 
 // judge learns from an answer whether a credential is accepted. It reports whether the client has
 // switched to its fallback, which is to be tried at once.
-func (c *Client) judge(in *credential, failure *Failure, rotations int) (switched bool) {
+func (c *Client) judge(in *credential, failure *exchange.Failure, rotations int) (switched bool) {
 	c.choosing.Lock()
 	defer c.choosing.Unlock()
 	if rotations != c.rotations {

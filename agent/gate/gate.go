@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/secret"
@@ -58,9 +59,9 @@ type Request struct {
 	Held   func() secret.Value // the token that there is until the request brings another one; may be nil
 	// Sending has the request noted before it is sent; the channel brings how that went, and closes.
 	Sending func(gate policy.Gate, at time.Time) (tried <-chan error)
-	Urgent  *atomic.Bool // somebody asks for it now; nil for never
-	Once    bool         // where no request may be sent now, that is the answer
-	Reply   func(Answer) // called when it ended; does not wait
+	Urgent  *atomic.Bool          // somebody asks for it now; nil for never
+	Once    bool                  // where no request may be sent now, that is the answer
+	Reply   func(exchange.Answer) // called when it ended; does not wait
 }
 
 func newGate(key Key, s *Gates) *Gate {
@@ -267,9 +268,9 @@ func (g *Gate) send(r Request, request provider.Request, now time.Time) {
 // answered learns from an answer, also when nobody waits for it any more: the server has seen the
 // request. What the agent's own end cut off is no answer: the keeper that got one as it ended would
 // take it for a failure, and remember that.
-func (g *Gate) answered(r Request, got Answer) {
+func (g *Gate) answered(r Request, got exchange.Answer) {
 	g.ended(r.Client)
-	if got.cut {
+	if got.Cut {
 		return
 	}
 	r.Client.count(r.Token, got)
@@ -330,22 +331,22 @@ func (g *Gate) publish() {
 }
 
 // closed is the answer to a request that may not be sent now.
-func closed(g policy.Gate, now time.Time) Answer {
-	a := Answer{At: now}
+func closed(g policy.Gate, now time.Time) exchange.Answer {
+	a := exchange.Answer{At: now}
 	left := wholeSeconds(g.OpensAt().Sub(now))
 	message := fmt.Sprintf("not asked: the client has to wait, %v more after its last request", left)
 	if !policy.Passed(now, g.BlockedUntil) {
 		message = fmt.Sprintf("not asked: the client has to wait, the server asked for %v more", left)
 	}
-	a.fail(&Failure{Class: policy.Throttled, Message: message, Local: true}, true)
+	a.Fail(&exchange.Failure{Class: policy.Throttled, Message: message, Local: true}, true)
 	return a
 }
 
 // unnoted is the answer to a request that was not sent, because it could not be noted before. It says
 // nothing of the server, so the client's other tokens are asked for.
-func unnoted(why error, now time.Time) Answer {
-	a := Answer{At: now}
-	a.fail(&Failure{Class: policy.Transient, Message: fmt.Sprintf("not asked: the request could not be noted before: %v", why), Local: true}, false)
+func unnoted(why error, now time.Time) exchange.Answer {
+	a := exchange.Answer{At: now}
+	a.Fail(&exchange.Failure{Class: policy.Transient, Message: fmt.Sprintf("not asked: the request could not be noted before: %v", why), Local: true}, false)
 	return a
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/credagent/credagent/internal/clockwatch"
 )
 
 // SystemClock returns the host's clock since boot.
@@ -20,9 +20,9 @@ func SystemClock() Clock {
 type bootClock string
 
 func (c bootClock) Boot() (string, time.Duration) {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+	since, known := clockwatch.SinceBoot()
+	if !known {
 		return "", 0
 	}
-	return string(c), time.Duration(now.Nano())
+	return string(c), since
 }

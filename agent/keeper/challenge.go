@@ -4,13 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"github.com/credagent/credagent/agent/exchange"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
@@ -195,7 +195,7 @@ func (c *challenges) demand(claims string, now time.Time) {
 }
 
 // failed learns from a request that brought no token whether the claims may be why.
-func (c *challenges) failed(f *gate.Failure) {
+func (c *challenges) failed(f *exchange.Failure) {
 	if c == nil {
 		return
 	}

@@ -2,11 +2,11 @@ package keeper
 
 import (
 	"fmt"
+	"github.com/credagent/credagent/agent/exchange"
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
@@ -59,7 +59,7 @@ func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 
 // TestWhatARefusalSaysOfClaims leaves claims out only when a refusal may be because of them.
 func TestWhatARefusalSaysOfClaims(t *testing.T) {
-	refused := &gate.Failure{Class: policy.Configuration, Status: http.StatusBadRequest}
+	refused := &exchange.Failure{Class: policy.Configuration, Status: http.StatusBadRequest}
 	tests := []struct {
 		name  string
 		steps func(c *challenges)
@@ -72,11 +72,11 @@ func TestWhatARefusalSaysOfClaims(t *testing.T) {
 		{"of none", func(*challenges) {}, newerThan(1)},
 		{"of a request that was never sent", func(c *challenges) {
 			c.ask(false)
-			c.failed(&gate.Failure{Class: policy.Configuration, Local: true})
+			c.failed(&exchange.Failure{Class: policy.Configuration, Local: true})
 		}, newerThan(1)},
 		{"of the credential", func(c *challenges) {
 			c.ask(false)
-			c.failed(&gate.Failure{Class: policy.Credential})
+			c.failed(&exchange.Failure{Class: policy.Credential})
 		}, newerThan(1)},
 		{"of a request before them", func(c *challenges) { c.failed(refused) }, newerThan(1)},
 		{"of a request with a part of them", func(c *challenges) {

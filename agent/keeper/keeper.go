@@ -8,6 +8,7 @@ package keeper
 
 import (
 	"context"
+	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"net/url"
 	"reflect"
@@ -63,7 +64,7 @@ type Keeper struct {
 
 // late is what came after the end, for the keeper that takes this one's place.
 type late struct {
-	answer *gate.Answer
+	answer *exchange.Answer
 	orders []chan<- verdict
 }
 
@@ -74,8 +75,8 @@ type View struct {
 	assumed    bool // the server named no life
 	again      int  // how often in a row the server handed it out at its end
 	Attempts   policy.Attempts
-	Answered   bool          // there was an answer at all
-	Failure    *gate.Failure // of the last request; nil after a success
+	Answered   bool              // there was an answer at all
+	Failure    *exchange.Failure // of the last request; nil after a success
 
 	nextAt   time.Time // when the next request is planned
 	requests int
@@ -178,7 +179,7 @@ func (k *Keeper) step() {
 }
 
 // postAnswer takes the answer to the request under way.
-func (k *Keeper) postAnswer(a gate.Answer) {
+func (k *Keeper) postAnswer(a exchange.Answer) {
 	k.work.Post(func() {
 		if k.ended() {
 			k.late.answer = &a
@@ -188,7 +189,7 @@ func (k *Keeper) postAnswer(a gate.Answer) {
 	})
 }
 
-func (k *Keeper) handleAnswer(a gate.Answer) {
+func (k *Keeper) handleAnswer(a exchange.Answer) {
 	k.asking = false
 	k.learn(a)
 	k.handOn(k.ctx, a)
@@ -295,7 +296,7 @@ func (k *Keeper) Inherit(was *Keeper) {
 func (k *Keeper) held() secret.Value { return k.published.Load().Token.AccessToken }
 
 // learn takes the meaning of an answer in.
-func (k *Keeper) learn(a gate.Answer) {
+func (k *Keeper) learn(a exchange.Answer) {
 	view := k.edit()
 	if !a.Sent.IsZero() {
 		view.Attempts = view.Attempts.Sent(a.At) // the provider may have sent it later than it was asked to
@@ -333,7 +334,7 @@ func (k *Keeper) learn(a gate.Answer) {
 // handOn has what was learned saved, and hands a new token on. Saving comes first, so that a crash in
 // between does not make the next process put the older token back into the sinks; but a state
 // directory that does not answer holds no token up for long.
-func (k *Keeper) handOn(ctx context.Context, a gate.Answer) {
+func (k *Keeper) handOn(ctx context.Context, a exchange.Answer) {
 	tried := k.save()
 	if a.Failure != nil {
 		return
@@ -353,7 +354,7 @@ func (k *Keeper) handOn(ctx context.Context, a gate.Answer) {
 }
 
 // accept makes the grant the current token. Its life counts from when the request was sent.
-func (k *Keeper) accept(a gate.Answer) {
+func (k *Keeper) accept(a exchange.Answer) {
 	life := a.Grant.ExpiresIn
 	if a.Grant.Assumed && k.cfg.DefaultLifetime > 0 {
 		life = k.cfg.DefaultLifetime
@@ -385,7 +386,7 @@ func (k *Keeper) accept(a gate.Answer) {
 
 // acceptSame takes the current token once more, from a server that hands out one until its end, and
 // reports whether that is what came. It is asked again at that end; before it would bring the same.
-func (k *Keeper) acceptSame(a gate.Answer, expiry time.Time) bool {
+func (k *Keeper) acceptSame(a exchange.Answer, expiry time.Time) bool {
 	view := k.edit()
 	if view.assumed || a.Grant.Assumed && !a.Grant.Ended || view.Token.AccessToken != a.Grant.AccessToken {
 		return false
@@ -441,7 +442,7 @@ func (k *Keeper) logLife(grant oauth.Grant) {
 	k.oddLife = odd
 }
 
-func (k *Keeper) logFailure(a gate.Answer) {
+func (k *Keeper) logFailure(a exchange.Answer) {
 	level := slog.LevelWarn
 	if a.Failure.Class.Lasting() {
 		level = slog.LevelError

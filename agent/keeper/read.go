@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/credagent/credagent/agent/exchange"
 	"math"
 	"time"
 
@@ -91,11 +92,11 @@ func (k *Keeper) Status(now time.Time) status.Token {
 
 // Probe makes one request, if one may be sent now, and has its outcome saved. It is for a keeper that
 // was not started.
-func (k *Keeper) Probe(ctx context.Context) *gate.Failure {
-	answers := make(chan gate.Answer, 2)
+func (k *Keeper) Probe(ctx context.Context) *exchange.Failure {
+	answers := make(chan exchange.Answer, 2)
 	request := gate.Request{
 		Ctx: ctx, Client: k.client, Token: k.cfg.Name, Form: k.nextForm, Held: k.held, Sending: k.saveSent, Once: true,
-		Reply: func(a gate.Answer) { answers <- a },
+		Reply: func(a exchange.Answer) { answers <- a },
 	}
 	for {
 		k.client.Gate().Enqueue(request)
@@ -107,7 +108,7 @@ func (k *Keeper) Probe(ctx context.Context) *gate.Failure {
 				return got.Failure
 			}
 		case <-ctx.Done():
-			return &gate.Failure{Class: policy.Transient, Message: "the time was up"}
+			return &exchange.Failure{Class: policy.Transient, Message: "the time was up"}
 		}
 	}
 }

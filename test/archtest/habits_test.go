@@ -75,7 +75,7 @@ var revealers = map[string]string{
 	"internal/demo/world.go":                "the demo writes its own credential, which a provider then reads",
 	"internal/devserver/authenticate.go":    "the server compares the secret with the one it is sent",
 	"agent/delivery/command.go":             "what a command prints is searched for the token",
-	"agent/gate/answer.go":                  "what a server says is searched for the token",
+	"agent/gate/client.go":                  "what a server says is searched for the token",
 	"plugins/internal/credfile/credfile.go": "a secret is searched for what no secret holds",
 }
 

@@ -26,11 +26,14 @@ var rooms = map[string]room{
 	"agent/provider": {[]string{"internal/handshake", "internal/printable", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/secret", "token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
+	"agent/exchange": {[]string{
+		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "internal/logkey", "internal/redact", "internal/transport",
+	}, "it reads what servers answer and decides nothing"},
 	"agent/gate": {[]string{
-		"agent/config", "agent/metrics", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/logkey", "internal/redact", "internal/secret", "internal/transport", "internal/worker",
+		"agent/config", "agent/exchange", "agent/metrics", "agent/oauth", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/filewatch", "internal/logkey", "internal/redact", "internal/secret", "internal/transport", "internal/worker",
 	}, "it sends a client's requests and knows no token but by name, and no sink"},
 	"agent/keeper": {[]string{
-		"agent/config", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "token", "internal/worker",
+		"agent/config", "agent/exchange", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "token", "internal/worker",
 	}, "it decides about a token, asks a gate for it and hands it on; it knows neither sinks nor providers"},
 	"agent/delivery": {[]string{
 		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "token", "internal/worker", "sink",
@@ -40,7 +43,7 @@ var rooms = map[string]room{
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/delivery", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "token", "sink",
+		"agent/config", "agent/delivery", "agent/exchange", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -108,7 +111,7 @@ var rooms = map[string]room{
 	"internal/peer":     {nil, "it asks the kernel one question"},
 	"testkit/peertest":  {nil, "it starts a test again as another user"},
 	"internal/lockfile": {nil, "it locks bytes of files, whatever they stand for"},
-	"agent/hoststate":   {[]string{"agent/policy", "internal/atomicfile", "internal/lockfile"}, "it keeps what all commands on a host share, whoever sends requests"},
+	"agent/hoststate":   {[]string{"agent/policy", "internal/atomicfile", "internal/clockwatch", "internal/lockfile"}, "it keeps what all commands on a host share, whoever sends requests"},
 }
 
 func TestPackagesImportOnlyWhatTheirRoomAllows(t *testing.T) {
@@ -172,7 +175,7 @@ var guests = map[string]guest{
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/net":                     {[]string{"internal/transport"}, "only connections are made through proxies"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/hoststate", "agent/delivery", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
+	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/delivery", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go": {[]string{"bench/sidebyside/msal"}, "credagent is only compared with it, in a module of its own"},
 }

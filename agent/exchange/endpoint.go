@@ -1,4 +1,4 @@
-package gate
+package exchange
 
 import (
 	"context"
@@ -26,9 +26,9 @@ const (
 	maxMetadata  = 1 << 20
 )
 
-// endpoint knows where a client's token requests go, and finds it out from the issuer's metadata
+// Endpoint knows where a client's token requests go, and finds it out from the issuer's metadata
 // if need be.
-type endpoint struct {
+type Endpoint struct {
 	cfg config.Client
 
 	mu        sync.Mutex // held while the issuer is asked: others need not ask too
@@ -38,8 +38,9 @@ type endpoint struct {
 	soundRoots [sha256.Size]byte // of the content of ca_file that was found to hold certificates
 }
 
-func newEndpoint(cfg config.Client) *endpoint {
-	e := &endpoint{cfg: cfg}
+// NewEndpoint returns where a client's requests go.
+func NewEndpoint(cfg config.Client) *Endpoint {
+	e := &Endpoint{cfg: cfg}
 	switch {
 	case cfg.Entra != nil:
 		base := cfg.Entra.Authority + "/" + url.PathEscape(cfg.Entra.Tenant)
@@ -54,19 +55,19 @@ func newEndpoint(cfg config.Client) *endpoint {
 	return e
 }
 
-// url is the token endpoint, or "" while it is not known.
-func (e *endpoint) url() string {
+// URL is the token endpoint, or "" while it is not known.
+func (e *Endpoint) URL() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.metadata.TokenEndpoint
 }
 
-// request begins a token request: everything that is the same for all the client's tokens.
-func (e *endpoint) request(ctx context.Context) (provider.Request, *Answer) {
+// Request begins a token request: everything that is the same for all the client's tokens.
+func (e *Endpoint) Request(ctx context.Context) (provider.Request, *Answer) {
 	roots, err := e.roots()
 	if err != nil {
 		a := Answer{At: time.Now()}
-		a.fail(&Failure{Class: policy.Configuration, Message: err.Error(), Advice: "mend ca_file", Local: true}, true)
+		a.Fail(&Failure{Class: policy.Configuration, Message: err.Error(), Advice: "mend ca_file", Local: true}, true)
 		return provider.Request{}, &a
 	}
 	e.mu.Lock()
@@ -86,7 +87,7 @@ func (e *endpoint) request(ctx context.Context) (provider.Request, *Answer) {
 	}, nil
 }
 
-func (e *endpoint) roots() ([]byte, error) {
+func (e *Endpoint) roots() ([]byte, error) {
 	if e.cfg.CAFile == "" {
 		return nil, nil
 	}
@@ -105,7 +106,7 @@ func (e *endpoint) roots() ([]byte, error) {
 
 // header is what Entra wants to see: an id to find the request by, and that this client obeys
 // Retry-After.
-func (e *endpoint) header() http.Header {
+func (e *Endpoint) header() http.Header {
 	header := http.Header{"User-Agent": {"credagent"}}
 	if e.cfg.Entra != nil {
 		header.Set("Client-Request-Id", newGUID())
@@ -124,7 +125,7 @@ func newGUID() string {
 
 // discover fetches the issuer's metadata when there is none or it is old. Old metadata serves on
 // while new cannot be had.
-func (e *endpoint) discover(ctx context.Context, roots []byte) *Answer {
+func (e *Endpoint) discover(ctx context.Context, roots []byte) *Answer {
 	if e.cfg.Issuer == "" || !e.fetchedAt.IsZero() && time.Since(e.fetchedAt) < metadataLife {
 		return nil
 	}
@@ -139,9 +140,9 @@ func (e *endpoint) discover(ctx context.Context, roots []byte) *Answer {
 	return nil
 }
 
-// moved has the metadata read afresh, because there is nothing any more where a request went that it
+// Moved has the metadata read afresh, because there is nothing any more where a request went that it
 // named. It reports whether it names another token endpoint now.
-func (e *endpoint) moved(ctx context.Context, request provider.Request) bool {
+func (e *Endpoint) Moved(ctx context.Context, request provider.Request) bool {
 	if e.cfg.Issuer == "" {
 		return false
 	}
@@ -159,13 +160,13 @@ func (e *endpoint) moved(ctx context.Context, request provider.Request) bool {
 }
 
 // fetch asks the places where metadata may be, one after another while there is none.
-func (e *endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *Answer) {
+func (e *Endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *Answer) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.RequestTimeout)
 	defer cancel()
 	connections, err := transport.New(roots, e.cfg.Proxy)
 	if err != nil {
 		a := Answer{At: time.Now()}
-		a.fail(&Failure{Class: policy.Configuration, Message: err.Error(), Local: true}, true)
+		a.Fail(&Failure{Class: policy.Configuration, Message: err.Error(), Local: true}, true)
 		return oauth.Metadata{}, &a
 	}
 	defer connections.CloseIdleConnections()
@@ -244,7 +245,7 @@ func redirected(at string, reply provider.Reply) string {
 
 // read gives the metadata's answer its meaning; its failures are of the same classes as a token
 // request's.
-func (e *endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answer) {
+func (e *Endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answer) {
 	now := time.Now()
 	var a Answer
 	switch {
@@ -265,7 +266,7 @@ func (e *endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answe
 			failure.Class = policy.Configuration
 			failure.Advice = "spell issuer exactly as the server does; where the two can never match, give token_url in its place"
 		}
-		a.fail(failure, true)
+		a.Fail(failure, true)
 		return oauth.Metadata{}, &a
 	}
 	e.speakOfIssuer(reply, &a)
@@ -273,7 +274,7 @@ func (e *endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answe
 }
 
 // speakOfIssuer makes a failed request for metadata one of the issuer and not of the token endpoint.
-func (e *endpoint) speakOfIssuer(reply provider.Reply, a *Answer) {
+func (e *Endpoint) speakOfIssuer(reply provider.Reply, a *Answer) {
 	message := a.Failure.Message
 	switch {
 	case reply.Status >= 300 && reply.Status < 400:
@@ -329,8 +330,8 @@ func kindOf(err error) provider.Kind {
 	return provider.KindNetwork
 }
 
-// credentialOf is what a failed exchange still says of the credential.
-func credentialOf(err error) provider.Credential {
+// CredentialOf is what a failed exchange still says of the credential.
+func CredentialOf(err error) provider.Credential {
 	var failure *provider.Failure
 	if errors.As(err, &failure) {
 		return failure.Credential

@@ -1,4 +1,10 @@
-package gate
+// Package exchange knows where a client's token requests go and what the end of one means: a grant, or a
+// failure of a class, with what a person should do.
+//
+// It reads what servers answer, the metadata of issuers included, and decides nothing: waiting and retrying
+// are the gate's. One caveat: an [Endpoint] asks the issuer by itself when its metadata is missing or old,
+// so its methods may take as long as a request.
+package exchange
 
 import (
 	"errors"
@@ -19,11 +25,11 @@ type Answer struct {
 	Grant   oauth.Grant
 	Failure *Failure
 	Outcome policy.Outcome
-	ahead   time.Duration // the server's clock before this host's, as far as the answer says
-	capped  bool          // more than policy.MaxRetryAfter was asked for
-	unread  string        // a header that asks for a wait which cannot be read; "" for none
+	Ahead   time.Duration // the server's clock before this host's, as far as the answer says
+	Capped  bool          // more than policy.MaxRetryAfter was asked for
+	Unread  string        // a header that asks for a wait which cannot be read; "" for none
 	Claims  string        // what the server wants the next request to ask for; "" for nothing
-	cut     bool          // the agent's own end cut the request off, which says nothing
+	Cut     bool          // the agent's own end cut the request off, which says nothing
 	// Switched says that the client uses its fallback from now on, so that the request can be made
 	// again at once.
 	Switched bool
@@ -42,7 +48,7 @@ func Read(reply provider.Reply, err error, limit time.Duration, at time.Time) An
 // answer and a failed metadata request are read alike.
 func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 	a := Answer{At: at}
-	a.ahead, _ = policy.Skew(reply.Header.Get("Date"), at)
+	a.Ahead, _ = policy.Skew(reply.Header.Get("Date"), at)
 	if reply.TimedOut {
 		a.Outcome.TimedOut = limit
 	}
@@ -54,7 +60,7 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 		}
 		var unusable *oauth.UnusableTypeError
 		if errors.As(err, &unusable) {
-			a.fail(&Failure{Class: policy.Configuration, Status: reply.Status, Message: err.Error(),
+			a.Fail(&Failure{Class: policy.Configuration, Status: reply.Status, Message: err.Error(),
 				Advice: "configure the server to issue Bearer tokens to this client"}, false)
 			return a
 		}
@@ -63,7 +69,7 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 			if said.Description != "" {
 				message += ": " + said.Description
 			}
-			a.fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: message}, true)
+			a.Fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: message}, true)
 			return a
 		}
 	}
@@ -71,17 +77,14 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 	return a
 }
 
-// withoutToken hides in a refusal the token that it is about: a server may repeat what it issued, and
-// what it says is shown. The provider, which hides the credential, does not know the token.
-func (r Request) withoutToken(reply provider.Reply) provider.Reply {
-	if r.Held == nil {
+// Hide hides values in an answer that is not a grant: a server may repeat what it was sent or has issued,
+// and what it says is shown. The provider, which hides the credential, does not know the rest.
+func Hide(reply provider.Reply, values ...string) provider.Reply {
+	hidden := redact.New(values...)
+	if hidden.Empty() {
 		return reply
 	}
 	if _, err := oauth.ParseGrant(reply.Body, time.Now()); err == nil {
-		return reply
-	}
-	hidden := redact.New(r.Held().Reveal())
-	if hidden.Empty() {
 		return reply
 	}
 	reply.Body, reply.BodyError, reply.Header = hidden.Bytes(reply.Body), hidden.Text(reply.BodyError), reply.Header.Clone()
@@ -99,7 +102,7 @@ func (a *Answer) refused(reply provider.Reply) {
 	refusal := policy.Refusal{Status: reply.Status, Error: wire.Code, Codes: wire.AADSTS}
 	if reply.Status >= http.StatusBadRequest {
 		asked := policy.RetryAfter(reply.Header, reply.Status, a.At)
-		a.Outcome.RetryAfter, a.Outcome.HasRetryAfter, a.capped, a.unread = asked.For, asked.Known, asked.Capped, asked.Unread
+		a.Outcome.RetryAfter, a.Outcome.HasRetryAfter, a.Capped, a.Unread = asked.For, asked.Known, asked.Capped, asked.Unread
 	}
 	refusal.RetryAfter = a.Outcome.HasRetryAfter
 	a.Claims = wire.Claims
@@ -129,20 +132,21 @@ func (a *Answer) refused(reply provider.Reply) {
 	if advice, known := policy.Advise(wire.AADSTS); known {
 		failure.Advice = advice.Do
 	}
-	if failure.Class == policy.Credential && policy.Skewed(a.ahead) { // the key may be good
-		failure.Advice = fmt.Sprintf("set the clock: this host's is %v the server's, which makes every assertion invalid; if that does not help, %s", apart(a.ahead), failure.Advice)
+	if failure.Class == policy.Credential && policy.Skewed(a.Ahead) { // the key may be good
+		failure.Advice = fmt.Sprintf("set the clock: this host's is %v the server's, which makes every assertion invalid; if that does not help, %s", Apart(a.Ahead), failure.Advice)
 	}
-	a.fail(failure, refusal.ClientWide())
+	a.Fail(failure, refusal.ClientWide())
 }
 
-func (a *Answer) fail(f *Failure, clientWide bool) {
+// Fail makes it a failure, of every token of the client or only of the one that was asked for.
+func (a *Answer) Fail(f *Failure, clientWide bool) {
 	a.Failure = f
 	a.Outcome.Class = f.Class
 	a.Outcome.ClientWide = clientWide
 }
 
-// apart says where this host's clock is, from the server's.
-func apart(ahead time.Duration) string {
+// Apart says where this host's clock is, from the server's.
+func Apart(ahead time.Duration) string {
 	if ahead > 0 {
 		return ahead.String() + " behind"
 	}
@@ -185,19 +189,19 @@ func unanswered(err error, limit time.Duration, at time.Time) Answer {
 	}
 	switch failure.Kind {
 	case provider.KindConfig:
-		a.fail(&Failure{Class: policy.Configuration, Message: failure.Message, Local: true,
+		a.Fail(&Failure{Class: policy.Configuration, Message: failure.Message, Local: true,
 			Advice: "mend the credential's config"}, true)
 	case provider.KindCredential:
-		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
+		a.Fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
 			Advice: "mend the credential's files; nothing was sent to the server"}, true)
 	case provider.KindRefused:
-		a.fail(&Failure{Class: policy.Credential, Message: failure.Message, RefusesClient: true,
+		a.Fail(&Failure{Class: policy.Credential, Message: failure.Message, RefusesClient: true,
 			Advice: adviceFor(policy.Credential, "")}, true)
 	case provider.KindTimeout:
-		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
+		a.Fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
 		a.Outcome.TimedOut = limit
 	default:
-		a.fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
+		a.Fail(&Failure{Class: policy.Transient, Message: failure.Message}, true)
 	}
 	return a
 }

@@ -1,4 +1,4 @@
-package gate
+package exchange
 
 import (
 	"encoding/base64"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
-	"github.com/credagent/credagent/internal/secret"
 )
 
 // An exchange without an answer says all the same whose failure it is.
@@ -41,7 +40,6 @@ func TestUnansweredExchangesHaveTheirClasses(t *testing.T) {
 // The token that is held is not shown, however a server repeats it, and a grant stays as it is.
 func TestRefusalsDoNotShowTheToken(t *testing.T) {
 	token := "eyJ0eXAi.canary/+=" + strings.Repeat("y", 900)
-	r := Request{Held: func() secret.Value { return secret.New(token) }}
 	for name, said := range map[string]string{
 		"as it is":   token,
 		"in a URL":   url.QueryEscape(token),
@@ -50,7 +48,7 @@ func TestRefusalsDoNotShowTheToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := http.Header{"X-Request-Id": {said}}
-			got := readReply(r.withoutToken(provider.Reply{Status: 400, Header: header, Body: []byte(`{"error":"invalid_request","error_description":"still good: ` + said + `"}`)}), time.Minute, time.Now())
+			got := readReply(Hide(provider.Reply{Status: 400, Header: header, Body: []byte(`{"error":"invalid_request","error_description":"still good: ` + said + `"}`)}, token), time.Minute, time.Now())
 			text := got.Failure.Error() + got.Failure.CorrelationID
 			if strings.Contains(text, "yyyy") || strings.Contains(text, "eXl5") || !strings.Contains(text, "[redacted]") {
 				t.Errorf("failure %q", text)
@@ -61,7 +59,7 @@ func TestRefusalsDoNotShowTheToken(t *testing.T) {
 		})
 	}
 	again := provider.Reply{Status: 200, Body: []byte(`{"access_token":"` + token + `","token_type":"Bearer","expires_in":60}`)}
-	if got := readReply(r.withoutToken(again), time.Minute, time.Now()); got.Failure != nil || got.Grant.AccessToken.Reveal() != token {
+	if got := readReply(Hide(again, token), time.Minute, time.Now()); got.Failure != nil || got.Grant.AccessToken.Reveal() != token {
 		t.Errorf("a grant became %+v", got.Failure)
 	}
 }

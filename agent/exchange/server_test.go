@@ -1,4 +1,4 @@
-package gate
+package exchange
 
 import (
 	"net/http"
@@ -54,8 +54,8 @@ func TestDiscovery(t *testing.T) {
 			}))
 			defer s.Close()
 			at = s.URL
-			e := newEndpoint(config.Client{Issuer: at, RequestTimeout: 5 * time.Second})
-			got, failed := e.request(t.Context())
+			e := NewEndpoint(config.Client{Issuer: at, RequestTimeout: 5 * time.Second})
+			got, failed := e.Request(t.Context())
 			if tc.says == "" {
 				if failed != nil || got.TokenEndpoint != at+"/token" {
 					t.Errorf("token endpoint %q, failure %+v", got.TokenEndpoint, failed)
