@@ -104,6 +104,27 @@ func (m *memory) held(name string) token.Token {
 
 var errNoSpace = errors.New("no space left on device")
 
+// sharedWaits are the waits of a host, in memory.
+type sharedWaits struct {
+	mu    sync.Mutex
+	until map[string]time.Time // guarded by mu
+}
+
+func (w *sharedWaits) Until(endpoint, clientID string) (time.Time, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.until[endpoint+" "+clientID], nil
+}
+
+func (w *sharedWaits) Extend(endpoint, clientID string, until time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if key := endpoint + " " + clientID; until.After(w.until[key]) {
+		w.until[key] = until
+	}
+	return nil
+}
+
 // fixture is an agent with scripted providers and sinks in memory: one for each token.
 type fixture struct {
 	agent  *Agent
@@ -116,6 +137,7 @@ type fixture struct {
 	memory Memory                              // nil for none
 	act    func(path string) []delivery.Action // on a change of a sink's content; nil for nothing
 	boot   func() time.Duration                // the clock since boot; nil for none
+	waits  Waits                               // nil for none but the agent's own
 
 	provide func(provider.Spec) Provider // nil for one that answers
 }
@@ -155,6 +177,7 @@ func (f *fixture) make(cfg *config.Config, answer func(context.Context, provider
 		Log:      log,
 		Registry: prometheus.NewRegistry(),
 		Memory:   f.memory,
+		Waits:    f.waits,
 		Provider: provide,
 		Sink:     f.open,
 	}

@@ -74,16 +74,18 @@ type history struct {
 	seed   uint64
 	scale  int // by how much everything takes longer
 	names  []string
+	waits  *sharedWaits
 	memory *remembering
 	spare  bool // there is a fallback credential
 
-	agent   *fixture // the one that runs
-	killed  *mortal
-	stop    func()
-	newest  map[string]int // what a sink was last seen to hold
-	crashes int
-	reloads int
-	random  *rand.Rand // what the test itself decides
+	agent    *fixture // the one that runs
+	killed   *mortal
+	stop     func()
+	newest   map[string]int // what a sink was last seen to hold
+	crashes  int
+	commands int
+	reloads  int
+	random   *rand.Rand // what the test itself decides
 
 	mu       sync.Mutex
 	streams  map[string]*rand.Rand // guarded by mu, as is all that follows
@@ -127,6 +129,7 @@ func play(t *testing.T, s uint64, total *tally) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &history{
 			t: t, seed: s, scale: 1, random: rand.New(rand.NewPCG(s, 1)), memory: newMemory(), streams: map[string]*rand.Rand{},
+			waits:  &sharedWaits{until: map[string]time.Time{}},
 			newest: map[string]int{}, badTokens: map[string]time.Time{}, sent: map[string][]time.Time{},
 		}
 		if s%weekly == 0 {
@@ -154,7 +157,7 @@ func play(t *testing.T, s uint64, total *tally) {
 // start starts an agent.
 func (h *history) start(f *fixture, cfg *config.Config) {
 	h.killed = &mortal{remembering: h.memory}
-	h.agent = &fixture{sinks: f.sinks, memory: h.killed, provide: h.provide, random: h.chance}
+	h.agent = &fixture{sinks: f.sinks, memory: h.killed, waits: h.waits, provide: h.provide, random: h.chance}
 	h.agent.make(cfg, nil)
 	h.stop = h.agent.run(h.t.Context())
 }
@@ -181,6 +184,10 @@ func (h *history) live() {
 			h.reload()
 		case n < 24:
 			h.rotate()
+		case n < 27:
+			h.command()
+		case n < 29:
+			h.forget()
 		}
 		h.look()
 	}
@@ -205,7 +212,10 @@ func (h *history) look() {
 }
 
 // restart ends the agent, as a kill does or in order, and starts another.
-func (h *history) restart(kill bool) {
+func (h *history) restart(kill bool) { h.restartWith(kill, func() {}) }
+
+// restartWith does something between the two.
+func (h *history) restartWith(kill bool, between func()) {
 	// A part of a millisecond of its own keeps a kill from the very instant of an answer, which no
 	// promise covers.
 	pass(time.Until(time.Now().Truncate(time.Millisecond).Add(time.Duration(h.roll(1_000_001, 2_000_000)))))
@@ -213,14 +223,79 @@ func (h *history) restart(kill bool) {
 	h.killed.dead.Store(kill)
 	h.stop()
 	pass(time.Duration(h.roll(0, 5000)*h.roll(1, 100)) * time.Millisecond)
+	between()
 	h.start(h.agent, h.agent.agent.parts.config())
+}
+
+// command is another command on the host, of the same configuration and without the agent's state: once
+// from cron, or exec. What the server asked one for, the other keeps too.
+func (h *history) command() {
+	h.commands++
+	sinks := map[string]*memory{}
+	for _, name := range h.names {
+		sinks[name] = &memory{path: "/" + name, tokens: []string{name}}
+	}
+	f := &fixture{sinks: sinks, waits: h.waits, random: h.chance, provide: func(provider.Spec) Provider {
+		return &scripted{answer: h.answerCommand}
+	}}
+	f.make(h.agent.agent.parts.config(), nil)
+	stop := f.run(h.t.Context())
+	pass(time.Duration(h.roll(1, 60_000)) * time.Millisecond)
+	stop()
+}
+
+// answerCommand is the server for another command. Of what the agent must not do it checks what holds
+// for the host: the waits that the server asked for.
+func (h *history) answerCommand(ctx context.Context, r provider.Request) (provider.Reply, error) {
+	h.mu.Lock()
+	h.dice = h.stream("server of a command")
+	if now := time.Now(); now.Before(h.blocked) {
+		h.broken("another command's request came %v before the end of a Retry-After", h.blocked.Sub(now))
+	}
+	h.requests++
+	reply, took, err := h.choose()
+	h.mu.Unlock()
+	select {
+	case <-time.After(took):
+	case <-ctx.Done():
+		return provider.Reply{}, ctx.Err()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	h.date(&reply, now)
+	if a := exchange.Read(reply, err, 10*time.Second, now); a.Outcome.HasRetryAfter {
+		h.blocked = latestOf(h.blocked, now.Add(a.Outcome.RetryAfter))
+		h.refused++
+	}
+	return reply, err
+}
+
+func latestOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// forget restarts the agent without its state. What it owes by its own rules is lost; what the server
+// asked for is not.
+func (h *history) forget() {
+	h.restartWith(true, func() {
+		h.memory = newMemory()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.badTokens, h.lastBad, h.sent, h.spent = map[string]time.Time{}, time.Time{}, map[string][]time.Time{}, false
+		h.changes++
+	})
 }
 
 // reload makes the agent follow a configuration that asks for the same, named or timed otherwise.
 func (h *history) reload() {
 	h.reloads++
-	variant := h.roll(0, 3)
+	variant := h.roll(0, 4)
 	share := float64(h.roll(30, 80)) / 100
+	spelling := h.roll(0, 4)
 	cfg := h.agent.changed(func(cfg *config.Config) {
 		switch variant {
 		case 0:
@@ -230,9 +305,12 @@ func (h *history) reload() {
 			for i := range cfg.Tokens {
 				cfg.Tokens[i].Client = cfg.Clients[0].Name
 			}
+		case 3: // the same endpoint, written otherwise
+			spellings := []string{"https://login.example.com/token", "HTTPS://LOGIN.example.com/token", "https://login.example.com:443/token", "https://login.example.com./%74oken"}
+			cfg.Clients[0].TokenURL = spellings[spelling]
 		}
 	})
-	if variant == 1 { // another client tries both credentials anew
+	if variant == 1 || variant == 3 { // another client tries both credentials anew
 		h.mu.Lock()
 		h.spent = false
 		h.changes++
@@ -396,18 +474,14 @@ func (h *history) arrive(name string) {
 // leave remembers what the answer asks of the agent.
 func (h *history) leave(name string, reply *provider.Reply, err error, spare bool, changes int) {
 	now := time.Now()
-	if reply.Header != nil && reply.Header.Get("Date") == "now" {
-		reply.Header.Set("Date", now.UTC().Format(http.TimeFormat))
-		seconds, _ := strconv.Atoi(reply.Header.Get("Retry-After"))
-		reply.Header.Set("Retry-After", now.UTC().Add(time.Duration(seconds)*time.Second).Format(http.TimeFormat))
-	}
+	h.date(reply, now)
 	a := exchange.Read(*reply, err, 10*time.Second, now)
 	switch {
 	case a.Failure == nil:
 		h.spent = false
 		return
 	case a.Outcome.HasRetryAfter:
-		h.blocked = now.Add(a.Outcome.RetryAfter)
+		h.blocked = latestOf(h.blocked, now.Add(a.Outcome.RetryAfter))
 		h.refused++
 	default:
 		h.failed++
@@ -428,6 +502,15 @@ func (h *history) leave(name string, reply *provider.Reply, err error, spare boo
 	h.badTokens[name] = now
 	if a.Outcome.ClientWide {
 		h.lastBad = now
+	}
+}
+
+// date makes an HTTP date of a wait that is to be one.
+func (h *history) date(reply *provider.Reply, now time.Time) {
+	if reply.Header != nil && reply.Header.Get("Date") == "now" {
+		reply.Header.Set("Date", now.UTC().Format(http.TimeFormat))
+		seconds, _ := strconv.Atoi(reply.Header.Get("Retry-After"))
+		reply.Header.Set("Retry-After", now.UTC().Add(time.Duration(seconds)*time.Second).Format(http.TimeFormat))
 	}
 }
 
