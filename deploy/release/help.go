@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// program is what is documented.
+const program = "credagent"
+
 // command is what a command's --help says.
 type command struct {
 	name     string // "credagent run"
@@ -32,7 +35,7 @@ func commands(binary string) ([]command, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := parseHelp("credagent", text)
+	root, err := parseHelp(program, text)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +46,7 @@ func commands(binary string) ([]command, error) {
 		if err != nil {
 			return nil, err
 		}
-		c, err := parseHelp("credagent "+listed[0], text)
+		c, err := parseHelp(program+" "+listed[0], text)
 		if err != nil {
 			return nil, err
 		}
@@ -70,12 +73,13 @@ func parseHelp(name, text string) (command, error) {
 		switch head {
 		case "Examples:":
 			c.examples = body
-		case "Available Commands:":
-			c.commands = pairs(body)
 		case "Flags:":
 			c.flags = pairs(body)
-		default:
-			return c, fmt.Errorf("reading the help of %q: unknown section %q", name, head)
+		default: // the program itself has its commands in groups, each with a heading of its own
+			if name != program {
+				return c, fmt.Errorf("reading the help of %q: unknown section %q", name, head)
+			}
+			c.commands = append(c.commands, pairs(body)...)
 		}
 	}
 	return c, nil

@@ -122,10 +122,11 @@ func (p Plan) configuration() (string, error) {
 	line("")
 	line("tokens:")
 	line("  %s:", p.token())
-	if s.comment != "" {
-		line("    # %s", s.comment)
-	}
 	line("    client: %s", s.Name)
+	if s.lifetime != "" {
+		line("    # %s", s.comment)
+		line("    default_lifetime: %s", s.lifetime)
+	}
 	for _, l := range p.asks() {
 		line("    %s", l)
 	}

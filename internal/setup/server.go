@@ -39,6 +39,7 @@ type Server struct {
 	signing     []string // more keys of certcred's configuration
 	keyID       bool     // it finds the key of an assertion by its kid
 	comment     string   // a line of the configuration about the token
+	lifetime    string   // default_lifetime; "" where the server names the life
 	refuse      string   // why init does nothing for it
 }
 
@@ -64,7 +65,7 @@ func Servers() []Server {
 			issuer: "the user pool's domain, such as https://acme.auth.eu-west-1.amazoncognito.com", endpoint: "/oauth2/token", scopeHelp: "a custom scope, such as orders/read"},
 		{Name: "salesforce", Title: "Salesforce", credentials: []string{Secret},
 			tenant: "the My Domain host, such as acme.my.salesforce.com", fromTenant: "https://%s", issuer: "the My Domain URL", endpoint: "/services/oauth2/token", scopeHelp: "none: the app's own scopes are granted",
-			comment: "Salesforce does not say how long a token lives: five minutes are assumed."},
+			comment: "Salesforce does not say how long a token lives. No session ends sooner than this.", lifetime: "15m"},
 		{Name: "ping", Title: "PingOne", credentials: both,
 			tenant: "the environment's id", fromTenant: "https://auth.pingone.com/%s/as", issuer: "the issuer; another region has another host", scopeHelp: "a scope of one custom resource; none is fine",
 			signing: []string{"signing_alg: RS256", "thumbprint: none # the key is registered without a certificate"}, keyID: true},
