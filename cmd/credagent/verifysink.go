@@ -15,8 +15,9 @@ import (
 	"github.com/credagent/credagent/internal/verifysink"
 )
 
-// errDoesNotHold means that verify-sink saw what breaks the promise of a sink; what it is was printed.
-var errDoesNotHold = errors.New("a sink is not safe there")
+// errDoesNotHold means that verify-sink saw what breaks the promise of a sink, or too little; what it is
+// was printed.
+var errDoesNotHold = errors.New("a sink was not seen to be safe there")
 
 func newVerifySink() *cobra.Command {
 	c := &cobra.Command{
@@ -54,6 +55,7 @@ the promise holds, and with 78 when it does not, or PATH is not fit for a sink.`
 func verifySink(c *cobra.Command, path string, length time.Duration) error {
 	defer surviveBrokenPipe()()
 	name, remote := doctor.FileSystem(path)
+	fmt.Fprintf(c.ErrOrStderr(), "credagent: writing and reading at %s for %v; Ctrl-C ends it early\n", printable(path), length)
 	report, err := verifysink.Run(c.Context(), verifysink.Options{
 		Path: path, For: length, FileSystem: name, Remote: remote, Reader: readApart,
 	})

@@ -45,8 +45,8 @@ const (
 	openAnew   = "have workloads open the file for each use instead of waiting to be told"
 )
 
-// Holds reports whether nothing was seen that breaks the promise of a sink.
-func (r *Report) Holds() bool { return count(r.lines(), problem) == 0 }
+// Holds reports whether enough was seen, and nothing that breaks the promise of a sink.
+func (r *Report) Holds() bool { return !r.tooLittle() && count(r.lines(), problem) == 0 }
 
 // String is the report for a person, with a verdict at its end.
 func (r *Report) String() string {
@@ -55,16 +55,19 @@ func (r *Report) String() string {
 	if r.FileSystem != "" {
 		on = " on " + r.FileSystem
 	}
-	fmt.Fprintf(&text, "%s%s: %s in %v, %s by %s\n\n", r.Path, on, several(r.Writes.Done, "write"),
+	fmt.Fprintf(&text, "%s%s: %s in %v, %s by %s\n", r.Path, on, several(r.Writes.Done, "write"),
 		r.Took.Round(time.Millisecond), several(r.Seen.Looks, "read"), r.readers())
 	lines := r.lines()
-	for _, l := range lines {
+	for i, l := range lines {
+		if i == 0 {
+			text.WriteString("\n")
+		}
 		fmt.Fprintf(&text, "%-8s %s\n", l.level+":", l.what)
 		if l.fix != "" {
 			fmt.Fprintf(&text, "    fix: %s\n", l.fix)
 		}
 	}
-	fmt.Fprintf(&text, "\n%s\n", verdict(lines))
+	fmt.Fprintf(&text, "\n%s\n", r.verdict(lines))
 	return text.String()
 }
 
@@ -75,11 +78,13 @@ func (r *Report) readers() string {
 	return several(r.Readers, "reader")
 }
 
-func verdict(lines []line) string {
+func (r *Report) verdict(lines []line) string {
 	problems, warnings := count(lines, problem), count(lines, warning)
 	switch {
 	case problems > 0:
 		return fmt.Sprintf("verdict: it does not hold (%s): keep no sink here before that is mended", several(problems, "problem"))
+	case r.tooLittle():
+		return "verdict: none: too little was seen; try it for longer, with --for"
 	case warnings > 0:
 		return fmt.Sprintf("verdict: it holds, with %s: whoever opens a sink here reads a whole token", several(warnings, "warning"))
 	default:
@@ -109,8 +114,7 @@ func (r *Report) lines() []line {
 	if len(r.Hung) > 0 {
 		return []line{{problem, fmt.Sprintf("the file system does not answer: waited in vain for %s; %q may be left there", strings.Join(r.Hung, ", "), r.Path), elsewhere}}
 	}
-	lines := []line{r.evidence()}
-	lines = append(lines, r.contents()...)
+	lines := r.contents()
 	lines = append(lines, r.access(), r.writing(), r.visibility(), r.notifications(), r.times())
 	if r.Remote {
 		lines = append(lines, line{warning, "only this host was looked at: another host may see a new file later, and is not told of it", "run it on that host too, or put the sink on a tmpfs of each host"})
@@ -118,16 +122,14 @@ func (r *Report) lines() []line {
 	if r.Apart.Err != nil {
 		lines = append(lines, line{warning, "there was no reader in a process of its own: " + r.Apart.Err.Error(), ""})
 	}
-	return slices.DeleteFunc(lines, func(l line) bool { return l.what == "" })
+	if r.tooLittle() {
+		lines = slices.DeleteFunc(lines, func(l line) bool { return l.level == well })
+	}
+	return lines
 }
 
-// evidence is against a verdict on nothing.
-func (r *Report) evidence() line {
-	if r.Writes.Done < 10 || r.Seen.Looks < 10 {
-		return line{problem, fmt.Sprintf("too little was seen for a verdict: %s, %s", several(r.Writes.Done, "write"), several(r.Seen.Looks, "read")), "try it for longer, with --for"}
-	}
-	return line{}
-}
+// tooLittle is against a verdict on nothing.
+func (r *Report) tooLittle() bool { return r.Writes.Done < enough || r.Seen.Looks < enough }
 
 // contents is what readers found at the path.
 func (r *Report) contents() []line {
@@ -136,7 +138,7 @@ func (r *Report) contents() []line {
 		name string
 		seen finding
 	}{
-		{"torn", r.Seen.Torn}, {"empty", r.Seen.Empty}, {"missing", r.Seen.Missing}, {"failed", r.Seen.Failed}, {"backward", r.Seen.Back},
+		{"torn", r.Seen.Torn}, {"empty", r.Seen.Empty}, {"no file", r.Seen.Missing}, {"failed", r.Seen.Failed}, {"older than the read before", r.Seen.Back},
 	} {
 		if kind.seen.Count == 0 {
 			lines = append(lines, line{well, fmt.Sprintf("%s: 0 of %s", kind.name, several(r.Seen.Looks, "read")), ""})

@@ -27,17 +27,24 @@ type trial struct {
 	target    target
 	write     func(content []byte) error
 	published *published
+	over      func(writes int) // ends the trial after a write, if it was the last
 }
 
-// try runs the parts until the time is over or ctx ends.
+// try runs the parts until the time is over, a little longer where a write takes long, or ctx ends.
 func try(ctx context.Context, o Options, write func([]byte) error) (*Report, error) {
 	t := &trial{Options: o, target: target{Path: o.Path, Nonce: newNonce()}, write: write, published: new(published)}
 	begun := time.Now()
-	ctx, stop := context.WithTimeout(ctx, o.For)
+	patience := cmp.Or(o.patience, defaultPatience)
+	ctx, stop := context.WithTimeout(ctx, o.For+patience)
 	defer stop()
+	t.over = func(writes int) {
+		if time.Since(begun) >= o.For && writes >= enough {
+			stop()
+		}
+	}
 	late, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	unhang := context.AfterFunc(ctx, func() { time.AfterFunc(cmp.Or(o.patience, defaultPatience), giveUp) })
+	unhang := context.AfterFunc(ctx, func() { time.AfterFunc(patience, giveUp) })
 	defer unhang()
 
 	report := &Report{Path: o.Path, FileSystem: o.FileSystem, Remote: o.Remote}
@@ -59,7 +66,7 @@ func try(ctx context.Context, o Options, write func([]byte) error) (*Report, err
 
 func (t *trial) first() error {
 	if err := t.write(seal(t.target.Nonce, 1)); err != nil {
-		return err
+		return fmt.Errorf("%w\n    hint: no sink can be written there; mend that, or put it on a tmpfs, such as /run", err)
 	}
 	t.published.done(1, time.Now())
 	target, err := targetAt(t.Path, t.target.Nonce)
@@ -146,6 +153,7 @@ func (t *trial) writeUntil(ctx context.Context) writes {
 		begun := time.Now()
 		err := t.write(seal(t.target.Nonce, number))
 		w.Slowest = max(w.Slowest, time.Since(begun))
+		t.over(number)
 		if err != nil {
 			w.Failed.add("%v", err)
 			wait(ctx, 5*pause)

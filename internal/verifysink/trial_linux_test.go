@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -48,75 +49,78 @@ func (w *wrong) replace(content []byte, mode os.FileMode) {
 	}
 }
 
-// TestWrongWritersAreFoundOut: each breaks another promise, and each is named.
-func TestWrongWritersAreFoundOut(t *testing.T) {
-	for name, tc := range map[string]struct {
-		write func(w *wrong, content []byte) error
-		holds bool
-		want  []string
-	}{
-		"in place": {func(w *wrong, content []byte) error {
-			w.put(w.path, nil, mode)
-			w.moment()
-			w.put(w.path, content[:len(content)/2], mode)
-			w.moment()
-			w.put(w.path, content, mode)
-			return nil
-		}, false, []string{"problem: torn: ", "problem: empty: ", "warning: notifications: 0 of "}},
-		"removes the old one first": {func(w *wrong, content []byte) error {
-			_ = os.Remove(w.path)
-			w.moment()
-			w.replace(content, mode)
-			return nil
-		}, false, []string{"problem: missing: ", "ok:      torn: 0"}},
-		"for everybody at first": {func(w *wrong, content []byte) error {
-			w.replace(content, 0o644)
-			w.moment()
-			return os.Chmod(w.path, mode)
-		}, false, []string{"problem: mode and owner: wider than configured ", "the file has mode 0644, configured is 0640"}},
-		"for everybody before the rename": {func(w *wrong, content []byte) error {
-			w.put(w.temporary(), content, 0o666)
-			w.moment()
-			w.replace(content, mode)
-			return nil
-		}, false, []string{"its temporary file has mode 0666, configured is 0640"}},
-		"for nobody at first": {func(w *wrong, content []byte) error {
-			w.replace(content, 0o600)
-			w.moment()
-			return os.Chmod(w.path, mode)
-		}, false, []string{"problem: mode and owner: readers shut out "}},
-		"the old one again": {func(w *wrong, content []byte) error {
-			w.replace(content, mode)
-			w.moment()
-			if w.last != nil {
-				w.replace(w.last, mode)
-				w.moment()
-			}
-			w.last = content
-			w.replace(content, mode)
-			return nil
-		}, false, []string{"problem: backward: "}},
-		"says it is done before it is": {func(w *wrong, content []byte) error {
-			if w.last == nil {
-				w.last = content
-			}
+// wrongWriters each break another promise.
+var wrongWriters = map[string]struct {
+	write func(w *wrong, content []byte) error
+	holds bool
+	want  []string
+}{
+	"in place": {func(w *wrong, content []byte) error {
+		w.put(w.path, nil, mode)
+		w.moment()
+		w.put(w.path, content[:len(content)/2], mode)
+		w.moment()
+		w.put(w.path, content, mode)
+		return nil
+	}, false, []string{"problem: torn: ", "problem: empty: ", "warning: notifications: 0 of "}},
+	"removes the old one first": {func(w *wrong, content []byte) error {
+		_ = os.Remove(w.path)
+		w.moment()
+		w.replace(content, mode)
+		return nil
+	}, false, []string{"problem: no file: ", "ok:      torn: 0"}},
+	"for everybody at first": {func(w *wrong, content []byte) error {
+		w.replace(content, 0o644)
+		w.moment()
+		return os.Chmod(w.path, mode)
+	}, false, []string{"problem: mode and owner: wider than configured ", "the file has mode 0644, configured is 0640"}},
+	"for everybody before the rename": {func(w *wrong, content []byte) error {
+		w.put(w.temporary(), content, 0o666)
+		w.moment()
+		w.replace(content, mode)
+		return nil
+	}, false, []string{"its temporary file has mode 0666, configured is 0640"}},
+	"for nobody at first": {func(w *wrong, content []byte) error {
+		w.replace(content, 0o600)
+		w.moment()
+		return os.Chmod(w.path, mode)
+	}, false, []string{"problem: mode and owner: readers shut out "}},
+	"the old one again": {func(w *wrong, content []byte) error {
+		w.replace(content, mode)
+		w.moment()
+		if w.last != nil {
 			w.replace(w.last, mode)
+			w.moment()
+		}
+		w.last = content
+		w.replace(content, mode)
+		return nil
+	}, false, []string{"problem: older than the read before: "}},
+	"says it is done before it is": {func(w *wrong, content []byte) error {
+		if w.last == nil {
 			w.last = content
-			return nil
-		}, true, []string{"warning: rename visibility: ", "verdict: it holds, with "}},
-		"one modification time": {func(w *wrong, content []byte) error {
-			w.put(w.temporary(), content, mode)
-			at := time.Unix(1e9, 0)
-			return errors.Join(os.Chtimes(w.temporary(), at, at), os.Rename(w.temporary(), w.path))
-		}, true, []string{"warning: modification time: "}},
-		"no space now and then": {func(w *wrong, content []byte) error {
-			if w.n++; w.n%3 == 0 {
-				return syscall.ENOSPC
-			}
-			w.replace(content, mode)
-			return nil
-		}, false, []string{"problem: writing, with fsync: ", "no space left on device", "ok:      torn: 0"}},
-	} {
+		}
+		w.replace(w.last, mode)
+		w.last = content
+		return nil
+	}, true, []string{"warning: rename visibility: ", "verdict: it holds, with "}},
+	"one modification time": {func(w *wrong, content []byte) error {
+		w.put(w.temporary(), content, mode)
+		at := time.Unix(1e9, 0)
+		return errors.Join(os.Chtimes(w.temporary(), at, at), os.Rename(w.temporary(), w.path))
+	}, true, []string{"warning: modification time: "}},
+	"no space now and then": {func(w *wrong, content []byte) error {
+		if w.n++; w.n%3 == 0 {
+			return syscall.ENOSPC
+		}
+		w.replace(content, mode)
+		return nil
+	}, false, []string{"problem: writing, with fsync: ", "no space left on device", "ok:      torn: 0"}},
+}
+
+// TestWrongWritersAreFoundOut: what each breaks is named.
+func TestWrongWritersAreFoundOut(t *testing.T) {
+	for name, tc := range wrongWriters {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := &wrong{t: t, path: filepath.Join(t.TempDir(), "token")}
@@ -183,6 +187,21 @@ func tmpfs(t *testing.T) string {
 	return dir
 }
 
+// fuse mounts a directory through a user-space file system.
+func fuse(t *testing.T) string {
+	t.Helper()
+	bindfs, err := exec.LookPath("bindfs")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skipf("SKIPPED: needs root and bindfs (%v), and this test runs as user %d", err, os.Geteuid())
+	}
+	under, dir := t.TempDir(), t.TempDir()
+	if out, err := exec.Command(bindfs, under, dir).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: no user-space file system can be mounted here: %v: %s", err, out)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	return dir
+}
+
 // TestFileSystems tries the sinks' writer where sinks are, for a directory and for a file.
 func TestFileSystems(t *testing.T) {
 	for name, place := range map[string]func(*testing.T) string{
@@ -202,6 +221,32 @@ func TestFileSystems(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUserSpaceFileSystem: whether a reader can find such a one without the file for a moment is that
+// file system's own matter (libfuse forgets the name of a file between its lookup and its open, when a
+// rename falls between them), so what is checked is that a trial ends there, and leaves nothing.
+func TestUserSpaceFileSystem(t *testing.T) {
+	dir := fuse(t)
+	report, err := Run(t.Context(), Options{Path: dir, For: Shortest, FileSystem: "FUSE", Remote: true})
+	must(t, err)
+	if report.Writes.Failed.Count > 0 || report.Seen.Torn.Count > 0 || !strings.Contains(report.String(), "warning: only this host was looked at") {
+		t.Errorf("%s", report)
+	}
+	wantNothing(t, dir)
+}
+
+// TestFirstWriteIsRefused: without one there is nothing to try, and nothing is left.
+func TestFirstWriteIsRefused(t *testing.T) {
+	dir := tmpfs(t)
+	must(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=4k"))
+	must(t, os.WriteFile(filepath.Join(dir, "full"), make([]byte, 4096), 0o600))
+	_, err := Run(t.Context(), Options{Path: filepath.Join(dir, "token"), For: Shortest})
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "hint: no sink can be written there") {
+		t.Errorf("Run() = %v, want %v with a hint", err, syscall.ENOSPC)
+	}
+	must(t, os.Remove(filepath.Join(dir, "full")))
+	wantNothing(t, dir)
 }
 
 func wantNothing(t *testing.T, dir string) {
@@ -267,5 +312,17 @@ func TestPathsThatAreRefused(t *testing.T) {
 				t.Errorf("the file that was there holds %q, %v", content, err)
 			}
 		})
+	}
+}
+
+// TestTooLittle: nothing seen is no proof.
+func TestTooLittle(t *testing.T) {
+	report := &Report{Path: "token", Writes: writes{Done: 9}, Seen: tally{Looks: 1000}}
+	if report.Holds() || !strings.Contains(report.String(), "verdict: none") || strings.Contains(report.String(), "ok:") {
+		t.Errorf("the report is %s", report)
+	}
+	report.Writes.Done, report.Notices.Told = 10, 9
+	if !report.Holds() || !strings.Contains(report.String(), "verdict: it holds") {
+		t.Errorf("the report is %s", report)
 	}
 }

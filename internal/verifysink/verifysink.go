@@ -32,6 +32,8 @@ const (
 
 	readers         = 3
 	defaultPatience = 10 * time.Second
+	// enough writes, and reads, allow a verdict.
+	enough = 10
 )
 
 // Options describe a trial.
