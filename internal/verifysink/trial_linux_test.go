@@ -223,9 +223,8 @@ func TestFileSystems(t *testing.T) {
 	}
 }
 
-// TestUserSpaceFileSystem: whether a reader can find such a one without the file for a moment is that
-// file system's own matter (libfuse forgets the name of a file between its lookup and its open, when a
-// rename falls between them), so what is checked is that a trial ends there, and leaves nothing.
+// TestUserSpaceFileSystem: whether a reader finds no file for a moment is that file system's own matter,
+// and bindfs is one where that happens. What is checked is that a trial ends there, and leaves nothing.
 func TestUserSpaceFileSystem(t *testing.T) {
 	dir := fuse(t)
 	report, err := Run(t.Context(), Options{Path: dir, For: Shortest, FileSystem: "FUSE", Remote: true})
