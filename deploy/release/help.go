@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// program is what is documented.
-const program = "credagent"
+// rootName is the program, whose commands are documented.
+const rootName = "credagent"
 
 // command is what a command's --help says.
 type command struct {
@@ -35,7 +35,7 @@ func commands(binary string) ([]command, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := parseHelp(program, text)
+	root, err := parseHelp(rootName, text)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func commands(binary string) ([]command, error) {
 		if err != nil {
 			return nil, err
 		}
-		c, err := parseHelp(program+" "+listed[0], text)
+		c, err := parseHelp(rootName+" "+listed[0], text)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +76,7 @@ func parseHelp(name, text string) (command, error) {
 		case "Flags:":
 			c.flags = pairs(body)
 		default: // the program itself has its commands in groups, each with a heading of its own
-			if name != program {
+			if name != rootName {
 				return c, fmt.Errorf("reading the help of %q: unknown section %q", name, head)
 			}
 			c.commands = append(c.commands, pairs(body)...)

@@ -81,7 +81,7 @@ func TestYAMLInDocumentsIsValid(t *testing.T) {
 		for _, block := range blocks(read(t, name), "yaml") {
 			found++
 			config := filepath.Join(t.TempDir(), "credagent.yaml")
-			write(t, config, withProviders(complete(block)))
+			write(t, config, ofThisHost(withProviders(complete(block))))
 			t.Logf("%s:\n%s", name, block)
 			run(t, 0, environment(), "validate", "-c", config)
 		}
@@ -89,6 +89,34 @@ func TestYAMLInDocumentsIsValid(t *testing.T) {
 	if found == 0 {
 		t.Error("no document has a block of YAML")
 	}
+}
+
+// ofThisHost puts a user and a group that every host has into a configuration, where it names those of
+// an application that may not be installed here.
+func ofThisHost(config string) string {
+	account := regexp.MustCompile(`\b(user|owner|group): *"?[A-Za-z_][A-Za-z0-9_-]*"?`)
+	return account.ReplaceAllString(config, "$1: root")
+}
+
+// hostsCopy copies an example to where its configurations may be changed for this host.
+func hostsCopy(t *testing.T, dir string) string {
+	t.Helper()
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	configs, err := filepath.Glob(filepath.Join(copied, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range configs {
+		text, err := os.ReadFile(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, config, ofThisHost(string(text)))
+	}
+	return copied
 }
 
 // TestCommandsInExamplesRun runs the shell blocks of the examples' texts as far as they call
@@ -112,7 +140,7 @@ func TestCommandsInExamplesRun(t *testing.T) {
 			}
 			ran++
 			cmd := exec.CommandContext(t.Context(), "sh", "-ec", strings.Join(script, "\n"))
-			cmd.Dir = filepath.Join(root, filepath.Dir(name))
+			cmd.Dir = hostsCopy(t, filepath.Join(root, filepath.Dir(name)))
 			execute(t, 0, environment(), cmd)
 		}
 	}
@@ -157,11 +185,13 @@ func anchors(text string) []string {
 
 func TestReadmeListsTheCommands(t *testing.T) {
 	help, _ := run(t, 0, environment(), "--help")
-	_, list, _ := strings.Cut(help, "Available Commands:\n")
-	list, _, _ = strings.Cut(list, "\n\n")
+	_, groups, _ := strings.Cut(help, "\nEveryday commands:\n")
+	groups, _, _ = strings.Cut(groups, "\nFlags:\n")
 	var commands []string
-	for line := range strings.Lines(list) {
-		commands = append(commands, strings.Fields(line)[0])
+	for line := range strings.Lines(groups) {
+		if strings.HasPrefix(line, "  ") && strings.Fields(line)[0] != "help" {
+			commands = append(commands, strings.Fields(line)[0])
+		}
 	}
 	same(t, "commands", commands, names(table(t, "README.md", "command")))
 }

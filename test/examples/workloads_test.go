@@ -52,7 +52,7 @@ func TestConsumersHaveExamples(t *testing.T) {
 // TestConsumersConfigurationsAreValid includes that validate has nothing to warn of.
 func TestConsumersConfigurationsAreValid(t *testing.T) {
 	for _, dir := range directories(t, worksWith) {
-		_, problems := run(t, 0, environment(), "validate", "-c", filepath.Join(root, worksWith, dir, "credagent.yaml"))
+		_, problems := run(t, 0, environment(), "validate", "-c", filepath.Join(hostsCopy(t, filepath.Join(root, worksWith, dir)), "credagent.yaml"))
 		if problems != "" {
 			t.Errorf("%s: %s", dir, problems)
 		}
