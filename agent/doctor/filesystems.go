@@ -15,6 +15,16 @@ type fileSystem struct {
 	memory bool // it is gone with the machine's memory
 }
 
+// FileSystem names the file system that a path is on, or would be; "" is for one that is not known. On a
+// remote one, others change files unseen.
+func FileSystem(path string) (name string, remote bool) {
+	at := fileSystemOf(path)
+	if at == (fileSystem{}) {
+		at = fileSystemOf(filepath.Dir(path))
+	}
+	return at.name, at.remote
+}
+
 // fileSystems checks where files lie that others read or change.
 func (e *exam) fileSystems(context.Context) []Finding {
 	var all []Finding

@@ -18,7 +18,7 @@ const (
 	exitBug     = 70 // a bug, or a failure that nobody expected
 	exitNoToken = 75 // no token yet; trying later may help
 	exitRefused = 77 // the server refused the credential or the client, or the agent refused the caller
-	exitConfig  = 78 // bad configuration, or a host that doctor found a problem with
+	exitConfig  = 78 // bad configuration, or a host that doctor or verify-sink found a problem with
 
 	exitNotRun   = 126 // exec: the command is there and cannot be run
 	exitNotFound = 127 // exec: there is no such command

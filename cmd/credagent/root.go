@@ -35,7 +35,7 @@ Try it:  credagent demo`,
 	root.AddCommand(
 		newInit(), newRun(), newOnce(), newExec(), newValidate(), newStatus(), newPlugins(), newKeygen(), newDoctor(),
 		newToken(), newRefresh(), newChallenge(), newReady(),
-		newDemo(), newDevserver(), newSchema(), newVersion(), newCompletion(),
+		newDemo(), newDevserver(), newVerifySink(), newSchema(), newVersion(), newCompletion(),
 	)
 	group(root)
 	return root

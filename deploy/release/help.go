@@ -91,11 +91,15 @@ func section(text string) (body, rest string) {
 	return strings.TrimRight(body, "\n"), strings.TrimLeft(rest, "\n")
 }
 
-// pairs reads lines of two columns, which at least three spaces, or two after a name, part.
+// pairs reads lines of two columns, which at least two spaces part, or one after the longest command.
 func pairs(body string) [][2]string {
 	var all [][2]string
 	for line := range strings.Lines(body) {
-		name, text, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		line = strings.TrimSpace(line)
+		name, text, parted := strings.Cut(line, "  ")
+		if !parted {
+			name, text, _ = strings.Cut(line, " ")
+		}
 		all = append(all, [2]string{name, strings.TrimSpace(text)})
 	}
 	return all

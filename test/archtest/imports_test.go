@@ -106,6 +106,8 @@ var rooms = map[string]room{
 	"bench/sidebyside/msal":       {[]string{"bench/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
 	"bench/sidebyside/azidentity": {[]string{"bench/sidebyside/loop"}, "it is what somebody would write who has no credagent"},
 
+	"internal/verifysink": {[]string{"internal/atomicfile", "internal/filewatch", "internal/host", "sink"}, "it tries the sinks' own writer, and knows nothing of tokens or the agent"},
+
 	"internal/samefile": {nil, "it tells whether two paths are one file, whatever the file is for"},
 	"internal/host":     {[]string{"internal/process"}, "it answers questions about the machine, for whoever puts files there; of processes it starts getent"},
 	"internal/peer":     {nil, "it asks the kernel one question"},
