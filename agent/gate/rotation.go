@@ -80,7 +80,7 @@ func (c *Client) use(in *credential, identity string) {
 		in.log.Info("credential changed, it is not in use", logkey.Identity, identity)
 		return
 	}
-	in.log.Info("credential changed, proving it by one early refresh", logkey.Identity, identity)
+	in.log.Info("credential changed, refreshing a token early to check it", logkey.Identity, identity)
 	c.replaced(c)
 }
 
