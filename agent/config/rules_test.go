@@ -399,7 +399,7 @@ func TestHints(t *testing.T) {
 		{"a path for a socket", "socket: /run/credagent.sock\n" + minimal + minimalTail, "write the keys out: socket: { path: /run/credagent.sock }"},
 		{"a directory for a state", "state: /var/lib/credagent\n" + minimal + minimalTail, "write the keys out: state: { dir: /var/lib/credagent, key_file: /etc/credagent/state.key }"},
 		{"a level for a log", "log: debug\n" + minimal + minimalTail, "write the keys out: log: { level: debug }"},
-		{"a tenant for entra", "clients: { a: { client_id: x, entra: contoso.com, credential: { provider: secretcred } } }\n" + strings.Replace(minimalTail, "app", "a", 1)+"    scopes: [api://x/.default]\n", "write the keys out: entra: { tenant: contoso.com }"},
+		{"a tenant for entra", "clients: { a: { client_id: x, entra: contoso.com, credential: { provider: secretcred } } }\n" + strings.Replace(minimalTail, "app", "a", 1) + "    scopes: [api://x/.default]\n", "write the keys out: entra: { tenant: contoso.com }"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("c", []byte(c.doc), nil)

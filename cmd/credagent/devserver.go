@@ -52,6 +52,7 @@ The faults:
 	manner := c.Flags().String("manner", "", "play the known `server`, see above")
 	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
 	completeFlag(c, "fault", words(faultNames()...))
+	completeFlag(c, "manner", words(mannerNames()...))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		parsed, err := parseFaults(*faults)
 		if err == nil && *ttl < time.Second {
@@ -59,6 +60,7 @@ The faults:
 		}
 		if _, unknown := devserver.ParseManner(*manner); err == nil && unknown != nil {
 			err = fmt.Errorf("invalid argument %q for --manner: %w", *manner, unknown)
+			err = suggest(err, *manner, mannerNames())
 		}
 		if err != nil {
 			return &usageError{c.CommandPath(), err}
@@ -78,7 +80,9 @@ func parseFaults(texts []string) ([]devserver.Fault, error) {
 	for _, text := range texts {
 		fault, err := devserver.ParseFault(text)
 		if err != nil {
-			return nil, err
+			name, _, _ := strings.Cut(text, "=")
+			name, _, _ = strings.Cut(name, "*")
+			return nil, suggest(err, name, kindNames())
 		}
 		faults = append(faults, fault)
 	}

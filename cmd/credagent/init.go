@@ -39,6 +39,13 @@ SERVER is one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, 
 		},
 	}
 	a := initFlags(c)
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return words(setup.Names()...)(c, args, begun)
+	}
+	completeFlag(c, "credential", words(setup.Certificate, setup.Secret, setup.Assertion))
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 {
 			a.Server = args[0]

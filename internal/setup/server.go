@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/credagent/credagent/agent/config"
 )
 
 // The kinds of credentials that init knows.
@@ -82,14 +84,30 @@ func Servers() []Server {
 
 // Find returns the server of a name.
 func Find(name string) (Server, error) {
-	var names []string
 	for _, s := range Servers() {
 		if s.Name == name {
 			return s, nil
 		}
+	}
+	err := fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(Names(), ", "))
+	return Server{}, suggest(err, name, Names())
+}
+
+// Names are the names of all the servers.
+func Names() []string {
+	var names []string
+	for _, s := range Servers() {
 		names = append(names, s.Name)
 	}
-	return Server{}, fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(names, ", "))
+	return names
+}
+
+// suggest adds to an error of a misspelt word the one that was probably meant.
+func suggest(err error, word string, candidates []string) error {
+	if meant := config.Nearest(strings.ToLower(word), candidates); meant != "" {
+		return fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
+	}
+	return err
 }
 
 // check explains why nothing can be set up for this server.
@@ -104,7 +122,7 @@ func (s Server) takes(credential string) error {
 	if slices.Contains(s.credentials, credential) {
 		return nil
 	}
-	return fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", "))
+	return suggest(fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", ")), credential, s.credentials)
 }
 
 // Origin is where a client's tokens come from; exactly one field is the answer.
