@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,9 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 	}
 	in, out := c.InOrStdin(), c.OutOrStdout()
 	if isTerminal(in) && setup.Lacks(a) {
+		if err := setup.CheckUser(a, caller); err != nil {
+			return &usageError{c.CommandPath(), err}
+		}
 		if a, err = (setup.Console{In: in, Out: c.ErrOrStderr()}).Ask(c.Context(), a, caller); err != nil {
 			return ended(c, err)
 		}
@@ -89,7 +93,7 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 		return ended(c, err)
 	}
 	if a.Print || a.Kubernetes {
-		return printPlan(out, plan, a.Kubernetes)
+		return cmp.Or(printPlan(out, plan, a.Kubernetes), plan.WriteSteps(c.ErrOrStderr()))
 	}
 	maker, err := plan.Maker(caller, out)
 	if err != nil {

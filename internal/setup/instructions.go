@@ -40,7 +40,11 @@ func (p Plan) facts() facts {
 		f.Issuer = from.issuer
 	}
 	f.PublicKey = "the JSON Web Key that init prints once there is a certificate"
-	if p.keyID == "" {
+	if a.Kubernetes { // where the certificate is before it goes into the cluster
+		f.Certificate = filepath.Base(f.Certificate)
+		f.PublicKey = "the public key of " + f.Certificate + " as a JSON Web Key, with the kid " + p.keyID
+	}
+	if p.keyID == "" || a.Kubernetes {
 		return f
 	}
 	if text, err := os.ReadFile(p.certificateFile()); err == nil {
@@ -53,6 +57,15 @@ func (p Plan) facts() facts {
 
 // Steps are what is to be done at the server.
 func (p Plan) Steps() (string, error) { return p.render(p.server.Name + ".txt") }
+
+// WriteSteps writes what is to be done at the server, for a plan that is only printed.
+func (p Plan) WriteSteps(out io.Writer) error {
+	steps, err := p.Steps()
+	if err == nil {
+		_, err = fmt.Fprintf(out, "\n%s", steps)
+	}
+	return err
+}
 
 // Manifests are the plan for Kubernetes.
 func (p Plan) Manifests() (string, error) { return p.render("kubernetes.txt") }
@@ -109,7 +122,7 @@ func (p Plan) next(caller Caller, service bool) []string {
 	}
 	return []string{
 		as(p.answers.User, "credagent validate -c "+p.ConfigFile()+" --probe"),
-		as(p.answers.User, "credagent run -c "+p.ConfigFile()),
+		as(p.answers.User, "credagent run -c "+p.ConfigFile()) + "  # stays in the foreground: go on in another terminal",
 		cat,
 	}
 }
