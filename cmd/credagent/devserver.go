@@ -58,12 +58,8 @@ The faults:
 	completeFlag(c, "manner", words(mannerNames()...))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		parsed, err := parseFaults(*faults)
-		if err == nil && *ttl < time.Second {
-			err = fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", *ttl)
-		}
-		if _, unknown := devserver.ParseManner(*manner); err == nil && unknown != nil {
-			err = fmt.Errorf("invalid argument %q for --manner: %w", *manner, unknown)
-			err = suggest(err, *manner, mannerNames())
+		if err == nil {
+			err = checkDevserver(*ttl, *manner)
 		}
 		if err != nil {
 			return &usageError{c.CommandPath(), err}
@@ -76,6 +72,16 @@ The faults:
 		})
 	}
 	return c
+}
+
+func checkDevserver(ttl time.Duration, manner string) error {
+	if ttl < time.Second {
+		return fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", ttl)
+	}
+	if _, unknown := devserver.ParseManner(manner); unknown != nil {
+		return suggest(fmt.Errorf("invalid argument %q for --manner: %w", manner, unknown), manner, mannerNames())
+	}
+	return nil
 }
 
 func parseFaults(texts []string) ([]devserver.Fault, error) {

@@ -93,7 +93,7 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 		return ended(c, err)
 	}
 	if a.Print || a.Kubernetes {
-		return cmp.Or(printPlan(out, plan, a.Kubernetes), plan.WriteSteps(c.ErrOrStderr()))
+		return cmp.Or(printPlan(out, plan, a.Kubernetes), printSteps(c.ErrOrStderr(), plan))
 	}
 	maker, err := plan.Maker(caller, out)
 	if err != nil {
@@ -137,6 +137,15 @@ func printPlan(out io.Writer, plan setup.Plan, kubernetes bool) error {
 	text, err := plan.Manifests()
 	if err == nil {
 		_, err = io.WriteString(out, text)
+	}
+	return err
+}
+
+// printSteps says what is to be done at the server, apart from what is for a file.
+func printSteps(out io.Writer, plan setup.Plan) error {
+	steps, err := plan.Steps()
+	if err == nil {
+		_, err = fmt.Fprintf(out, "\n%s", steps)
 	}
 	return err
 }

@@ -58,15 +58,6 @@ func (p Plan) facts() facts {
 // Steps are what is to be done at the server.
 func (p Plan) Steps() (string, error) { return p.render(p.server.Name + ".txt") }
 
-// WriteSteps writes what is to be done at the server, for a plan that is only printed.
-func (p Plan) WriteSteps(out io.Writer) error {
-	steps, err := p.Steps()
-	if err == nil {
-		_, err = fmt.Fprintf(out, "\n%s", steps)
-	}
-	return err
-}
-
 // Manifests are the plan for Kubernetes.
 func (p Plan) Manifests() (string, error) { return p.render("kubernetes.txt") }
 
