@@ -76,10 +76,10 @@ func (f agentFlags) findSocket() (string, error) {
 	if at.socket == "" {
 		problem := at.cfg.Problem("socket", "missing: the running agent is asked over it")
 		if at.cfg.Source == fromEnvironment {
-			problem.Hint = "set CREDAGENT_SOCKET=" + usualSocket + " and start the agent anew, or name the agent's socket with --socket PATH"
+			problem.Hint = "set CREDAGENT_SOCKET=" + usualSocket + " and restart the agent, or name the agent's socket with --socket PATH"
 			return "", &config.Error{Problems: []config.Problem{problem}}
 		}
-		problem.Hint = "write  socket: { path: " + usualSocket + " }  into it and start the agent anew, or name the agent's socket with --socket PATH"
+		problem.Hint = "write  socket: { path: " + usualSocket + " }  into it and restart the agent, or name the agent's socket with --socket PATH"
 		return "", &config.Error{Problems: []config.Problem{problem}}
 	}
 	return at.socket, nil

@@ -51,8 +51,8 @@ func (at agentAt) trusted() []int {
 }
 
 // madeFor are the users that the configuration's own places were made for: its file's directory, the
-// state, and the sinks' directories if they are all of one user. An agent that writes for several users
-// is root.
+// state, and the sinks' directories if they are all of one user. An agent that writes for several users,
+// or gives files away, is root.
 func madeFor(cfg *config.Config) []int {
 	var uids []int
 	if cfg.State != nil {
@@ -68,7 +68,7 @@ func madeFor(cfg *config.Config) []int {
 	var owners []int
 	for _, s := range cfg.Sinks {
 		uid, ok := ownerOf(filepath.Dir(s.Path))
-		if !ok {
+		if !ok || s.Owner != "" {
 			return uids
 		}
 		if !slices.Contains(owners, uid) {

@@ -75,6 +75,7 @@ func TestAgentsUserIsKnownByItsPlaces(t *testing.T) {
 		"two sinks of one":          {config.Config{Source: fromEnvironment, Sinks: sinks(one, one)}, []int{61001}},
 		"sinks of two":              {config.Config{Source: fromEnvironment, Sinks: sinks(one, other)}, nil},
 		"a sink of root and others": {config.Config{Source: fromEnvironment, Sinks: sinks(roots, one)}, nil},
+		"a sink given away":         {config.Config{Source: fromEnvironment, Sinks: []config.Sink{{Path: filepath.Join(one, "token"), Owner: "app"}}}, nil},
 		"where all may write":       {config.Config{Source: fromEnvironment, Sinks: sinks(open)}, nil},
 		"the state's":               {config.Config{Source: fromEnvironment, State: &config.State{Dir: other}}, []int{61002}},
 		"the configuration's":       {config.Config{Source: filepath.Join(one, "c.yaml")}, []int{61001}},
