@@ -2,8 +2,10 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -114,4 +116,60 @@ func TestRefreshIsNoMomentOfNotBeingReady(t *testing.T) {
 		}
 		t.Error("ready all the while a sink was being written for long")
 	})
+}
+
+// What is logged of the next request is when it is sent, whoever of the token and the client's gate
+// waits longer.
+func TestRetryInIsWhenTheNextRequestIsSent(t *testing.T) {
+	for name, reply := range map[string]provider.Reply{
+		"an outage":                         refusal(http.StatusServiceUnavailable, "", ""),
+		"an outage with a longer wait":      refusal(http.StatusServiceUnavailable, "", "600"),
+		"throttled":                         refusal(http.StatusTooManyRequests, "slow_down", "67"),
+		"throttled for less than a backoff": refusal(http.StatusTooManyRequests, "slow_down", "1"),
+		"a refused credential":              refusal(http.StatusUnauthorized, "invalid_client", ""),
+		"a wrong scope":                     refusal(http.StatusBadRequest, "invalid_scope", ""),
+	} {
+		for _, rolls := range [][2]float64{{0, 0}, {1, 0}, {0, 1}} { // of the token and of the client
+			t.Run(fmt.Sprintf("%s %v", name, rolls), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &server{answer: func(n int, a arrival) (provider.Reply, error) {
+						if n > 3 {
+							return good(n, a)
+						}
+						return reply, nil
+					}}
+					f := newFixture(nil, "a")
+					var out bytes.Buffer
+					f.log = slog.New(slog.NewTextHandler(&out, nil))
+					f.random = func(name string) func() float64 {
+						return func() float64 {
+							if name == "token a" {
+								return rolls[0]
+							}
+							return rolls[1]
+						}
+					}
+					cfg := *f.agent.parts.config()
+					f.make(&cfg, s.exchange)
+					stop := f.run(t.Context())
+					pass(time.Hour + time.Minute)
+					stop()
+					said := regexp.MustCompile(`retry_in=(\S+)`).FindAllStringSubmatch(out.String(), -1)
+					sent := s.requests()
+					if len(said) == 0 || len(sent) <= len(said) {
+						t.Fatalf("%d waits are logged of %d requests:\n%s", len(said), len(sent), out.String())
+					}
+					for i, match := range said {
+						wait, err := time.ParseDuration(match[1])
+						if err != nil {
+							t.Fatal(err)
+						}
+						if got := sent[i+1].at.Sub(sent[i].at); (got - wait).Abs() > time.Second {
+							t.Errorf("retry_in=%v, and the next request came after %v", wait, got)
+						}
+					}
+				})
+			})
+		}
+	}
 }

@@ -54,7 +54,7 @@ func newForm(name string, lookup Lookup) (form, error) {
 	}
 	content := t.AccessToken.Reveal()
 	if !isVisible(content) {
-		return form{}, fmt.Errorf("token %q has a character that no access token may have (RFC 6749, A.12); the authorization server must mend that", name)
+		return form{}, fmt.Errorf("token %q has a character that no access token may have (RFC 6749, A.12); that is to be fixed at the authorization server", name)
 	}
 	return form{
 		AccessToken: content,

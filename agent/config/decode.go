@@ -62,7 +62,10 @@ func (d *decoder) structure(n *yaml.Node, path string, out reflect.Value) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		d.mistyped(n, path, "a mapping", "")
+		for _, key := range keysOf(out.Type()) {
+			d.silenced[join(path, key)] = true // that they are missing goes without saying
+		}
+		d.mistyped(n, path, "a mapping", mappingHint(n, path))
 		return
 	}
 	for _, e := range d.entries(n, path) {
@@ -73,6 +76,25 @@ func (d *decoder) structure(n *yaml.Node, path string, out reflect.Value) {
 		}
 		d.value(e.value, e.path, field)
 	}
+}
+
+// mappingHint is how a mapping is written of which only the most important value is there.
+func mappingHint(n *yaml.Node, path string) string {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		return ""
+	}
+	last := path[strings.LastIndexByte(path, '.')+1:]
+	form, known := map[string]string{
+		"socket":            "socket: { path: %s }",
+		"state":             "state: { dir: %s, key_file: /etc/credagent/state.key }",
+		"identity_endpoint": "identity_endpoint: { listen: %s, header_file: /run/credagent/header, token_for: { RESOURCE: TOKEN } }",
+		"entra":             "entra: { tenant: %s }",
+		"log":               "log: { level: %s }",
+	}[last]
+	if !known {
+		return ""
+	}
+	return "write the keys out: " + fmt.Sprintf(form, clip(n.Value))
 }
 
 func (d *decoder) mapping(n *yaml.Node, path string, out reflect.Value) {

@@ -37,6 +37,8 @@ func (t *text) decode(d *decoder, n *yaml.Node, path string) {
 		d.mistyped(n, path, "a string", "")
 	case tag == "!!null":
 		d.mistyped(n, path, "a string", `give it a value, or delete the line; "" is an empty string`)
+	case tag == "!!int" && isNumber(n.Value) && isAddress(path):
+		d.mistyped(n, path, "a string", "an address such as "+addressFrom(n.Value)+", in quotes: "+quote(addressFrom(n.Value)))
 	case tag == "!!int", tag == "!!float", tag == "!!bool":
 		d.mistyped(n, path, "a string", "put it in quotes: "+quote(n.Value))
 	default:
@@ -107,7 +109,11 @@ type mode struct{ text }
 func (t *mode) decode(d *decoder, n *yaml.Node, path string) {
 	if isPlainNumber(n) {
 		t.set, t.invalid = true, true
-		d.hinted(path, "put it in quotes: "+quote(n.Value), "%s is a bare number, want a file mode in quotes", clip(n.Value))
+		hint := "put it in quotes: " + quote(n.Value)
+		if rule := modeRuleOf(path); rule.wrong(n.Value) != "" {
+			hint = rule.hint()
+		}
+		d.hinted(path, hint, "%s is a bare number, want a file mode in quotes", clip(n.Value))
 		return
 	}
 	t.text.decode(d, n, path)

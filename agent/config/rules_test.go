@@ -387,6 +387,19 @@ func TestHints(t *testing.T) {
 		{"misspelt client", minimal + strings.Replace(minimalTail, "app", "appp", 1), `did you mean "app"?`},
 		{"literal secret", strings.Replace(minimal, "client_id:", "client_secret: x\n    client_id:", 1) + minimalTail, secretHint},
 		{"number for text", strings.Replace(minimal, "app-1", "0815", 1) + minimalTail, `put it in quotes: "0815"`},
+		{"a port for an address", "listen: 9465\n" + minimal + minimalTail, `an address such as 127.0.0.1:9465, in quotes: "127.0.0.1:9465"`},
+		{"another port", "listen: 8080\n" + minimal + minimalTail, `an address such as 127.0.0.1:8080, in quotes: "127.0.0.1:8080"`},
+		{"a quoted port", "listen: '9470'\n" + minimal + minimalTail, "an address such as 127.0.0.1:9470"},
+		{"a host for an address", "listen: '::1'\n" + minimal + minimalTail, "an address such as [::1]:9465"},
+		{"a mode that cannot be", minimal + minimalTail + "sinks: [{ type: file, token: graph, path: /x, mode: 0777 }]\n", `octal digits in quotes, such as "0640"`},
+		{"a decimal mode", minimal + minimalTail + "sinks: [{ type: file, token: graph, path: /x, mode: 420 }]\n", `octal digits in quotes, such as "0640"`},
+		{"a quoted mode that cannot be", minimal + minimalTail + "sinks: [{ type: file, token: graph, path: /x, mode: '0777' }]\n", `octal digits in quotes, such as "0640"`},
+		{"a good mode", minimal + minimalTail + "sinks: [{ type: file, token: graph, path: /x, mode: 0644 }]\n", `put it in quotes: "0644"`},
+		{"a socket's mode", "socket: { path: /s, mode: 0777 }\n" + minimal + minimalTail, `octal digits in quotes, such as "0660"`},
+		{"a path for a socket", "socket: /run/credagent.sock\n" + minimal + minimalTail, "write the keys out: socket: { path: /run/credagent.sock }"},
+		{"a directory for a state", "state: /var/lib/credagent\n" + minimal + minimalTail, "write the keys out: state: { dir: /var/lib/credagent, key_file: /etc/credagent/state.key }"},
+		{"a level for a log", "log: debug\n" + minimal + minimalTail, "write the keys out: log: { level: debug }"},
+		{"a tenant for entra", "clients: { a: { client_id: x, entra: contoso.com, credential: { provider: secretcred } } }\n" + strings.Replace(minimalTail, "app", "a", 1) + "    scopes: [api://x/.default]\n", "write the keys out: entra: { tenant: contoso.com }"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("c", []byte(c.doc), nil)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -284,29 +285,52 @@ type modeRule struct {
 	allowed   fs.FileMode
 }
 
-func (v *validator) mode(path string, t mode, rule modeRule) fs.FileMode {
-	if !t.ok() || t.value == "" {
-		return rule.otherwise
+// modeRuleOf is the rule for the mode at a path.
+func modeRuleOf(path string) modeRule {
+	if path == "socket.mode" {
+		return modeRule{defaultSocketMode, 0o600, 0o664}
 	}
-	bits, err := strconv.ParseUint(t.value, 8, 32)
-	if err != nil || !modePattern().MatchString(t.value) {
-		v.hinted(path, `octal digits in quotes, such as "0640"`, "%v is not a file mode", t.text)
-		return rule.otherwise
+	return modeRule{defaultSinkMode, 0o400, 0o644}
+}
+
+// wrong says what is wrong with a mode; "" for nothing.
+func (r modeRule) wrong(text string) string {
+	bits, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || !modePattern().MatchString(text) {
+		return "is not a file mode"
 	}
 	value := fs.FileMode(bits)
 	switch {
 	case value&0o7000 != 0:
-		v.problem(path, "%v has the setuid, setgid or sticky bit", t.text)
+		return "has the setuid, setgid or sticky bit"
 	case value&0o111 != 0:
-		v.problem(path, "%v makes the file executable", t.text)
+		return "makes the file executable"
 	case value&0o002 != 0:
-		v.problem(path, "%v lets everybody write", t.text)
-	case value&^rule.allowed != 0:
-		v.problem(path, "%v lets the group write", t.text)
-	case value&rule.needed != rule.needed:
-		v.problem(path, "%v keeps the owner out", t.text)
+		return "lets everybody write"
+	case value&^r.allowed != 0:
+		return "lets the group write"
+	case value&r.needed != r.needed:
+		return "keeps the owner out"
 	}
-	return value
+	return ""
+}
+
+// hint is a mode that would do: of a file, one that a group can read.
+func (r modeRule) hint() string {
+	return fmt.Sprintf(`octal digits in quotes, such as "%04o"`, r.otherwise|0o040)
+}
+
+func (v *validator) mode(path string, t mode) fs.FileMode {
+	rule := modeRuleOf(path)
+	if !t.ok() || t.value == "" {
+		return rule.otherwise
+	}
+	if wrong := rule.wrong(t.value); wrong != "" {
+		v.hinted(path, rule.hint(), "%v %s", t.text, wrong)
+		return rule.otherwise
+	}
+	bits, _ := strconv.ParseUint(t.value, 8, 32) // it is one, or it would be wrong
+	return fs.FileMode(bits)
 }
 
 func (v *validator) refreshAt(path string, t percent) float64 {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
@@ -27,11 +28,37 @@ func (v *validator) listen(t text) string {
 	return value
 }
 
+// usualPort is the port that the examples listen at.
+func usualPort(path string) string {
+	if strings.HasPrefix(path, "identity_endpoint") {
+		return "9466"
+	}
+	return "9465"
+}
+
+// isAddress reports whether what is at a path is host:port.
+func isAddress(path string) bool { return path == "listen" || path == "identity_endpoint.listen" }
+
+// addressFrom is an address of this host, made from a text that has only a port or only a host.
+func addressFrom(text string) string {
+	switch _, err := netip.ParseAddr(text); {
+	case isNumber(text):
+		return "127.0.0.1:" + text
+	case text == "localhost" || err == nil:
+		return net.JoinHostPort(text, "9465")
+	}
+	return "127.0.0.1:9465"
+}
+
 // hostPort checks host:port and returns the host.
 func (v *validator) hostPort(path string, t text) string {
 	host, port, err := net.SplitHostPort(t.value)
 	if err != nil {
-		v.hinted(path, "an address such as 127.0.0.1:9465", "%v is not host:port", t)
+		usual := addressFrom(usualPort(path))
+		if !t.fromEnv {
+			usual = addressFrom(cmp.Or(t.value, usualPort(path)))
+		}
+		v.hinted(path, "an address such as "+usual, "%v is not host:port", t)
 		return ""
 	}
 	if n, err := strconv.ParseUint(port, 10, 32); err != nil || n > 65535 {
@@ -49,7 +76,7 @@ func (v *validator) socket(raw *rawSocket) *Socket {
 	}
 	s := &Socket{
 		Path:  v.file("socket", "path", raw.Path),
-		Mode:  v.mode("socket.mode", raw.Mode, modeRule{defaultSocketMode, 0o600, 0o664}),
+		Mode:  v.mode("socket.mode", raw.Mode),
 		Group: v.account("socket.group", raw.Group),
 	}
 	// sun_path of unix(7) holds 108 bytes with the final zero.

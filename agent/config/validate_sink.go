@@ -37,7 +37,7 @@ func (v *validator) sink(path string, raw rawSink) Sink {
 	s := Sink{
 		Place:    path,
 		Path:     v.file(path, "path", raw.Path),
-		Mode:     v.mode(join(path, "mode"), raw.Mode, modeRule{defaultSinkMode, 0o400, 0o644}),
+		Mode:     v.mode(join(path, "mode"), raw.Mode),
 		Owner:    v.account(join(path, "owner"), raw.Owner),
 		Group:    v.account(join(path, "group"), raw.Group),
 		Readers:  v.principals(join(path, "readers"), raw.Readers),

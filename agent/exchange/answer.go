@@ -190,10 +190,10 @@ func unanswered(err error, limit time.Duration, at time.Time) Answer {
 	switch failure.Kind {
 	case provider.KindConfig:
 		a.Fail(&Failure{Class: policy.Configuration, Message: failure.Message, Local: true,
-			Advice: "mend the credential's config"}, true)
+			Advice: "fix the credential's config"}, true)
 	case provider.KindCredential:
 		a.Fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
-			Advice: "mend the credential's files; nothing was sent to the server"}, true)
+			Advice: "fix the credential's files; nothing was sent to the server"}, true)
 	case provider.KindRefused:
 		a.Fail(&Failure{Class: policy.Credential, Message: failure.Message, RefusesClient: true,
 			Advice: adviceFor(policy.Credential, "")}, true)

@@ -67,7 +67,7 @@ func (e *Endpoint) Request(ctx context.Context) (provider.Request, *Answer) {
 	roots, err := e.roots()
 	if err != nil {
 		a := Answer{At: time.Now()}
-		a.Fail(&Failure{Class: policy.Configuration, Message: err.Error(), Advice: "mend ca_file", Local: true}, true)
+		a.Fail(&Failure{Class: policy.Configuration, Message: err.Error(), Advice: "fix ca_file: it names a file with PEM certificates that the agent's user can read", Local: true}, true)
 		return provider.Request{}, &a
 	}
 	e.mu.Lock()

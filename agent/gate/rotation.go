@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
@@ -79,7 +80,7 @@ func (c *Client) use(in *credential, identity string) {
 		in.log.Info("credential changed, it is not in use", logkey.Identity, identity)
 		return
 	}
-	in.log.Info("credential changed, proving it by one early refresh", logkey.Identity, identity)
+	in.log.Info("credential changed, refreshing a token early to check it", logkey.Identity, identity)
 	c.replaced(c)
 }
 
@@ -192,16 +193,36 @@ func (c *credential) check(ctx context.Context, cfg *config.Config, load bool) [
 		if problem.Key != "" {
 			at += "." + problem.Key
 		}
-		problems = append(problems, cfg.Problem(at, problem.Message))
+		found := cfg.Problem(at, problem.Message)
+		found.Hint = meant(problem.Key, problem.Message)
+		problems = append(problems, found)
 	}
 	var failure *provider.Failure
 	switch {
 	case errors.As(err, &failure) && failure.Kind == provider.KindConfig:
-		problems = append(problems, cfg.Problem(path+".provider", failure.Message))
+		found := cfg.Problem(path+".provider", failure.Message)
+		found.Hint = meant(c.cfg.Provider, failure.Message)
+		problems = append(problems, found)
 	case err != nil && load:
 		problems = append(problems, cfg.Problem(path, err.Error()))
 	case err != nil: // it may be better when it is needed; the request will tell
 		c.log.Warn("provider could not be asked", logkey.Error, err)
 	}
 	return problems
+}
+
+// knownAre is before the list of what there is, in what the bridge and the kit for providers say of a
+// name that they do not know. From a provider's process there is nothing but the text.
+const knownAre = "; known are "
+
+// meant is a hint for a misspelt name; "" where none is near, or something else is wrong.
+func meant(name, message string) string {
+	_, known, found := strings.Cut(message, knownAre)
+	if !found {
+		return ""
+	}
+	if best := config.Nearest(name, strings.Split(known, ", ")); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return ""
 }

@@ -451,8 +451,8 @@ func (k *Keeper) logFailure(a exchange.Answer) {
 	if a.Outcome.HasRetryAfter {
 		attrs = append(attrs, slog.Duration(logkey.RetryAfter, a.Outcome.RetryAfter))
 	}
-	if wait := k.view.Attempts.RetryAt.Sub(a.At); wait > a.Outcome.RetryAfter {
-		attrs = append(attrs, slog.Duration(logkey.RetryIn, k.view.Attempts.RetryAt.Sub(a.At).Round(time.Millisecond)))
+	if k.ctx != nil { // else it makes one request, and no other
+		attrs = append(attrs, slog.Duration(logkey.RetryIn, k.NextRequest(k.view, a.At).Sub(a.At).Round(time.Millisecond)))
 	}
 	if !k.view.Token.AccessToken.IsZero() {
 		attrs = append(attrs, slog.String(logkey.Expiry, stamp(k.view.Token.Expiry)))

@@ -59,8 +59,8 @@ func (f finder) locate(name string) (string, error) {
 		}
 		return path, trusted(path)
 	}
-	return "", fmt.Errorf("finding provider %q: no %s%s in %s; built in are %s",
-		name, prefix, name, strings.Join(f.dirs, ", "), strings.Join(f.builtin, ", "))
+	return "", fmt.Errorf("finding provider %q: no %s%s in %s; known are %s",
+		name, prefix, name, strings.Join(f.dirs, ", "), strings.Join(f.names(), ", "))
 }
 
 // follow returns the file that a path leads to. Whoever can change a link on the way chooses what

@@ -156,7 +156,7 @@ func TestLocateUnknown(t *testing.T) {
 	t.Parallel()
 	f := finder{dirs: []string{"/none", "/nothing"}, builtin: []string{"a", "b"}}
 	for name, want := range map[string]string{
-		"vault":  `finding provider "vault": no credagent-provider-vault in /none, /nothing; built in are a, b`,
+		"vault":  `finding provider "vault": no credagent-provider-vault in /none, /nothing; known are a, b`,
 		"":       `provider "": a name holds no path separator`,
 		"../sh":  `provider "../sh": a name holds no path separator`,
 		"a/b":    `provider "a/b": a name holds no path separator`,

@@ -75,11 +75,18 @@ func (f agentFlags) findSocket() (string, error) {
 	}
 	if at.socket == "" {
 		problem := at.cfg.Problem("socket", "missing: the running agent is asked over it")
-		problem.Hint = "add a socket, or name the agent's with --socket PATH"
+		if at.cfg.Source == fromEnvironment {
+			problem.Hint = "set CREDAGENT_SOCKET=" + usualSocket + " and restart the agent, or name the agent's socket with --socket PATH"
+			return "", &config.Error{Problems: []config.Problem{problem}}
+		}
+		problem.Hint = "write  socket: { path: " + usualSocket + " }  into it and restart the agent, or name the agent's socket with --socket PATH"
 		return "", &config.Error{Problems: []config.Problem{problem}}
 	}
 	return at.socket, nil
 }
+
+// usualSocket is where the packages have the agent's socket.
+const usualSocket = "/run/credagent/credagent.sock"
 
 // statedError is an error that knows its exit status.
 type statedError struct {

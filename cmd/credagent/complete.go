@@ -55,6 +55,23 @@ func signalNames() []string {
 	return []string{"HUP", "USR1", "USR2", "TERM", "INT", "QUIT", "WINCH"}
 }
 
+func mannerNames() []string {
+	var names []string
+	for _, m := range devserver.Manners() {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// kindNames are the faults without their arguments.
+func kindNames() []string {
+	var names []string
+	for _, f := range devserver.Faults() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 func faultNames() []string {
 	var names []string
 	for _, f := range devserver.Faults() {

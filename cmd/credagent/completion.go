@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -14,7 +16,7 @@ func newCompletion() *cobra.Command {
 		Example:   "  credagent completion bash > /etc/bash_completion.d/credagent",
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 		Args: func(c *cobra.Command, args []string) error {
-			if err := cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)(c, args); err != nil {
+			if err := oneShell(args, c.ValidArgs); err != nil {
 				return &usageError{c.CommandPath(), err}
 			}
 			return nil
@@ -23,6 +25,19 @@ func newCompletion() *cobra.Command {
 			return complete(c.Root(), args[0], c.OutOrStdout())
 		},
 	}
+}
+
+func oneShell(args, shells []string) error {
+	known := strings.Join(shells, ", ")
+	switch {
+	case len(args) == 0:
+		return fmt.Errorf("the shell is missing: give one of %s", known)
+	case len(args) > 1:
+		return fmt.Errorf("unexpected argument %q: give one shell", printable(args[1]))
+	case !slices.Contains(shells, args[0]):
+		return suggest(fmt.Errorf("unknown shell %q: give one of %s", printable(args[0]), known), args[0], shells)
+	}
+	return nil
 }
 
 func complete(root *cobra.Command, shell string, out io.Writer) error {

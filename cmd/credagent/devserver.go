@@ -23,8 +23,9 @@ and a ready-made client, whose secret, certificate and configuration are in file
 can read and that go when it stops; then a line on standard error for every token request.
 
 A fault is NAME[=ARG][*COUNT], the COUNT being how many token requests it befalls, all of them if
-there is none. Faults come one after another; more can be injected while it runs, at the URL that
-the JSON calls control.
+there is none: then those after it never come, so give ok a COUNT. Faults come one after another. At the
+URL that the JSON calls control, POST CONTROL/faults?fault=... injects more while it runs, GET
+CONTROL/faults lists what is to come, and DELETE CONTROL/faults clears it.
 
 The URL that the JSON calls resource accepts the server's tokens. A POST to CONTROL/revoke makes it
 reject all that there are with a claims challenge (continuous access evaluation), and accept only
@@ -42,6 +43,8 @@ The faults:
   curl -d grant_type=client_credentials -d scope=demo.read -d client_id=demo \
     --data-urlencode "client_secret@$(jq -r .secret_file client.json)" "$(jq -r .token_url client.json)"
   curl -X POST "$(jq -r .control client.json)/faults?fault=outage*3"
+  curl "$(jq -r .control client.json)/faults"
+  curl -X DELETE "$(jq -r .control client.json)/faults"
   curl -X POST "$(jq -r .control client.json)/revoke"
   curl -i -H "Authorization: Bearer $TOKEN" "$(jq -r .resource client.json)"`,
 		Args: noArguments,
@@ -52,13 +55,11 @@ The faults:
 	manner := c.Flags().String("manner", "", "play the known `server`, see above")
 	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
 	completeFlag(c, "fault", words(faultNames()...))
+	completeFlag(c, "manner", words(mannerNames()...))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		parsed, err := parseFaults(*faults)
-		if err == nil && *ttl < time.Second {
-			err = fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", *ttl)
-		}
-		if _, unknown := devserver.ParseManner(*manner); err == nil && unknown != nil {
-			err = fmt.Errorf("invalid argument %q for --manner: %w", *manner, unknown)
+		if err == nil {
+			err = checkDevserver(*ttl, *manner)
 		}
 		if err != nil {
 			return &usageError{c.CommandPath(), err}
@@ -73,12 +74,24 @@ The faults:
 	return c
 }
 
+func checkDevserver(ttl time.Duration, manner string) error {
+	if ttl < time.Second {
+		return fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", ttl)
+	}
+	if _, unknown := devserver.ParseManner(manner); unknown != nil {
+		return suggest(fmt.Errorf("invalid argument %q for --manner: %w", manner, unknown), manner, mannerNames())
+	}
+	return nil
+}
+
 func parseFaults(texts []string) ([]devserver.Fault, error) {
 	var faults []devserver.Fault
 	for _, text := range texts {
 		fault, err := devserver.ParseFault(text)
 		if err != nil {
-			return nil, err
+			name, _, _ := strings.Cut(text, "=")
+			name, _, _ = strings.Cut(name, "*")
+			return nil, suggest(err, name, kindNames())
 		}
 		faults = append(faults, fault)
 	}

@@ -67,7 +67,7 @@ new token: nothing, a restart with the new environment, or a signal for a comman
 
 func wantCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return &usageError{c.CommandPath(), errors.New("it runs a command, which is not given")}
+		return &usageError{c.CommandPath(), errors.New("the command to run is missing: give it behind --")}
 	}
 	return nil
 }
@@ -133,13 +133,13 @@ func execute(c *cobra.Command, f execFlags, command []string) error {
 // load reads the part of the configuration that is wanted, and the names of the variables that hold a
 // client's secret.
 func (f execFlags) load() (*config.Config, []string, error) {
-	path, fromEnv := config.Find(*f.file, os.LookupEnv)
+	_, fromEnv := config.Find(*f.file, os.LookupEnv)
 	var cfg *config.Config
 	var err error
 	if fromEnv {
 		cfg, err = config.FromEnvForCommand()
 	} else {
-		cfg, err = config.Load(path, os.LookupEnv)
+		cfg, err = loadConfig(*f.file)
 	}
 	if err != nil {
 		return nil, nil, err

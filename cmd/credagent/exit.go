@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
@@ -55,6 +57,9 @@ func report(stderr io.Writer, err error) int {
 	}
 	for _, advice := range advices(err) {
 		fmt.Fprintln(stderr, "    hint: "+advice)
+	}
+	if errors.Is(err, errNoAgent) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)) {
+		fmt.Fprintln(stderr, "    hint: start it with credagent run -c FILE, or systemctl start credagent; -c FILE or --socket PATH names another agent")
 	}
 	return exitCode(err)
 }

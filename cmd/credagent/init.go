@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,13 @@ SERVER is one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, 
 		},
 	}
 	a := initFlags(c)
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return words(setup.Names()...)(c, args, begun)
+	}
+	completeFlag(c, "credential", words(setup.Certificate, setup.Secret, setup.Assertion))
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 {
 			a.Server = args[0]
@@ -73,6 +81,9 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 	}
 	in, out := c.InOrStdin(), c.OutOrStdout()
 	if isTerminal(in) && setup.Lacks(a) {
+		if err := setup.CheckUser(a, caller); err != nil {
+			return &usageError{c.CommandPath(), err}
+		}
 		if a, err = (setup.Console{In: in, Out: c.ErrOrStderr()}).Ask(c.Context(), a, caller); err != nil {
 			return ended(c, err)
 		}
@@ -82,7 +93,7 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 		return ended(c, err)
 	}
 	if a.Print || a.Kubernetes {
-		return printPlan(out, plan, a.Kubernetes)
+		return cmp.Or(printPlan(out, plan, a.Kubernetes), printSteps(c.ErrOrStderr(), plan))
 	}
 	maker, err := plan.Maker(caller, out)
 	if err != nil {
@@ -126,6 +137,15 @@ func printPlan(out io.Writer, plan setup.Plan, kubernetes bool) error {
 	text, err := plan.Manifests()
 	if err == nil {
 		_, err = io.WriteString(out, text)
+	}
+	return err
+}
+
+// printSteps says what is to be done at the server, apart from what is for a file.
+func printSteps(out io.Writer, plan setup.Plan) error {
+	steps, err := plan.Steps()
+	if err == nil {
+		_, err = fmt.Fprintf(out, "\n%s", steps)
 	}
 	return err
 }

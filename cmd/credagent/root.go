@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,7 @@ Try it:  credagent demo`,
 		newToken(), newRefresh(), newChallenge(), newReady(),
 		newDemo(), newDevserver(), newVerifySink(), newSchema(), newVersion(), newCompletion(),
 	)
+	root.SetHelpCommand(newHelp())
 	group(root)
 	return root
 }
@@ -72,7 +74,71 @@ func wrongFlag(c *cobra.Command, err error) error {
 			err = fmt.Errorf("%w\n    hint: did you mean --%s?", err, meant)
 		}
 	}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		err = wrongValue(invalid)
+	}
 	return &usageError{c.CommandPath(), err}
+}
+
+// wrongValue says in plain words what a flag wants that got something else.
+func wrongValue(e *pflag.InvalidValueError) error {
+	value, name := printable(e.GetValue()), e.GetFlag().Name
+	want := map[string]string{
+		"duration": "want a duration such as 90s or 5m",
+		"bool":     "want true or false",
+		"int":      "want a whole number",
+		"uint":     "want a whole number",
+	}[e.GetFlag().Value.Type()]
+	if want == "" {
+		return e
+	}
+	if _, notNumber := strconv.ParseFloat(value, 64); notNumber == nil && e.GetFlag().Value.Type() == "duration" {
+		want = fmt.Sprintf("its unit is missing: want a duration such as %ss or %sm", value, value)
+	}
+	return fmt.Errorf("invalid argument %q for --%s: %s", value, name, want)
+}
+
+// suggest adds to an error of a misspelt word the one that was probably meant.
+func suggest(err error, word string, candidates []string) error {
+	if meant := config.Nearest(strings.ToLower(word), candidates); meant != "" {
+		return fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
+	}
+	return err
+}
+
+// newHelp is cobra's command, but that what is no command is a mistake in the usage.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Help about any command",
+		GroupID: "more",
+		ValidArgsFunction: func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return words(commandNames(c.Root())...)(c, args, begun)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return knownCommand(c.Root(), append(rest, args...))
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// commandNames are the commands that people are told of.
+func commandNames(c *cobra.Command) []string {
+	var names []string
+	for _, known := range c.Commands() {
+		if !known.Hidden {
+			names = append(names, known.Name())
+		}
+	}
+	return names
 }
 
 // knownCommand refuses what is no command, with the one that was probably meant.
@@ -80,17 +146,8 @@ func knownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	var names []string
-	for _, known := range c.Commands() {
-		if !known.Hidden {
-			names = append(names, known.Name())
-		}
-	}
 	err := fmt.Errorf("unknown command %q", printable(args[0]))
-	if meant := config.Nearest(strings.ToLower(args[0]), names); meant != "" {
-		err = fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
-	}
-	return &usageError{c.CommandPath(), err}
+	return &usageError{c.CommandPath(), suggest(err, args[0], commandNames(c))}
 }
 
 // noArguments refuses arguments, as a mistake in the usage. A configuration has its flag.

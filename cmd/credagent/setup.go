@@ -19,6 +19,9 @@ import (
 	"github.com/credagent/credagent/agent/store"
 )
 
+// fromEnvironment is the source of a configuration that no file holds.
+const fromEnvironment = "environment"
+
 // configFlag adds -c to a command that reads a configuration.
 func configFlag(c *cobra.Command) *string {
 	file := c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
@@ -32,8 +35,14 @@ func loadConfig(flag string) (*config.Config, error) {
 	if fromEnv {
 		return config.FromEnv()
 	}
-	if _, err := os.Stat(path); flag == "" && path == config.DefaultPath && errors.Is(err, fs.ErrNotExist) {
-		return nil, noConfig(path)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if flag == "" && path == config.DefaultPath {
+			return nil, noConfig(path)
+		}
+		return nil, &config.Error{Problems: []config.Problem{{
+			File: path, Message: "no such file",
+			Hint: "-c FILE or $CREDAGENT_CONFIG names the configuration; credagent init writes one, credagent demo needs none",
+		}}}
 	}
 	return config.Load(path, os.LookupEnv)
 }
@@ -86,7 +95,7 @@ func openShared(cfg *config.Config, probe bool, log *slog.Logger) *hoststate.Sto
 	}
 	shared, err := hoststate.Open(o)
 	if err != nil {
-		log.Warn("no directory to share waits in: other credagent commands on this host will not know what a server asked for", "error", err)
+		log.Warn("no writable runtime directory: a Retry-After is not shared with other credagent commands on this host", "error", err)
 	}
 	return shared
 }

@@ -82,7 +82,7 @@ func checkTokenArgs(args []string, format string, formats []string) error {
 	}
 	switch {
 	case !slices.Contains(formats, format):
-		return fmt.Errorf("invalid argument %q for --format: want one of %s", format, strings.Join(formats, ", "))
+		return suggest(fmt.Errorf("invalid argument %q for --format: want one of %s", format, strings.Join(formats, ", ")), format, formats)
 	case len(args) == 0:
 		return fmt.Errorf("the name of a token is missing")
 	case len(args) > most:

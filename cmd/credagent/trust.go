@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/peer"
 )
 
@@ -22,8 +24,15 @@ type untrustedError struct{ uid int }
 
 // Error implements error.
 func (e *untrustedError) Error() string {
-	return fmt.Sprintf("user %d is listening there, who is neither root, the agent's user nor the one asking; "+
-		"configure socket, or name the agent's with --socket PATH", e.uid)
+	name := strconv.Itoa(e.uid)
+	if account, err := user.LookupId(name); err == nil {
+		name = account.Username
+	}
+	text := fmt.Sprintf("user %s is listening there, who is not known to be the agent's user", name)
+	if os.Geteuid() == 0 {
+		return text + fmt.Sprintf("\n    hint: if the agent runs as %s, ask as that user: runuser -u %s -- credagent status", name, name)
+	}
+	return text + "\n    hint: ask as the agent's user or as root, or configure a socket"
 }
 
 // trusted are the users whose listener is believed to be the agent: root, who asks, the user that the
@@ -35,10 +44,39 @@ func (at agentAt) trusted() []int {
 			uids = append(uids, uid)
 		}
 	}
-	if at.cfg != nil && at.cfg.State != nil {
-		if uid, ok := ownerOf(at.cfg.State.Dir); ok {
+	if at.cfg != nil {
+		uids = append(uids, madeFor(at.cfg)...)
+	}
+	return uids
+}
+
+// madeFor are the users that the configuration's own places were made for: its file's directory, the
+// state, and the sinks' directories if they are all of one user. An agent that writes for several users,
+// or gives files away, is root.
+func madeFor(cfg *config.Config) []int {
+	var uids []int
+	if cfg.State != nil {
+		if uid, ok := ownerOf(cfg.State.Dir); ok {
 			uids = append(uids, uid)
 		}
+	}
+	if source, err := filepath.Abs(cfg.Source); err == nil && cfg.Source != fromEnvironment {
+		if uid, ok := ownerOf(filepath.Dir(source)); ok {
+			uids = append(uids, uid)
+		}
+	}
+	var owners []int
+	for _, s := range cfg.Sinks {
+		uid, ok := ownerOf(filepath.Dir(s.Path))
+		if !ok || s.Owner != "" {
+			return uids
+		}
+		if !slices.Contains(owners, uid) {
+			owners = append(owners, uid)
+		}
+	}
+	if len(owners) == 1 {
+		uids = append(uids, owners[0])
 	}
 	return uids
 }

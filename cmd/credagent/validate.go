@@ -36,10 +36,17 @@ each credential and makes one token request for each client; it writes nothing.`
 	}
 	file := configFlag(c)
 	probe := c.Flags().Bool("probe", false, "also load each credential and make one token request for each client")
+	readable := c.Flags().StringArray("readable", nil, "also check that this file can be read") // init's, as the service's user
+	if err := c.Flags().MarkHidden("readable"); err != nil {
+		panic(err) // the flag is there
+	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := checked(c.Context(), c, *file)
 		if err != nil {
 			return err
+		}
+		if problems := unreadable(*readable); len(problems) > 0 {
+			return &config.Error{Problems: problems}
 		}
 		for _, warning := range append(cfg.Warnings, unrunnable(cfg)...) {
 			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
@@ -54,6 +61,28 @@ each credential and makes one token request for each client; it writes nothing.`
 		return nil
 	}
 	return c
+}
+
+// unreadable finds the files that the caller cannot read.
+func unreadable(files []string) []config.Problem {
+	var problems []config.Problem
+	for _, path := range files {
+		file, err := os.Open(path)
+		if err == nil {
+			_ = file.Close()
+			continue
+		}
+		problem := config.Problem{File: path, Message: fmt.Sprintf("cannot be read: %v", causeOf(err))}
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			problem.Hint = fmt.Sprintf("let the agent's user read it: chmod a+r %s, or for a key or secret chown; "+
+				"open the directories above it (chmod a+x); or put it in another place, such as /etc/credagent", path)
+		case errors.Is(err, fs.ErrNotExist):
+			problem.Hint = "put the file there, or name another one"
+		}
+		problems = append(problems, problem)
+	}
+	return problems
 }
 
 // checked returns a configuration with which nothing is wrong, or an error with all that is: in the

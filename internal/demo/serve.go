@@ -27,6 +27,7 @@ const (
 	keyStatus     = "status"
 	keyOutcome    = "outcome"
 	keyFault      = "fault"
+	keyNever      = "never"
 	keyRetryAfter = "retry_after"
 	keyEarly      = "early"
 	keyClaims     = "claims"
@@ -90,6 +91,9 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	}
 	if err := json.NewEncoder(o.Out).Encode(a); err != nil {
 		return fmt.Errorf("writing the server's address: %w", err)
+	}
+	if endless, never := devserver.Unmet(o.Faults); len(never) > 0 {
+		o.Log.Warn("a fault without a count never ends, so those after it never come", keyFault, endless.String(), keyNever, never)
 	}
 	for {
 		select {

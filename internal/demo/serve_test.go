@@ -293,3 +293,14 @@ func TestAttributesTellOfAnEarlyRequest(t *testing.T) {
 		t.Errorf("%s, want early=1.5s and no fault", out.String())
 	}
 }
+
+// A fault without a count goes on, so what comes after it never does: that is said at the start.
+func TestFaultsThatNeverComeAreNamed(t *testing.T) {
+	g := open(t, ServeOptions{Listen: "127.0.0.1:0", TTL: time.Minute, Faults: []devserver.Fault{{Kind: devserver.OK}, {Kind: devserver.Throttle, RetryAfter: "600"}}})
+	if !g.log.Scan() || !strings.Contains(g.log.Text(), "never ends") || !strings.Contains(g.log.Text(), "throttle=600") {
+		t.Errorf("it says %q", g.log.Text())
+	}
+	if err := g.end(); err != nil {
+		t.Error(err)
+	}
+}

@@ -28,6 +28,7 @@ type faultNotice struct {
 func (s *Server) routeControl(mux *http.ServeMux) {
 	mux.HandleFunc("GET /control", local(s.serveState))
 	mux.HandleFunc("GET /control/requests", local(s.serveRequests))
+	mux.HandleFunc("GET /control/faults", local(s.serveFaults))
 	mux.HandleFunc("POST /control/faults", local(s.serveInject))
 	mux.HandleFunc("DELETE /control/faults", local(s.serveClear))
 	mux.HandleFunc("POST /control/revoke", local(s.serveRevoke))
@@ -90,6 +91,10 @@ func (s *Server) serveInject(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.faults.add(faults...)
+	writeJSON(w, http.StatusOK, map[string]any{"faults": s.notices()})
+}
+
+func (s *Server) serveFaults(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"faults": s.notices()})
 }
 

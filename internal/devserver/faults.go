@@ -247,6 +247,18 @@ func (s *Server) Inject(fault Fault) error {
 	return nil
 }
 
+// Unmet are the faults of a list that no request will meet, because one before them has no count and so
+// goes on until it is cleared.
+func Unmet(faults []Fault) (endless Fault, never []Fault) {
+	for i, f := range faults {
+		if f.Count != 0 || f.Client != "" {
+			continue
+		}
+		return f, faults[i+1:]
+	}
+	return Fault{}, nil
+}
+
 // Clear takes every fault out of the queue. Requests that have met theirs are not spared.
 func (s *Server) Clear() { s.faults.clear() }
 

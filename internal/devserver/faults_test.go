@@ -435,3 +435,34 @@ type discardWriter struct{ header http.Header }
 func (w discardWriter) Header() http.Header         { return w.header }
 func (w discardWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (w discardWriter) WriteHeader(int)             {}
+
+func TestFaultsThatNeverCome(t *testing.T) {
+	for texts, want := range map[string]string{
+		"ok throttle=600":              "ok: throttle=600",
+		"ok*3 throttle=600":            "",
+		"outage*1 stall slow=2s reset": "stall: slow=2s reset",
+		"ok*0 outage*2":                "ok: outage=503*2",
+		"throttle=7*2 outage":          "",
+		"":                             "",
+	} {
+		var faults []devserver.Fault
+		for _, text := range strings.Fields(texts) {
+			fault, err := devserver.ParseFault(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults = append(faults, fault)
+		}
+		endless, never := devserver.Unmet(faults)
+		got := ""
+		if len(never) > 0 {
+			got = endless.String() + ":"
+		}
+		for _, f := range never {
+			got += " " + f.String()
+		}
+		if got != want {
+			t.Errorf("of %q: %q, want %q", texts, got, want)
+		}
+	}
+}

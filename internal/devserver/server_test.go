@@ -230,6 +230,10 @@ func TestControl(t *testing.T) {
 	if faults, _ := state.fields["faults"].([]any); len(faults) != 2 {
 		t.Errorf("faults = %v, want the two that are left", faults)
 	}
+	const left = `{"faults":[{"fault":"outage=503*1"},{"fault":"stall"}]}` + "\n"
+	if got := control(http.MethodGet, "/control/faults", ""); got.status != 200 || got.body != left {
+		t.Errorf("listing: %d %s, want %s", got.status, got.body, left)
+	}
 	if got := control(http.MethodDelete, "/control/faults", ""); got.status != 204 {
 		t.Errorf("clearing = %d", got.status)
 	}

@@ -100,6 +100,12 @@ func (a Answers) check(s Server) []error {
 		_, err := s.origin(a)
 		add(err)
 	}
+	add(s.checkTenant(a.Tenant))
+	if a.Issuer == "" { // else it may be a test server, whose clients have names
+		add(s.checkClientID(a.ClientID))
+	}
+	add(s.checkRealm(a.Issuer))
+	add(checkScope(a.Scope))
 	if a.Tenant != "" && s.tenant == "" {
 		add(fmt.Errorf("%s has no --tenant: give --issuer, %s", s.Title, s.issuer))
 	}

@@ -65,18 +65,25 @@ func questions(s Server, a *Answers, caller Caller) []question {
 	var all []question
 	switch {
 	case s.tenant != "" && a.Issuer == "" || s.Name == "entra":
-		all = append(all, question{&a.Tenant, "Tenant", capital(s.tenant) + ".", "", true, nil})
+		all = append(all, question{&a.Tenant, "Tenant", capital(s.tenant) + ".", "", true, s.checkTenant})
 	case s.tenant == "":
-		all = append(all, question{&a.Issuer, "Issuer", capital(s.issuer) + ".", "", true, checkURL})
+		all = append(all, question{&a.Issuer, "Issuer", capital(s.issuer) + ".", "", true, func(issuer string) error {
+			return cmp.Or(checkURL(issuer), s.checkRealm(issuer))
+		}})
 	}
-	all = append(all, question{&a.ClientID, "Client ID", "What the server calls this client (application, app client, consumer key).", "", true, nil})
+	all = append(all, question{&a.ClientID, "Client ID", "What the server calls this client (application, app client, consumer key).", "", true, func(id string) error {
+		if a.Issuer != "" {
+			return nil
+		}
+		return s.checkClientID(id)
+	}})
 	all = append(all, question{&a.Credential, "Credential",
 		"How the client proves who it is:" + s.credentialHelp(), s.credentials[0], true, s.takes})
 	if s.audience != "" {
 		all = append(all, question{&a.Audience, "Audience", "What the token is for: " + s.audience + ".", "", true, nil})
 	}
 	all = append(all,
-		question{&a.Scope, "Scope", "What the token allows: " + s.scopeHelp + ".", s.scope, false, nil},
+		question{&a.Scope, "Scope", "What the token allows: " + s.scopeHelp + ".", s.scope, false, checkScope},
 		question{&a.File, "File", "Where the token is written, for the application to read.", defaultFile, true, absolute},
 	)
 	if a.Kubernetes {
@@ -123,7 +130,7 @@ func (c Console) ask(ctx context.Context, q question) error {
 		return nil
 	}
 	if q.help != "" {
-		fmt.Fprintf(c.Out, "\n%s\n", q.help)
+		fmt.Fprintf(c.Out, "\n%s\n", wrap(q.help))
 	}
 	for {
 		fmt.Fprintf(c.Out, "%s [%s]: ", q.title, cmp.Or(q.usual, map[bool]string{true: "needed", false: "none"}[q.needed]))
@@ -149,14 +156,14 @@ func (c Console) ask(ctx context.Context, q question) error {
 
 // confirm shows what will be made before anything is.
 func (c Console) confirm(ctx context.Context, s Server, a Answers) error {
-	fmt.Fprintf(c.Out, "\nThis makes what is not there yet in %s, for the user %s: a configuration for %s", a.Dir, a.User, s.Title)
+	text := fmt.Sprintf("This makes what is not there yet in %s, for the user %s: a configuration for %s", a.Dir, a.User, s.Title)
 	switch a.Credential {
 	case Certificate:
-		fmt.Fprint(c.Out, ", a key and its certificate")
+		text += ", a key and its certificate"
 	case Secret:
-		fmt.Fprint(c.Out, ", and a file with the secret, which is asked for next")
+		text += ", and a file with the secret, which is asked for next"
 	}
-	fmt.Fprintln(c.Out, ".")
+	fmt.Fprintf(c.Out, "\n%s\n", wrap(fmt.Sprintf("%s. The token will be in %s, which %s may read.", text, a.File, cmp.Or(a.Reader, a.User))))
 	answer := ""
 	err := c.ask(ctx, question{&answer, "Go on", "", "yes", true, func(text string) error {
 		if text != "yes" && text != "y" && text != "no" && text != "n" {
@@ -168,6 +175,33 @@ func (c Console) confirm(ctx context.Context, s Server, a Answers) error {
 		err = ErrEnded
 	}
 	return err
+}
+
+// columns is how wide a terminal is at least.
+const columns = 80
+
+// wrap breaks lines that are wider than a terminal at spaces, and goes on below where each began.
+func wrap(text string) string {
+	var out strings.Builder
+	for i, line := range strings.Split(text, "\n") {
+		if i > 0 {
+			out.WriteByte('\n')
+		}
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		for len(line) > columns {
+			at := strings.LastIndexByte(line[:columns+1], ' ')
+			if at <= len(indent) { // one long word
+				if at = strings.IndexByte(line[len(indent):], ' '); at < 0 {
+					break
+				}
+				at += len(indent)
+			}
+			out.WriteString(line[:at] + "\n")
+			line = indent + line[at+1:]
+		}
+		out.WriteString(line)
+	}
+	return out.String()
 }
 
 // ErrEnded means that a person ended the questions.

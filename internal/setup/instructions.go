@@ -40,7 +40,11 @@ func (p Plan) facts() facts {
 		f.Issuer = from.issuer
 	}
 	f.PublicKey = "the JSON Web Key that init prints once there is a certificate"
-	if p.keyID == "" {
+	if a.Kubernetes { // where the certificate is before it goes into the cluster
+		f.Certificate = filepath.Base(f.Certificate)
+		f.PublicKey = "the public key of " + f.Certificate + " as a JSON Web Key, with the kid " + p.keyID
+	}
+	if p.keyID == "" || a.Kubernetes {
 		return f
 	}
 	if text, err := os.ReadFile(p.certificateFile()); err == nil {
@@ -109,7 +113,7 @@ func (p Plan) next(caller Caller, service bool) []string {
 	}
 	return []string{
 		as(p.answers.User, "credagent validate -c "+p.ConfigFile()+" --probe"),
-		as(p.answers.User, "credagent run -c "+p.ConfigFile()),
+		as(p.answers.User, "credagent run -c "+p.ConfigFile()) + "  # stays in the foreground: go on in another terminal",
 		cat,
 	}
 }

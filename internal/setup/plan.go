@@ -70,6 +70,21 @@ func (p Plan) keyFile() string         { return filepath.Join(p.answers.Dir, p.s
 func (p Plan) secretFile() string      { return filepath.Join(p.answers.Dir, p.server.Name+".secret") }
 func (p Plan) assertionFile() string   { return filepath.Join(p.answers.Dir, p.server.Name+".assertion") }
 
+// reads are the files that the agent's user has to be able to read.
+func (p Plan) reads() []string {
+	var files []string
+	switch p.answers.Credential {
+	case Certificate:
+		files = []string{p.certificateFile(), p.keyFile()}
+	case Secret:
+		files = []string{p.secretFile()}
+	}
+	if p.answers.CAFile != "" {
+		files = append(files, p.answers.CAFile)
+	}
+	return files
+}
+
 // NeedsSecret reports whether a secret has to be given; where its file is there, it is not asked for.
 func (p Plan) NeedsSecret() bool { return p.answers.Credential == Secret && !p.answers.Kubernetes }
 
@@ -104,7 +119,11 @@ func (p Plan) configuration() (string, error) {
 	line := func(format string, args ...any) { fmt.Fprintf(&t, format+"\n", args...) }
 	line("# Made by credagent init. Every key: man 5 credagent.yaml, or docs/configuration.md.")
 	line("# Check it with: credagent validate -c %s", p.ConfigFile())
-	if a.Kubernetes {
+	if !a.Kubernetes {
+		line("# The socket of credagent token, refresh and challenge, in a directory of the agent's user:")
+		line("# socket: { path: /run/credagent/credagent.sock }")
+		line("")
+	} else {
 		line("listen: \":9465\" # every address, for the kubelet and Prometheus: never a token is served here")
 		line("")
 	}

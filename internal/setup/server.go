@@ -11,8 +11,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/credagent/credagent/agent/config"
 )
 
 // The kinds of credentials that init knows.
@@ -82,14 +85,30 @@ func Servers() []Server {
 
 // Find returns the server of a name.
 func Find(name string) (Server, error) {
-	var names []string
 	for _, s := range Servers() {
 		if s.Name == name {
 			return s, nil
 		}
+	}
+	err := fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(Names(), ", "))
+	return Server{}, suggest(err, name, Names())
+}
+
+// Names are the names of all the servers.
+func Names() []string {
+	var names []string
+	for _, s := range Servers() {
 		names = append(names, s.Name)
 	}
-	return Server{}, fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(names, ", "))
+	return names
+}
+
+// suggest adds to an error of a misspelt word the one that was probably meant.
+func suggest(err error, word string, candidates []string) error {
+	if meant := config.Nearest(strings.ToLower(word), candidates); meant != "" {
+		return fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
+	}
+	return err
 }
 
 // check explains why nothing can be set up for this server.
@@ -104,7 +123,45 @@ func (s Server) takes(credential string) error {
 	if slices.Contains(s.credentials, credential) {
 		return nil
 	}
-	return fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", "))
+	return suggest(fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", ")), credential, s.credentials)
+}
+
+var (
+	guidPattern   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	domainPattern = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}$`)
+	realmPattern  = regexp.MustCompile(`/realms/[^/]+/?$`)
+)
+
+// checkTenant finds what cannot be Entra's name for a tenant.
+func (s Server) checkTenant(tenant string) error {
+	if s.Name != "entra" || tenant == "" || guidPattern.MatchString(tenant) || domainPattern.MatchString(tenant) {
+		return nil
+	}
+	return fmt.Errorf("--tenant %q is not %s", tenant, s.tenant)
+}
+
+// checkClientID finds what cannot be an application of Entra, such as the app's display name.
+func (s Server) checkClientID(id string) error {
+	if s.Name != "entra" || id == "" || guidPattern.MatchString(id) {
+		return nil
+	}
+	return fmt.Errorf("--client-id %q is not an Application (client) ID, such as 6731de76-14a6-49ae-97bc-6eba6914391e", id)
+}
+
+// checkRealm finds what cannot be Keycloak's issuer, such as the server's own address.
+func (s Server) checkRealm(issuer string) error {
+	if s.Name != "keycloak" || issuer == "" || realmPattern.MatchString(issuer) {
+		return nil
+	}
+	return fmt.Errorf("--issuer %q is not a realm's: it ends in /realms/ and the realm's name", issuer)
+}
+
+// checkScope finds scopes that are a list of another kind.
+func checkScope(scope string) error {
+	if strings.ContainsAny(scope, ",;") {
+		return fmt.Errorf("--scope %q has a comma or semicolon: put spaces between scopes", scope)
+	}
+	return nil
 }
 
 // Origin is where a client's tokens come from; exactly one field is the answer.

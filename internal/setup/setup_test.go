@@ -26,6 +26,9 @@ func full(s Server) Answers {
 	default:
 		a.Issuer = "https://login.example.com"
 	}
+	if s.Name == "keycloak" {
+		a.Issuer += "/realms/shop"
+	}
 	if s.audience != "" {
 		a.Audience = "https://api.example.com"
 	}
@@ -293,4 +296,57 @@ func FuzzPublicKey(f *testing.F) {
 			t.Errorf("it is %q", key)
 		}
 	})
+}
+
+func TestAnswersThatCannotBe(t *testing.T) {
+	const guid = "6731de76-14a6-49ae-97bc-6eba6914391e"
+	for name, tc := range map[string]struct {
+		a    Answers
+		want string // "" for nothing wrong
+	}{
+		"a tenant's id":            {Answers{Server: "entra", Tenant: guid, ClientID: guid}, ""},
+		"a tenant's domain":        {Answers{Server: "entra", Tenant: "contoso.onmicrosoft.com", ClientID: strings.ToUpper(guid)}, ""},
+		"a tenant's display name":  {Answers{Server: "entra", Tenant: "Contoso Ltd", ClientID: guid}, "--tenant"},
+		"common":                   {Answers{Server: "entra", Tenant: "common", ClientID: guid}, "--tenant"},
+		"a tenant's URL":           {Answers{Server: "entra", Tenant: "https://contoso.com", ClientID: guid}, "--tenant"},
+		"an app's display name":    {Answers{Server: "entra", Tenant: guid, ClientID: "orders"}, "--client-id"},
+		"half a client id":         {Answers{Server: "entra", Tenant: guid, ClientID: guid[:20]}, "--client-id"},
+		"a test server's client":   {Answers{Server: "entra", Tenant: guid, ClientID: "demo", Issuer: "http://127.0.0.1:8080"}, ""},
+		"a realm":                  {Answers{Server: "keycloak", Issuer: "https://sso.example.com/auth/realms/shop/", ClientID: "a"}, ""},
+		"no realm":                 {Answers{Server: "keycloak", Issuer: "https://sso.example.com", ClientID: "a"}, "/realms/"},
+		"the realm is missing":     {Answers{Server: "keycloak", Issuer: "https://sso.example.com/realms/", ClientID: "a"}, "/realms/"},
+		"a realm's token endpoint": {Answers{Server: "keycloak", Issuer: "https://sso.example.com/realms/a/protocol/openid-connect/token", ClientID: "a"}, "/realms/"},
+		"scopes with commas":       {Answers{Server: "generic", Issuer: "https://sso.example.com", ClientID: "a", Scope: "a,b"}, "--scope"},
+		"scopes with semicolons":   {Answers{Server: "generic", Issuer: "https://sso.example.com", ClientID: "a", Scope: "a; b"}, "--scope"},
+		"scopes with spaces":       {Answers{Server: "generic", Issuer: "https://sso.example.com", ClientID: "a", Scope: "a b"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Make(tc.a, root)
+			switch {
+			case tc.want == "" && err != nil:
+				t.Error(err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n")):
+				t.Errorf("%v, want one line with %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestQuestionsFitATerminal(t *testing.T) {
+	for _, text := range []string{
+		strings.Repeat("word ", 40) + "end",
+		"one\n  " + strings.Repeat("indented ", 20) + "end",
+		strings.Repeat("x", 100) + " " + strings.Repeat("y", 100),
+		"", "short", strings.Repeat("z", 80),
+	} {
+		wrapped := wrap(text)
+		if got, want := strings.Fields(wrapped), strings.Fields(text); strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("wrap(%q) loses words: %q", text, wrapped)
+		}
+		for line := range strings.Lines(wrapped) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > columns && strings.Contains(strings.TrimLeft(line, " "), " ") {
+				t.Errorf("wrap(%q) leaves the line %q", text, line)
+			}
+		}
+	}
 }

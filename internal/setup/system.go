@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -33,20 +34,35 @@ func (p Plan) Maker(caller Caller, out io.Writer) (Maker, error) {
 			return maker, fmt.Errorf("there is no user %q to read the token: give --reader the user that the application runs as", reader)
 		}
 	}
-	service, err := lookUp(name)
-	switch {
-	case err != nil:
-		return maker, fmt.Errorf("there is no user %q to run the agent: make it with useradd --system %s, or give --user", name, name)
-	case caller.Root:
+	service, err := findService(name, caller)
+	if err == nil && caller.Root {
 		maker.UID, err = strconv.Atoi(service.Uid)
 		if err == nil {
 			maker.GID, err = strconv.Atoi(service.Gid)
 		}
-		return maker, err
-	case service.Username != caller.Name:
-		return maker, fmt.Errorf("only root can make files for the user %q: run it as root, or give --user %s", name, caller.Name)
 	}
-	return maker, nil
+	return maker, err
+}
+
+// CheckUser finds, before anything is asked, that there is no user to run the agent.
+func CheckUser(a Answers, caller Caller) error {
+	if a.Print || a.Kubernetes {
+		return nil
+	}
+	_, err := findService(cmp.Or(a.User, usualUser(caller)), caller)
+	return err
+}
+
+// findService finds the user who runs the agent, for whom the caller can make files.
+func findService(name string, caller Caller) (*user.User, error) {
+	service, err := lookUp(name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("there is no user %q to run the agent: make it with useradd --system %s, or give --user", name, name)
+	case !caller.Root && service.Username != caller.Name:
+		return nil, fmt.Errorf("only root can make files for the user %q: run it as root, or give --user %s", name, caller.Name)
+	}
+	return service, nil
 }
 
 func lookUp(name string) (*user.User, error) {
@@ -67,6 +83,9 @@ func (m Maker) Validate(ctx context.Context, p Plan) error {
 	command := process.Command{
 		Path: self, Args: []string{"credagent", "validate", "-c", p.ConfigFile()}, Dir: "/", Env: []string{searchPath},
 	}
+	for _, file := range p.reads() {
+		command.Args = append(command.Args, "--readable", file)
+	}
 	if m.UID < 0 {
 		err = process.Run(ctx, command, &said)
 	} else {
@@ -81,6 +100,9 @@ func (m Maker) Validate(ctx context.Context, p Plan) error {
 
 func (p Plan) invalid(err error, said []byte) error {
 	hint := ""
+	if bytes.Contains(said, []byte("hint: ")) {
+		return fmt.Errorf("validating %q as the user %q: %w\n%s", p.ConfigFile(), p.answers.User, err, said)
+	}
 	if bytes.Contains(said, []byte("permission denied")) {
 		hint = fmt.Sprintf("\n    hint: that user has to reach %s: open the directories above it, or give another --dir", p.answers.Dir)
 	}
