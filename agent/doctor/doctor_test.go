@@ -125,7 +125,7 @@ func TestAgentThatRuns(t *testing.T) {
 			s.Ready, s.NotReady, s.Now = false, []string{`token "graph" is not valid`}, time.Unix(2000, 0)
 			s.Tokens[0] = status.Token{Name: "graph", AcquiredAt: status.Instant(time.Unix(1, 0)), Expiry: status.Instant(time.Unix(800, 0)), LastError: "no route to host", LastOutcome: "transient", ConsecutiveFailures: 9}
 			s.Sinks = []status.Sink{{Path: "/run/t", Tokens: []string{"graph"}, Holds: true}}
-		}, []want{{Problem, "no answer that helps: no route to host", "the token expired 20m 0s ago, and there is no other; no valid token in /run/t", "check the server"}}},
+		}, []want{{Problem, "token requests fail: no route to host", "the token expired 20m 0s ago, and there is no other; no valid token in /run/t", "check the server"}}},
 		"a token never there": {func(s *status.Status) {
 			s.Tokens[0] = status.Token{Name: "graph", LastError: "invalid_scope (400)", LastOutcome: "configuration", ConsecutiveFailures: 1}
 		}, []want{{Problem, "refused by the server: invalid_scope (400)", "no token yet", "check"}}},

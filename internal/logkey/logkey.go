@@ -21,6 +21,7 @@ const (
 	Expiry        = "expiry"
 	Header        = "header"
 	RefreshAt     = "refresh_at"
+	Until         = "until"
 	Issuer        = "issuer"
 	Reason        = "reason"
 	Step          = "step"
