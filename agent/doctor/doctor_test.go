@@ -148,6 +148,44 @@ func TestAgentThatRuns(t *testing.T) {
 	}
 }
 
+// TestAgentOfAnotherConfiguration: what that agent lacks is not a problem of this configuration, and a
+// file is the same however its path is written.
+func TestAgentOfAnotherConfiguration(t *testing.T) {
+	dir := openTemp(t)
+	t.Chdir(dir)
+	file := write(t, filepath.Join(dir, "c.yaml"), "{}", 0o600)
+	other := write(t, filepath.Join(dir, "other.yaml"), "{}", 0o600)
+	must(t, os.Symlink(file, filepath.Join(dir, "link.yaml")))
+	must(t, os.Symlink(dir, filepath.Join(dir, "away")))
+	must(t, os.Link(file, filepath.Join(dir, "hard.yaml")))
+	broken := []status.Token{{Name: "graph", Client: "app", LastError: "invalid_client (401)", LastOutcome: "credential", ConsecutiveFailures: 4}}
+	foreign := func(source string) []want { return []want{{Note, "another configuration, " + source, "about", ""}} }
+	refused := []want{{Problem, "refused by the server: invalid_client (401)", "no token yet", "check"}}
+	for _, tc := range []struct {
+		running, here string
+		want          []want
+	}{
+		{file, file, refused},
+		{file, "c.yaml", refused},
+		{"c.yaml", file, refused},
+		{file, "./away/./c.yaml", refused},
+		{file, filepath.Join(dir, "link.yaml"), refused},
+		{filepath.Join(dir, "away", "c.yaml"), file, refused},
+		{file, filepath.Join(dir, "hard.yaml"), refused},
+		{"environment", "environment", refused},
+		{other, file, foreign(other)},
+		{"environment", file, foreign("environment")},
+		{file, "environment", foreign(file)},
+		{filepath.Join(dir, "gone.yaml"), file, foreign(filepath.Join(dir, "gone.yaml"))},
+	} {
+		t.Run(tc.running+" "+tc.here, func(t *testing.T) {
+			e := newExam(config.Config{Source: tc.here})
+			e.running = &status.Status{Source: tc.running, Tokens: broken, Reload: &status.Reload{Successful: true}}
+			check(t, e.agent(t.Context()), tc.want...)
+		})
+	}
+}
+
 func TestNoAgentRuns(t *testing.T) {
 	e := newExam(config.Config{})
 	_, e.silence = e.Status(context.Background())
