@@ -132,7 +132,7 @@ func TestEndOfOneTokenIsTold(t *testing.T) {
 // TestClientsThatAreOneToTheServer: the one that is held up by the other's secret says so.
 func TestClientsThatAreOneToTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _ := logged(&server{answer: good}, "a")
+		f, out := logged(&server{answer: good}, "a")
 		f.sinks["b"] = &memory{path: "/b", tokens: []string{"b"}}
 		f.provide = func(s provider.Spec) Provider {
 			answer := (&server{answer: good}).exchange
@@ -154,6 +154,10 @@ func TestClientsThatAreOneToTheServer(t *testing.T) {
 		stop := f.run(t.Context())
 		defer stop()
 		pass(5 * time.Second)
+		const told = `msg="held up by another client, which is the same client to the server" client=two failed_client=client class=credential error="invalid_client`
+		if n := strings.Count(out.String(), told); n != 1 {
+			t.Errorf("it is logged %d times:\n%s", n, out)
+		}
 		for _, m := range f.agent.Status().Triage().Matters {
 			if m.Client == "two" && (m.What != "held up by another client" || !strings.Contains(m.Cause, `client "client"`) || !strings.Contains(m.Cause, "invalid_client")) {
 				t.Errorf("matter %+v", m)

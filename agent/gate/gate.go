@@ -46,7 +46,8 @@ type Gate struct {
 	finishing map[*Client][]chan<- struct{}
 	state     policy.Gate
 
-	trouble *Trouble // why requests are held back; nil while they are not
+	trouble *Trouble         // why requests are held back; nil while they are not
+	told    map[*Client]bool // whose log says that another client holds them up
 
 	published atomic.Pointer[policy.Gate]
 	shown     atomic.Pointer[Trouble] // the published trouble
@@ -110,7 +111,10 @@ func (g *Gate) stop() {
 
 // Enqueue puts a request in line.
 func (g *Gate) Enqueue(r Request) {
-	g.work.Post(func() { g.line.push(r) })
+	g.work.Post(func() {
+		g.line.push(r)
+		g.tellHeldUp(r.Client)
+	})
 }
 
 // ResetBackoff ends the gate's own backoff, because the configuration or a credential changed. What

@@ -1,6 +1,8 @@
 package gate
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/credagent/credagent/agent/exchange"
@@ -30,7 +32,23 @@ func elsewhere(now time.Time) *Trouble {
 func (g *Gate) noteFailure(client string, failure *exchange.Failure, o policy.Outcome, at time.Time) {
 	if failure != nil && o.ClientWide {
 		g.trouble = &Trouble{Client: client, Failure: failure, At: at}
+		for _, p := range g.line.waiting {
+			g.tellHeldUp(p.Client)
+		}
 	}
+}
+
+// tellHeldUp logs, once until that is over, that a client waits for what failed for another one.
+func (g *Gate) tellHeldUp(c *Client) {
+	if g.trouble == nil || g.trouble.Client == "" || g.trouble.Client == c.cfg.Name || g.told[c] {
+		return
+	}
+	if g.told == nil {
+		g.told = map[*Client]bool{}
+	}
+	g.told[c] = true
+	c.log.LogAttrs(context.Background(), slog.LevelWarn, "held up by another client, which is the same client to the server",
+		append([]slog.Attr{slog.String(logkey.FailedClient, g.trouble.Client)}, g.trouble.Failure.Attributes()...)...)
 }
 
 // heed takes in a wait that others on the host know of. It reports whether that is news.
@@ -47,7 +65,7 @@ func (g *Gate) heed(until, now time.Time) bool {
 func (g *Gate) publish() {
 	state := g.state
 	if state.Failures == 0 && policy.Passed(time.Now(), state.BlockedUntil) {
-		g.trouble = nil
+		g.trouble, g.told = nil, nil
 	}
 	g.published.Store(&state)
 	g.shown.Store(g.trouble)

@@ -41,7 +41,7 @@ each credential and makes one token request for each client; it writes nothing.`
 		if err != nil {
 			return err
 		}
-		for _, warning := range append(cfg.Warnings, unrunnable(cfg)...) {
+		for _, warning := range slices.Concat(cfg.Warnings, agent.SharedClients(cfg), unrunnable(cfg)) {
 			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
 		}
 		if *probe {

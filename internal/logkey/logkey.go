@@ -22,6 +22,7 @@ const (
 	Header        = "header"
 	RefreshAt     = "refresh_at"
 	Until         = "until"
+	FailedClient  = "failed_client"
 	Issuer        = "issuer"
 	Reason        = "reason"
 	Step          = "step"
