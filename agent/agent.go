@@ -284,9 +284,6 @@ func (a *Agent) start(ctx context.Context) {
 	for _, t := range list.tokens {
 		t.keeper.Start(ctx)
 	}
-	for _, c := range list.clients {
-		c.client.AnnounceWait()
-	}
 	a.gates.Start(ctx)
 	for _, s := range list.sinks {
 		s.writer.Start()

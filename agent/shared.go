@@ -13,12 +13,13 @@ import (
 // one to wait, holds the other up. No issuer is asked for its token endpoint.
 func SharedClients(cfg *config.Config) []config.Problem {
 	var problems []config.Problem
-	first := map[gate.Key]config.Client{}
-	for _, c := range cfg.Clients {
-		key := gate.KeyOf(c)
-		before, shared := first[key]
+	first := map[*gate.Gate]*config.Client{}
+	for _, part := range New(Options{Config: cfg}).parts.list().clients {
+		c := part.client.Config()
+		passes := part.client.Gate()
+		before, shared := first[passes]
 		if !shared {
-			first[key] = c
+			first[passes] = c
 			continue
 		}
 		if sameCredential(&before.Credential, &c.Credential) && sameCredential(before.FallbackCredential, c.FallbackCredential) {

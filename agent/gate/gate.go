@@ -46,8 +46,8 @@ type Gate struct {
 	finishing map[*Client][]chan<- struct{}
 	state     policy.Gate
 
-	trouble *Trouble         // why requests are held back; nil while they are not
-	told    map[*Client]bool // whose log says that another client holds them up
+	trouble *Trouble           // why requests are held back; nil while they are not
+	told    map[explained]bool // until requests pass again
 
 	published atomic.Pointer[policy.Gate]
 	shown     atomic.Pointer[Trouble] // the published trouble
@@ -113,7 +113,7 @@ func (g *Gate) stop() {
 func (g *Gate) Enqueue(r Request) {
 	g.work.Post(func() {
 		g.line.push(r)
-		g.tellHeldUp(r.Client)
+		g.explainWait(r.Client)
 	})
 }
 
@@ -255,14 +255,12 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		r.Client.moveTo(g.gates.At(found.key))
 		r.Client.Gate().Enqueue(r)
 	default:
-		news := g.heed(found.waits, now)
+		g.heed(found.waits, now)
 		if !g.state.Open(now) {
 			g.publish()
-			if news {
-				r.Client.AnnounceWait()
-			}
 			g.ended(r.Client)
 			g.line.push(r)
+			g.explainWait(r.Client)
 			return
 		}
 		g.send(r, found.request, now)

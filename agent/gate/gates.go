@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
@@ -21,14 +20,6 @@ type Key store.GateKey
 // keyOf returns the key of a client whose token endpoint is known.
 func keyOf(clientID, endpoint string) Key {
 	return Key{ClientID: clientID, Server: oauth.CanonicalEndpoint(endpoint)}
-}
-
-// KeyOf returns what a configured client is to the server, as far as that is known without asking.
-func KeyOf(cfg config.Client) Key {
-	if at := exchange.NewEndpoint(cfg).URL(); at != "" {
-		return keyOf(cfg.ClientID, at)
-	}
-	return unresolved(cfg)
 }
 
 // unresolved returns the key of a client that has yet to find out its token endpoint.

@@ -19,7 +19,18 @@ type Trouble struct {
 }
 
 // Trouble returns why the gate holds requests back; nil for no reason that is known.
-func (g *Gate) Trouble() *Trouble { return g.shown.Load() }
+func (g *Gate) Trouble() *Trouble {
+	if view := g.View(); view.Failures == 0 && policy.Passed(time.Now(), view.BlockedUntil) {
+		return nil // a wait is over, and no request has gone out since
+	}
+	return g.shown.Load()
+}
+
+// explained is what a client's log says already: what holds it up.
+type explained struct {
+	waits *Client
+	by    string // the client whose request failed; "" where the wait comes from elsewhere
+}
 
 // elsewhere is the reason for a wait that another process was asked for.
 func elsewhere(now time.Time) *Trouble {
@@ -33,32 +44,37 @@ func (g *Gate) noteFailure(client string, failure *exchange.Failure, o policy.Ou
 	if failure != nil && o.ClientWide {
 		g.trouble = &Trouble{Client: client, Failure: failure, At: at}
 		for _, p := range g.line.waiting {
-			g.tellHeldUp(p.Client)
+			g.explainWait(p.Client)
 		}
 	}
 }
 
-// tellHeldUp logs, once until that is over, that a client waits for what failed for another one.
-func (g *Gate) tellHeldUp(c *Client) {
-	if g.trouble == nil || g.trouble.Client == "" || g.trouble.Client == c.cfg.Name || g.told[c] {
+// explainWait logs, once until that is over, that a client waits for what it does not find out by a request
+// of its own: what failed for another client, or what another process was asked for.
+func (g *Gate) explainWait(c *Client) {
+	why := g.trouble
+	if why == nil || why.Client == c.cfg.Name || g.told[explained{c, why.Client}] {
 		return
 	}
 	if g.told == nil {
-		g.told = map[*Client]bool{}
+		g.told = map[explained]bool{}
 	}
-	g.told[c] = true
+	g.told[explained{c, why.Client}] = true
+	if why.Client == "" {
+		c.log.Info("waiting: the server asked an earlier process or another command for it",
+			logkey.Until, g.state.BlockedUntil.Round(0).UTC().Format(time.RFC3339))
+		return
+	}
 	c.log.LogAttrs(context.Background(), slog.LevelWarn, "held up by another client, which is the same client to the server",
-		append([]slog.Attr{slog.String(logkey.FailedClient, g.trouble.Client)}, g.trouble.Failure.Attributes()...)...)
+		append([]slog.Attr{slog.String(logkey.FailedClient, why.Client)}, why.Failure.Attributes()...)...)
 }
 
-// heed takes in a wait that others on the host know of. It reports whether that is news.
-func (g *Gate) heed(until, now time.Time) bool {
-	news := until.After(g.state.BlockedUntil) && !policy.Passed(now, until)
-	g.state = g.state.Blocked(until)
-	if news {
+// heed takes in a wait that others on the host know of.
+func (g *Gate) heed(until, now time.Time) {
+	if until.After(g.state.BlockedUntil) && !policy.Passed(now, until) {
 		g.trouble = elsewhere(now)
 	}
-	return news
+	g.state = g.state.Blocked(until)
 }
 
 // publish shows the gate's state to whoever reads it.
@@ -69,16 +85,6 @@ func (g *Gate) publish() {
 	}
 	g.published.Store(&state)
 	g.shown.Store(g.trouble)
-}
-
-// AnnounceWait logs a wait of the client that this process was not asked for itself.
-func (c *Client) AnnounceWait() {
-	trouble, until := c.Gate().Trouble(), c.Gate().View().BlockedUntil
-	if trouble == nil || trouble.Client != "" || policy.Passed(time.Now(), until) {
-		return
-	}
-	c.log.Info("waiting: the server asked an earlier process or another command for it",
-		logkey.Until, until.Round(0).UTC().Format(time.RFC3339))
 }
 
 // gateStatus is what there is to tell of the client's gate.
