@@ -19,7 +19,7 @@ type TokenError struct {
 
 // Error implements error.
 func (e *TokenError) Error() string {
-	var why error = ErrNoToken
+	why := error(ErrNoToken)
 	if e.Failure != nil {
 		why = e.Failure
 	}

@@ -62,7 +62,7 @@ func TestBoundIsFairToUsers(t *testing.T) {
 				go func() { _, _ = from.ends[i].Read(make([]byte, 1)) }()
 				if _, err := conn.Write([]byte("x")); err == nil {
 					left = append(left, i)
-				} else if err != io.ErrClosedPipe {
+				} else if !errors.Is(err, io.ErrClosedPipe) {
 					t.Error(err)
 				}
 				_ = conn.Close()

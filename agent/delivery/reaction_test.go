@@ -19,7 +19,7 @@ func TestLatestIsTheLastFailureOfARun(t *testing.T) {
 		{result{run: 1, action: "d"}, "c", no},
 		{result{run: 2, action: "a"}, "a", nil},
 	} {
-		if last = latest(last, step.result); last.action != step.action || last.err != step.err || last.run != step.result.run {
+		if last = latest(last, step.result); last.action != step.action || !errors.Is(last.err, step.err) || last.run != step.result.run {
 			t.Errorf("after %+v it is %+v", step.result, last)
 		}
 	}

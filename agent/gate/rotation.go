@@ -140,17 +140,17 @@ func (c *Client) WarnOfExpiry(now time.Time) {
 // warn logs that the credential ends.
 func (c *credential) warn(now time.Time, notice policy.ExpiryNotice) {
 	known := c.published.Load().known
-	level, message := slog.LevelWarn, "credential ends soon"
-	switch notice {
-	case policy.NoNotice:
-		return
-	case policy.Expired:
-		level, message = slog.LevelError, "credential has expired"
-	}
-	c.log.LogAttrs(context.Background(), level, message, slog.String(logkey.Identity, known.Identity),
+	attrs := []any{slog.String(logkey.Identity, known.Identity),
 		slog.String(logkey.NotAfter, known.NotAfter.Round(0).UTC().Format(time.RFC3339)),
 		slog.Duration(logkey.Left, known.NotAfter.Sub(now).Round(time.Minute)),
-		slog.String(logkey.Advice, "register a new one at the server and put it into the credential's files"))
+		slog.String(logkey.Advice, "register a new one at the server and put it into the credential's files")}
+	switch notice {
+	case policy.NoNotice:
+	case policy.Expired:
+		c.log.Error("credential has expired", attrs...)
+	default:
+		c.log.Warn("credential ends soon", attrs...)
+	}
 }
 
 // load has the provider load the credential, without a request.

@@ -37,3 +37,6 @@ func giveToOwner(*os.Root, *os.File) error { return nil }
 
 // fileNumber names a directory where files have no numbers that can be had without opening them.
 func fileNumber(info fs.FileInfo) string { return info.Name() }
+
+// ownerOf knows of no owner here.
+func ownerOf(*os.Root) (int, error) { return -1, nil }

@@ -202,10 +202,11 @@ func (s *Store) until(r record, now time.Time) time.Time {
 	return now.Add(left)
 }
 
-// prune removes the waits that are over.
+// prune removes the waits that are over, and the temporary files of writers that were killed.
 func (s *Store) prune() {
 	for _, dir := range s.dirs {
 		unlock := lock(dir)
+		removeAbandoned(dir)
 		for _, name := range names(dir) {
 			if filepath.Ext(name) != suffix {
 				continue
@@ -215,6 +216,21 @@ func (s *Store) prune() {
 			}
 		}
 		unlock()
+	}
+}
+
+// removeAbandoned removes the temporary files that no process writes any more.
+func removeAbandoned(dir *os.Root) {
+	owner, err := ownerOf(dir)
+	if err != nil {
+		return
+	}
+	for _, temporaries := range atomicfile.LeftOvers(dir) {
+		for _, temporary := range temporaries {
+			if atomicfile.IsAbandoned(dir, temporary, owner) {
+				_ = dir.Remove(temporary) // what stays is found by the next process
+			}
+		}
 	}
 }
 

@@ -197,6 +197,10 @@ func TestPruneRemovesWhatIsOver(t *testing.T) {
 			}
 		}
 		<-time.After(2 * time.Minute)
+		left := filepath.Join(dir, subdirectory, ".credagent-"+fileOf(key.endpoint, key.clientID)+"-0123456789abcdef")
+		if err := os.WriteFile(left, []byte("{"), 0o600); err != nil { // a writer was killed
+			t.Fatal(err)
+		}
 		open(t, dir, nil)
 		got := names(s.dirs[0])
 		slices.Sort(got)

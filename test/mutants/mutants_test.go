@@ -84,7 +84,7 @@ func TestMutantsAreCaught(t *testing.T) {
 			for _, args := range [][]string{
 				{"./agent/policy"},
 				{"./agent/store"},
-				{"./agent/delivery"},
+				{"./agent/delivery", "./agent/hoststate", "./agent/oauth", "./agent/exchange", "./agent/gate", "./agent/keeper"},
 				{"-run", "^TestScenarios$", "./agent", "-scenarios", "1500"},
 				{"./agent", "-scenarios", "1"},
 			} {

@@ -183,7 +183,7 @@ func (w writer) trace(t *testing.T, inject ...string) (calls []call, ended *os.P
 			calls = append(calls, call{match[1], seen[match[1]], string(line)})
 		}
 	}
-	if len(calls) == 0 {
+	if len(calls) == 0 && len(inject) == 0 { // else the writer may have been killed before it came there
 		t.Fatalf("strace saw nothing of %s:\n%s", w.Dir, out)
 	}
 	return calls, cmd.ProcessState

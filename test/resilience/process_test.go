@@ -110,8 +110,6 @@ func (h *host) ready(t *testing.T, p *process) {
 	p.AwaitReady(h.listen)
 }
 
-func (h *host) isReady() bool { return agentprocess.Ready(h.listen) }
-
 func containsAll(line string, parts []string) bool {
 	return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
 }

@@ -21,7 +21,6 @@ import (
 )
 
 const (
-	root = "../.."
 	// patience bounds every wait for something that a test expects.
 	patience = time.Minute
 	// canary is the client secret.
