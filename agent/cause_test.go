@@ -42,10 +42,10 @@ func TestOutageIsOneMatter(t *testing.T) {
 					return granted(fmt.Sprint("token-", time.Now().UnixNano()), 10*time.Minute), nil
 				}}, many()...)
 				stop := f.run(t.Context())
-				defer stop()
 				pass(3 * time.Minute)
 				down.Store(true)
 				pass(8 * time.Minute)
+				stop()
 				triage := f.agent.Status().Triage()
 				if len(triage.Matters) != 1 || len(triage.Matters[0].Names) != 39 || triage.Matters[0].Level != status.Act || !strings.Contains(triage.Matters[0].Cause, name) {
 					t.Errorf("matters %+v", triage.Matters)
@@ -152,8 +152,8 @@ func TestClientsThatAreOneToTheServer(t *testing.T) {
 		})
 		f.make(cfg, nil)
 		stop := f.run(t.Context())
-		defer stop()
 		pass(5 * time.Second)
+		stop()
 		const told = `msg="held up by another client, which is the same client to the server" client=two failed_client=client class=credential error="invalid_client`
 		if n := strings.Count(out.String(), told); n != 1 {
 			t.Errorf("it is logged %d times:\n%s", n, out)
