@@ -15,7 +15,7 @@ func (a *Agent) Status() status.Status {
 	list := a.parts.list()
 	s := status.Status{
 		Version:   a.options.Version,
-		Source:    a.parts.settings().Source,
+		Source:    a.parts.settings().AbsoluteSource(),
 		StartedAt: a.startedAt.Round(0).UTC(),
 		Now:       now.Round(0).UTC(),
 		Reload:    a.lastReload.Load(),

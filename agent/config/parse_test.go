@@ -286,3 +286,27 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("warnings %v", c.Warnings)
 	}
 }
+
+// TestAbsoluteSource: who is in another directory finds the file too.
+func TestAbsoluteSource(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{
+		"c.yaml": filepath.Join(here, "c.yaml"), "./c.yaml": filepath.Join(here, "c.yaml"), filepath.Join(here, "d.yaml"): filepath.Join(here, "d.yaml"),
+	} {
+		c, err := Parse(source, []byte(minimal+minimalTail), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.AbsoluteSource(); got != want || c.Source != source {
+			t.Errorf("the source %q is at %q, want %q", c.Source, got, want)
+		}
+	}
+	if got := (&Config{Source: "environment"}).AbsoluteSource(); got != "environment" {
+		t.Errorf("the environment is at %q", got)
+	}
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,6 +139,17 @@ func inFileOrder(a, b Problem) int {
 // Locate returns where path stands in the file, or the nearest thing around it that does. It
 // returns the zero Position when the configuration did not come from a file.
 func (c *Config) Locate(path string) Position { return locate(c.positions, path) }
+
+// AbsoluteSource is the source for who may be in another directory: a file's absolute path.
+func (c *Config) AbsoluteSource() string {
+	if len(c.positions) == 0 { // it did not come from a file
+		return c.Source
+	}
+	if path, err := filepath.Abs(c.Source); err == nil {
+		return path
+	}
+	return c.Source
+}
 
 // Problem returns a problem at path, for those who check what this package cannot: a credential
 // provider its own keys, the agent the host.

@@ -103,7 +103,7 @@ func direction(serverAhead time.Duration) string {
 
 // hasToWait reports whether a running agent knows that the client's server wants nothing sent.
 func (e *exam) hasToWait(client string) bool {
-	if e.running == nil {
+	if e.running == nil || !sameSource(e.running.Source, e.Config.Source) {
 		return false
 	}
 	for _, c := range e.running.Clients {

@@ -125,7 +125,7 @@ func TestAgentThatRuns(t *testing.T) {
 			s.Ready, s.NotReady, s.Now = false, []string{`token "graph" is not valid`}, time.Unix(2000, 0)
 			s.Tokens[0] = status.Token{Name: "graph", AcquiredAt: status.Instant(time.Unix(1, 0)), Expiry: status.Instant(time.Unix(800, 0)), LastError: "no route to host", LastOutcome: "transient", ConsecutiveFailures: 9}
 			s.Sinks = []status.Sink{{Path: "/run/t", Tokens: []string{"graph"}, Holds: true}}
-		}, []want{{Problem, "no answer that helps: no route to host", "the token expired 20m 0s ago, and there is no other; no valid token in /run/t", "check the server"}}},
+		}, []want{{Problem, "token requests fail: no route to host", "the token expired 20m 0s ago, and there is no other; no valid token in /run/t", "check the server"}}},
 		"a token never there": {func(s *status.Status) {
 			s.Tokens[0] = status.Token{Name: "graph", LastError: "invalid_scope (400)", LastOutcome: "configuration", ConsecutiveFailures: 1}
 		}, []want{{Problem, "refused by the server: invalid_scope (400)", "no token yet", "check"}}},
@@ -143,6 +143,44 @@ func TestAgentThatRuns(t *testing.T) {
 			tc.change(&s)
 			e := newExam(config.Config{Source: "here"})
 			e.running = &s
+			check(t, e.agent(t.Context()), tc.want...)
+		})
+	}
+}
+
+// TestAgentOfAnotherConfiguration: what that agent lacks is not a problem of this configuration, and a
+// file is the same however its path is written.
+func TestAgentOfAnotherConfiguration(t *testing.T) {
+	dir := openTemp(t)
+	t.Chdir(dir)
+	file := write(t, filepath.Join(dir, "c.yaml"), "{}", 0o600)
+	other := write(t, filepath.Join(dir, "other.yaml"), "{}", 0o600)
+	must(t, os.Symlink(file, filepath.Join(dir, "link.yaml")))
+	must(t, os.Symlink(dir, filepath.Join(dir, "away")))
+	must(t, os.Link(file, filepath.Join(dir, "hard.yaml")))
+	broken := []status.Token{{Name: "graph", Client: "app", LastError: "invalid_client (401)", LastOutcome: "credential", ConsecutiveFailures: 4}}
+	foreign := func(source string) []want { return []want{{Note, "another configuration, " + source, "about", ""}} }
+	refused := []want{{Problem, "refused by the server: invalid_client (401)", "no token yet", "check"}}
+	for _, tc := range []struct {
+		running, here string
+		want          []want
+	}{
+		{file, file, refused},
+		{file, "c.yaml", refused},
+		{"c.yaml", file, refused},
+		{file, "./away/./c.yaml", refused},
+		{file, filepath.Join(dir, "link.yaml"), refused},
+		{filepath.Join(dir, "away", "c.yaml"), file, refused},
+		{file, filepath.Join(dir, "hard.yaml"), refused},
+		{"environment", "environment", refused},
+		{other, file, foreign(other)},
+		{"environment", file, foreign("environment")},
+		{file, "environment", foreign(file)},
+		{filepath.Join(dir, "gone.yaml"), file, foreign(filepath.Join(dir, "gone.yaml"))},
+	} {
+		t.Run(tc.running+" "+tc.here, func(t *testing.T) {
+			e := newExam(config.Config{Source: tc.here})
+			e.running = &status.Status{Source: tc.running, Tokens: broken, Reload: &status.Reload{Successful: true}}
 			check(t, e.agent(t.Context()), tc.want...)
 		})
 	}

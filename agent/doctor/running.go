@@ -68,11 +68,11 @@ func (e *exam) agent(context.Context) []Finding {
 	}
 	s := e.running
 	var all []Finding
-	if s.Source != e.Config.Source {
-		all = append(all, Finding{
+	if !sameSource(s.Source, e.Config.Source) { // its troubles are not this configuration's
+		return []Finding{{
 			Level: Note, What: "the running agent has another configuration, " + s.Source,
 			Why: "what is found here is about " + e.Config.Source,
-		})
+		}}
 	}
 	triage := s.Triage()
 	for _, m := range triage.Matters {
@@ -87,6 +87,19 @@ func (e *exam) agent(context.Context) []Finding {
 		})
 	}
 	return all
+}
+
+// sameSource reports whether two configurations are one, however their paths are written.
+func sameSource(a, b string) bool {
+	if a == b {
+		return true
+	}
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
 }
 
 // ofMatter is what the status has to say as a finding: a problem where a person has to act, a warning where

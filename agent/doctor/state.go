@@ -17,7 +17,7 @@ func (e *exam) state(context.Context) []Finding {
 	if s == nil {
 		return []Finding{{
 			Level: Note, What: "tokens are kept in memory only",
-			Why: "a restart requests each of them anew, and forgets for how long a server asked to be left alone",
+			Why: "a restart requests each of them anew, and forgets how requests went before; for how long a server asked to be left alone is kept for this host",
 			Fix: "configure state; credagent keygen makes its key",
 		}}
 	}

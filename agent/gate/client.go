@@ -313,18 +313,13 @@ func (c *Client) locate(endpoint string) {
 
 // Status returns what there is to tell of the client.
 func (c *Client) Status() status.Client {
-	gate := c.Gate().View()
 	in, _ := c.inUse()
 	s := status.Client{
 		Name:          c.cfg.Name,
 		ClientID:      c.cfg.ClientID,
 		TokenEndpoint: *c.located.Load(),
 		ClockSkew:     time.Duration(c.ahead.Load()).Seconds(),
-		Gate: status.Gate{
-			BlockedUntil: status.Instant(gate.BlockedUntil),
-			RetryAt:      status.Instant(gate.RetryAt),
-			Failures:     gate.Failures,
-		},
+		Gate:          c.gateStatus(),
 	}
 	for _, credential := range c.credentials {
 		one := credential.status()

@@ -46,7 +46,11 @@ type Gate struct {
 	finishing map[*Client][]chan<- struct{}
 	state     policy.Gate
 
+	trouble *Trouble           // why requests are held back; nil while they are not
+	told    map[explained]bool // until requests pass again
+
 	published atomic.Pointer[policy.Gate]
+	shown     atomic.Pointer[Trouble] // the published trouble
 }
 
 // Request is a token's wish for one request.
@@ -80,6 +84,9 @@ func (g *Gate) Key() Key { return g.key }
 // Restore takes over the state that an earlier process saved. It comes before the start.
 func (g *Gate) Restore(state policy.Gate) {
 	g.state = state
+	if now := time.Now(); !policy.Passed(now, state.BlockedUntil) {
+		g.trouble = elsewhere(now)
+	}
 	g.publish()
 }
 
@@ -104,7 +111,10 @@ func (g *Gate) stop() {
 
 // Enqueue puts a request in line.
 func (g *Gate) Enqueue(r Request) {
-	g.work.Post(func() { g.line.push(r) })
+	g.work.Post(func() {
+		g.line.push(r)
+		g.explainWait(r.Client)
+	})
 }
 
 // ResetBackoff ends the gate's own backoff, because the configuration or a credential changed. What
@@ -245,11 +255,12 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		r.Client.moveTo(g.gates.At(found.key))
 		r.Client.Gate().Enqueue(r)
 	default:
-		g.state = g.state.Blocked(found.waits)
+		g.heed(found.waits, now)
 		if !g.state.Open(now) {
 			g.publish()
 			g.ended(r.Client)
 			g.line.push(r)
+			g.explainWait(r.Client)
 			return
 		}
 		g.send(r, found.request, now)
@@ -283,6 +294,7 @@ func (g *Gate) answered(r Request, got exchange.Answer) {
 		outcome.ClientWide = false
 		if outcome.HasRetryAfter {
 			g.learn(outcome, got.At)
+			g.noteFailure(r.Client.cfg.Name, got.Failure, got.Outcome, got.At)
 		}
 		g.publish()
 		r.Reply(got)
@@ -290,6 +302,7 @@ func (g *Gate) answered(r Request, got exchange.Answer) {
 	}
 	since, failing := g.state.FailingSince, g.state.Failures > 0
 	g.learn(outcome, got.At)
+	g.noteFailure(r.Client.cfg.Name, got.Failure, outcome, got.At)
 	g.publish()
 	if failing && g.state.Failures == 0 {
 		g.gates.o.Recovered(g, since)
@@ -323,12 +336,6 @@ func (g *Gate) ended(c *Client) {
 
 // isUrgent reports whether somebody asks for the request now, and not only the schedule.
 func (r Request) isUrgent() bool { return r.Urgent != nil && r.Urgent.Load() }
-
-// publish shows the gate's state to whoever reads it.
-func (g *Gate) publish() {
-	state := g.state
-	g.published.Store(&state)
-}
 
 // closed is the answer to a request that may not be sent now.
 func closed(g policy.Gate, now time.Time) exchange.Answer {

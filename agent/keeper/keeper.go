@@ -56,8 +56,9 @@ type Keeper struct {
 	earlyAt time.Time        // when to refresh to prove a rotated credential, or by order; zero for neither
 	orders  []chan<- verdict // refreshes that somebody asked for: the next answer is theirs
 	late    late
-	oddLife string // what was last logged of the token's life
-	view    *View  // the published one, or what is to be that next
+	oddLife string    // what was last logged of the token's life
+	expired time.Time // the end of the token of which it was last logged
+	view    *View     // the published one, or what is to be that next
 
 	published atomic.Pointer[View]
 }
@@ -173,9 +174,8 @@ func (k *Keeper) step() {
 			Sending: k.saveSent, Urgent: &k.urgent, Reply: k.postAnswer,
 		})
 	}
-	if !k.asking { // else the answer brings the next step
-		k.work.Retry(k.nextAt().Sub(now))
-	}
+	k.logExpiry(now)
+	k.rest(now)
 }
 
 // postAnswer takes the answer to the request under way.
@@ -284,7 +284,7 @@ func (k *Keeper) Inherit(was *Keeper) {
 	if reflect.DeepEqual(k.form(), was.form()) {
 		view := *was.view // others may read that one
 		k.view = &view
-		k.challenges = was.challenges
+		k.challenges, k.expired = was.challenges, was.expired
 	}
 	view := k.edit()
 	view.Attempts, view.requests = was.view.Attempts, was.view.requests

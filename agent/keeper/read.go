@@ -21,12 +21,21 @@ var ErrNoToken = errors.New("no token yet")
 // NotYetError says that there is no good token of a name now, and when to ask again.
 type NotYetError struct {
 	Token   string
+	Expired time.Time     // when the last token ended; zero where there never was one
+	Cause   string        // why there is no newer one; "" where that is not known
 	RetryIn time.Duration // at least a second, in whole seconds: what a Retry-After may say
 }
 
 // Error implements error.
 func (e *NotYetError) Error() string {
-	return fmt.Sprintf("token %q: %s; ask again in %.0fs", e.Token, ErrNoToken, e.RetryIn.Seconds())
+	how := ErrNoToken.Error()
+	if !e.Expired.IsZero() {
+		how = "it expired at " + stamp(e.Expired) + ", and there is no newer one yet"
+	}
+	if e.Cause != "" {
+		how += ": " + e.Cause
+	}
+	return fmt.Sprintf("token %q: %s; ask again in %.0fs", e.Token, how, e.RetryIn.Seconds())
 }
 
 // Unwrap lets callers branch on [ErrNoToken].
@@ -39,7 +48,12 @@ func (k *Keeper) Token() (token.Token, error) {
 	if v.Token.ValidAt(now) {
 		return v.Token, nil
 	}
-	return token.Token{}, &NotYetError{Token: k.cfg.Name, RetryIn: wholeSeconds(k.NextRequest(v, now).Sub(now))}
+	e := &NotYetError{Token: k.cfg.Name, Expired: v.Token.Expiry, RetryIn: wholeSeconds(k.NextRequest(v, now).Sub(now))}
+	if e.Expired.IsZero() {
+		e.Expired = v.history().Expiry
+	}
+	e.Cause, _ = k.cause(v)
+	return token.Token{}, e
 }
 
 // NextRequest is when the next request for the token is planned, as far as its gate lets it.

@@ -98,6 +98,13 @@ type Gate struct {
 	BlockedUntil *time.Time `json:"blocked_until,omitempty"` // the server's Retry-After
 	RetryAt      *time.Time `json:"retry_at,omitempty"`      // credagent's own backoff
 	Failures     int        `json:"failures"`
+	// Why requests are held back. Clients that are one to the server share the gate, so the failed request
+	// may be another client's, which is named then.
+	LastOutcome  string     `json:"last_outcome,omitempty"`
+	LastError    string     `json:"last_error,omitempty"`
+	LastErrorAt  *time.Time `json:"last_error_at,omitempty"`
+	Advice       string     `json:"advice,omitempty"` // what to do about the error
+	FailedClient string     `json:"failed_client,omitempty"`
 }
 
 // The names of a client's credentials.

@@ -138,22 +138,29 @@ func (s Status) Triage() Triage {
 	tokens := make([]ranked, 0, len(s.Tokens))
 	affected := s.sinksByToken()
 	for _, t := range s.Tokens {
+		t, failedClient := s.explained(t)
 		m, found := s.tokenMatter(t)
 		tokens = append(tokens, ranked{Ranked{t, m.Level}, m.rank})
 		if !found {
 			continue
+		}
+		if failedClient != "" {
+			m.What = "held up by another client"
 		}
 		if !t.Valid {
 			m.Sinks = affected[t.Name]
 		}
 		all = join(all, m)
 	}
-	busy := map[string]bool{}
+	said := map[string]told{}
 	for _, m := range all {
-		busy[m.Client] = busy[m.Client] || m.Level == Act || m.rank == throttled || m.rank == throttledDown
+		is := said[m.Client]
+		is.refused = is.refused || m.rank == refusedDown || m.rank == refused
+		is.waits = is.waits || m.Level == Act || m.rank == throttled || m.rank == throttledDown
+		said[m.Client] = is
 	}
 	for _, c := range s.Clients {
-		all = append(all, s.clientMatters(c, busy[c.Name])...)
+		all = append(all, s.clientMatters(c, said[c.Name])...)
 	}
 	for _, k := range s.Sinks {
 		all = append(all, s.sinkMatters(k)...)
@@ -256,7 +263,7 @@ func (s Status) tokenMatter(t Token) (m Matter, found bool) {
 		m.Level, m.What, m.Doc = Act, "refused by the server", "the-server-refuses"
 		suggest("check the client's credential and the token's configuration against what is registered at the server")
 	case unreachableDown:
-		m.Level, m.What, m.Doc = Act, "no answer that helps", "the-server-does-not-answer"
+		m.Level, m.What, m.Doc = Act, "token requests fail", "the-server-does-not-answer"
 		suggest("check the server, and the way to it: credagent doctor")
 	case throttledDown, throttled:
 		m.What, m.Doc = "held back by the server", "the-server-asks-to-wait"
@@ -279,9 +286,15 @@ func (s Status) tokenMatter(t Token) (m Matter, found bool) {
 	return m, true
 }
 
+// told is what a client's tokens' matters say of the client.
+type told struct {
+	refused bool // that it is refused
+	waits   bool // that requests are held back, or a person has to act
+}
+
 // clientMatters says what is the matter with a client. What its tokens' matters say already is left
-// out.
-func (s Status) clientMatters(c Client, busy bool) []Matter {
+// out; a refusal is not said by an outage that came after it.
+func (s Status) clientMatters(c Client, told told) []Matter {
 	var all []Matter
 	add := func(level Level, rank rank, what, cause, step, doc string, end *time.Time) {
 		all = append(all, Matter{
@@ -292,7 +305,7 @@ func (s Status) clientMatters(c Client, busy bool) []Matter {
 	for _, credential := range c.Credentials {
 		what := credential.Name + " credential "
 		switch {
-		case credential.Problem != "" && !(credential.InUse && busy):
+		case credential.Problem != "" && !(credential.InUse && told.refused):
 			add(Act, credentialUnusable, what+"cannot be used", credential.Problem, "replace it: a changed file is noticed by itself", "a-credential-ends-or-cannot-be-used", nil)
 		case credential.Problem != "":
 		case credential.NotAfter == nil:
@@ -305,9 +318,9 @@ func (s Status) clientMatters(c Client, busy bool) []Matter {
 	if clocks := c.Clocks(); clocks != "" {
 		add(Soon, clocksDiffer, "clocks differ", clocks, "set this host's clock: timedatectl set-ntp true", "the-clocks-differ", nil)
 	}
-	if opens := c.Gate.BlockedUntil; opens != nil && opens.After(s.Now) && !busy {
-		add(Wait, gateClosed, "held back by the server", "", "wait: nothing may be sent before the server's Retry-After is over", "the-server-asks-to-wait", nil)
-		all[len(all)-1].Next = opens
+	if opens := c.Gate.BlockedUntil; opens != nil && opens.After(s.Now) && !told.waits {
+		add(Wait, gateClosed, "held back by the server", c.Gate.LastError, "wait: nothing may be sent before the server's Retry-After is over", "the-server-asks-to-wait", nil)
+		all[len(all)-1].Next, all[len(all)-1].At = opens, c.Gate.LastErrorAt
 	}
 	return all
 }

@@ -46,10 +46,10 @@ func TestTokenLevels(t *testing.T) {
 		"refused by policy":                {failed(valid("t"), "policy", "access_denied", 1), Gate{}, Act, "refused by the server"},
 		"refused while the gate is closed": {failed(valid("t"), "credential", "invalid_client", 1), Gate{BlockedUntil: at(time.Hour)}, Act, "refused by the server"},
 		"refused, backoff just reset":      {failed(valid("t"), "credential", "invalid_client", 0), Gate{}, Act, "refused by the server"},
-		"outage, expired":                  {failed(gone("t"), "transient", "no route", 9), Gate{}, Act, "no answer that helps"},
+		"outage, expired":                  {failed(gone("t"), "transient", "no route", 9), Gate{}, Act, "token requests fail"},
 		"outage, still valid":              {failed(valid("t"), "transient", "no route", 9), Gate{}, Wait, "not refreshed yet"},
 		"outage at a start":                {failed(never("t"), "transient", "no route", 2), Gate{}, Wait, "being acquired"},
-		"outage since the start":           {failed(never("t"), "transient", "no route", 3), Gate{}, Act, "no answer that helps"},
+		"outage since the start":           {failed(never("t"), "transient", "no route", 3), Gate{}, Act, "token requests fail"},
 		"throttled, still valid":           {failed(valid("t"), "throttled", "HTTP 429", 1), Gate{BlockedUntil: at(time.Minute)}, Wait, "held back by the server"},
 		"throttled, expired":               {failed(gone("t"), "throttled", "HTTP 429", 5), Gate{BlockedUntil: at(time.Minute)}, Wait, "held back by the server"},
 		"throttled by another's request":   {valid("t"), Gate{BlockedUntil: at(time.Hour)}, Wait, "held back by the server"},
@@ -198,6 +198,82 @@ func TestOneMatterOfACause(t *testing.T) {
 	}
 	if m := all[0]; m.Failures != 39 || !m.Expiry.Equal(*at(-39 * time.Minute)) || !slices.Equal(m.Sinks, []string{"/run/0", "/run/1"}) {
 		t.Errorf("joined they are %+v", m)
+	}
+}
+
+// TestOneCauseOfAGate: tokens that wait at a failing gate have its cause, whether they were probed or not.
+func TestOneCauseOfAGate(t *testing.T) {
+	gate := func(outcome, cause string) Gate {
+		return Gate{RetryAt: at(time.Minute), Failures: 4, LastOutcome: outcome, LastError: cause, LastErrorAt: at(-time.Second)}
+	}
+	blocked := Gate{BlockedUntil: at(time.Minute), LastOutcome: "throttled", LastError: "asked an earlier process"}
+	another := gate("credential", "invalid_client")
+	another.FailedClient = "other"
+	scope := failed(gone("scope"), "configuration", "invalid_scope", 1)
+	early := failed(gone("early"), "credential", "invalid_client", 1)
+	for name, tc := range map[string]struct {
+		gate  Gate
+		extra Token
+		want  []string // of the matters: how many tokens, level, what, cause
+	}{
+		"outage":             {gate("transient", "connection refused"), failed(gone("probed"), "transient", "timed out", 2), []string{"39 act token requests fail: connection refused"}},
+		"refused":            {gate("credential", "invalid_client"), failed(gone("probed"), "credential", "invalid_client, at noon", 2), []string{"39 act refused by the server: invalid_client"}},
+		"nothing known":      {gate("", ""), valid("well"), []string{"1 wait being acquired again: ", "many"}},
+		"one's own refusal":  {gate("transient", "connection refused"), scope, []string{"1 act refused by the server: invalid_scope", "38 act token requests fail: connection refused"}},
+		"refused before":     {gate("transient", "connection refused"), early, []string{"1 act refused by the server: invalid_client", "38 act token requests fail: connection refused"}},
+		"valid, and waiting": {gate("transient", "connection refused"), valid("waiting"), []string{"38 act token requests fail: connection refused", "1 wait not refreshed yet: connection refused"}},
+		"never there":        {gate("transient", "connection refused"), never("new"), []string{"39 act token requests fail: connection refused"}},
+		"asked before":       {blocked, gone("another"), []string{"39 wait held back by the server: asked an earlier process"}},
+		"of another client":  {another, gone("another"), []string{`39 act held up by another client: client "other", which is the same client to the server: invalid_client`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := Status{Now: now, Clients: []Client{{Name: "c", Gate: tc.gate}}, Tokens: []Token{tc.extra}}
+			for i := range 38 {
+				token := gone(fmt.Sprint("t", i))
+				token.LastOutcome = "success"
+				s.Tokens = append(s.Tokens, token)
+			}
+			triage := s.Triage()
+			if tc.want[len(tc.want)-1] != "many" && len(triage.Matters) != len(tc.want) {
+				t.Errorf("%d matters, want %q", len(triage.Matters), tc.want)
+			}
+			for i, m := range triage.Matters {
+				checkMatter(t, m)
+				if tc.want[min(i, len(tc.want)-1)] == "many" {
+					break
+				}
+				if got := fmt.Sprintf("%d %s %s: %s", len(m.Names), m.Level, m.What, m.Cause); i >= len(tc.want) || got != tc.want[i] {
+					t.Errorf("matter %q, want %q", got, tc.want[min(i, len(tc.want)-1)])
+				}
+			}
+			for _, shown := range triage.Tokens {
+				if tc.gate.LastError != "" && !shown.Valid && shown.LastOutcome == "success" {
+					t.Errorf("the table says success of token %q", shown.Name)
+				}
+			}
+		})
+	}
+}
+
+// TestRefusalStaysInAnOutage: what a client was refused for is to be mended when its server is back.
+func TestRefusalStaysInAnOutage(t *testing.T) {
+	down := failed(gone("t"), "transient", "no route", 9)
+	for name, tc := range map[string]struct {
+		token Token
+		want  []string
+	}{
+		"outage":        {down, []string{"token requests fail", "primary credential cannot be used"}},
+		"still refused": {failed(gone("t"), "credential", "invalid_client", 9), []string{"refused by the server"}},
+		"throttled":     {failed(gone("t"), "throttled", "HTTP 429", 9), []string{"primary credential cannot be used", "held back by the server"}},
+	} {
+		s := Status{Now: now, Tokens: []Token{tc.token}, Clients: []Client{{Name: "c", Credentials: []Credential{{Name: Primary, InUse: true, Problem: "invalid_client"}}}}}
+		var got []string
+		for _, m := range s.Triage().Matters {
+			got = append(got, m.What)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/doctor"
 	"github.com/credagent/credagent/agent/provider"
@@ -44,6 +45,7 @@ and notes.`,
 		if err != nil {
 			return err
 		}
+		cfg.Warnings = append(cfg.Warnings, agent.SharedClients(cfg)...)
 		ctx, cancel := context.WithTimeout(c.Context(), examineTimeout)
 		defer cancel()
 		host := newHost(cfg, newLoggerAt(slog.LevelError, cfg, c.ErrOrStderr()))

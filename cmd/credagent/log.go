@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,6 +39,7 @@ func newHandler(level slog.Leveler, json bool, out io.Writer) slog.Handler {
 	if json {
 		return slog.NewJSONHandler(out, options)
 	}
+	options.ReplaceAttr = readableText
 	return slog.NewTextHandler(out, options)
 }
 
@@ -77,6 +81,23 @@ func detachLog(c *cobra.Command) {
 	if o, ok := c.ErrOrStderr().(*errorOutput); ok {
 		o.detach()
 	}
+}
+
+// readableText separates the parts of a list too, which in JSON has a form of its own.
+func readableText(groups []string, attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() != slog.KindAny {
+		return readable(groups, attr)
+	}
+	list := reflect.ValueOf(attr.Value.Any())
+	if list.Kind() != reflect.Slice || list.Type().Elem().Kind() == reflect.Uint8 {
+		return attr
+	}
+	parts := make([]string, list.Len())
+	for i := range parts {
+		parts[i] = fmt.Sprint(list.Index(i))
+	}
+	attr.Value = slog.StringValue(strings.Join(parts, ", "))
+	return attr
 }
 
 // lineBuffer keeps what is written to it.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -114,7 +115,7 @@ func thrifty() {
 }
 
 func warn(cfg *config.Config, log *slog.Logger) {
-	for _, problem := range cfg.Warnings {
+	for _, problem := range slices.Concat(cfg.Warnings, agent.SharedClients(cfg)) {
 		log.Warn("configuration", "warning", fmt.Sprint(problem))
 	}
 }

@@ -48,7 +48,7 @@ each credential and makes one token request for each client; it writes nothing.`
 		if problems := unreadable(*readable); len(problems) > 0 {
 			return &config.Error{Problems: problems}
 		}
-		for _, warning := range append(cfg.Warnings, unrunnable(cfg)...) {
+		for _, warning := range slices.Concat(cfg.Warnings, agent.SharedClients(cfg), unrunnable(cfg)) {
 			fmt.Fprintf(c.ErrOrStderr(), "credagent: warning: %s\n", warning)
 		}
 		if *probe {

@@ -21,6 +21,8 @@ const (
 	Expiry        = "expiry"
 	Header        = "header"
 	RefreshAt     = "refresh_at"
+	Until         = "until"
+	FailedClient  = "failed_client"
 	Issuer        = "issuer"
 	Reason        = "reason"
 	Step          = "step"

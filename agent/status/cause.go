@@ -1,0 +1,38 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// explained is a token with the cause for which it has to wait. One that waits at a gate that is failing
+// was often not asked for itself: then the cause is the gate's, which another token or client found out.
+// A refusal of the token itself stays.
+func (s Status) explained(t Token) (why Token, failedClient string) {
+	g := s.gate(t.Client)
+	own := t.LastError != "" && lasting(t.LastOutcome) && !(t.LastOutcome == "credential" && g.LastOutcome == "credential")
+	if g.LastError == "" || own || !s.waitsAtGate(t, g) {
+		return t, ""
+	}
+	t.LastOutcome, t.LastError, t.LastErrorAt, t.Advice = g.LastOutcome, g.LastError, g.LastErrorAt, g.Advice
+	t.ConsecutiveFailures = max(t.ConsecutiveFailures, g.Failures)
+	if g.FailedClient != "" {
+		t.LastError = fmt.Sprintf("client %q, which is the same client to the server: %s", g.FailedClient, g.LastError)
+		t.Advice = fmt.Sprintf("see to client %q: %s", g.FailedClient, cmp.Or(g.Advice, "its requests fail"))
+	}
+	return t, g.FailedClient
+}
+
+// waitsAtGate reports whether a token's next request is made when the gate opens, or is under way.
+func (s Status) waitsAtGate(t Token, g Gate) bool {
+	if t.RefreshAt == nil || !t.RefreshAt.After(s.Now) {
+		return true
+	}
+	for _, opens := range []*time.Time{g.BlockedUntil, g.RetryAt} {
+		if opens != nil && !t.RefreshAt.After(*opens) {
+			return true
+		}
+	}
+	return false
+}
