@@ -99,7 +99,7 @@ func TestOtherUsers(t *testing.T) {
 		{"a user", peertest.Identity{UID: allowedUser, GID: connects}, "200 403 200"},
 		{"by primary group", peertest.Identity{UID: strangeUser, GID: allowedGroup, Groups: []uint32{connects}}, "200 403 200"},
 		{"by supplementary group", peertest.Identity{UID: strangeUser, GID: connects, Groups: []uint32{strangeGroup, allowedGroup}}, "200 403 200"},
-		{"a stranger", peertest.Identity{UID: strangeUser, GID: connects, Groups: []uint32{strangeGroup, 0}}, "403 403 200"},
+		{"a stranger", peertest.Identity{UID: strangeUser, GID: connects, Groups: []uint32{strangeGroup, 0}}, "403 403 403"},
 		{"who may not connect", peertest.Identity{UID: allowedUser, GID: allowedGroup}, "permission denied permission denied permission denied"},
 	}
 	for _, test := range tests {

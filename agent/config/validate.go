@@ -299,7 +299,7 @@ func (v *validator) mode(path string, t mode, rule modeRule) fs.FileMode {
 		v.problem(path, "%v has the setuid, setgid or sticky bit", t.text)
 	case value&0o111 != 0:
 		v.problem(path, "%v makes the file executable", t.text)
-	case value&0o002 != 0:
+	case value&0o002&^rule.allowed != 0:
 		v.problem(path, "%v lets everybody write", t.text)
 	case value&^rule.allowed != 0:
 		v.problem(path, "%v lets the group write", t.text)

@@ -49,7 +49,7 @@ func (v *validator) socket(raw *rawSocket) *Socket {
 	}
 	s := &Socket{
 		Path:  v.file("socket", "path", raw.Path),
-		Mode:  v.mode("socket.mode", raw.Mode, modeRule{defaultSocketMode, 0o600, 0o664}),
+		Mode:  v.mode("socket.mode", raw.Mode, modeRule{defaultSocketMode, 0o600, 0o666}),
 		Group: v.account("socket.group", raw.Group),
 	}
 	// sun_path of unix(7) holds 108 bytes with the final zero.

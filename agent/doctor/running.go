@@ -68,7 +68,7 @@ func (e *exam) agent(context.Context) []Finding {
 	}
 	s := e.running
 	var all []Finding
-	if s.Source != e.Config.Source {
+	if s.Source != "" && s.Source != e.Config.Source {
 		all = append(all, Finding{
 			Level: Note, What: "the running agent has another configuration, " + s.Source,
 			Why: "what is found here is about " + e.Config.Source,

@@ -125,7 +125,7 @@ func headLine(s status.Status) []cell {
 	if !s.Ready {
 		verdict = cell{"not ready", red}
 	}
-	return []cell{verdict, {", " + tally(s.Brief()) + "; credagent " + s.Version + ", " + s.Source, ""}}
+	return []cell{verdict, {", " + tally(s.Brief()) + "; " + strings.Join(slices.DeleteFunc([]string{"credagent " + s.Version, s.Source}, func(part string) bool { return part == "" }), ", "), ""}}
 }
 
 // colorOf is the color of a level.
