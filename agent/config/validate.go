@@ -84,6 +84,7 @@ func validate(r *report, raw *rawFile) *Config {
 	v.unusedClients()
 	c.variables = r.variables
 	v.separateOutputs(c)
+	v.ownFiles(c)
 	return c
 }
 
