@@ -83,9 +83,10 @@ func (may *access) admit(p config.Principal) error {
 // token of a name. There is nobody who may have an unknown one.
 func (a *Agent) Allows(name string, user int, groups []int) bool {
 	t := a.parts.token(name)
-	if t == nil {
-		return false
-	}
+	return t != nil && t.admits(user, groups)
+}
+
+func (t *tokenPart) admits(user int, groups []int) bool {
 	may := t.access.Load()
 	return may != nil && may.allows(user, groups)
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,62 @@ func TestAllows(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			if got := f.agent.Allows(test.token, test.user, test.groups); got != test.want {
 				t.Errorf("Allows = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestStatusForOthers: a caller sees what it may have, and is ready when that is.
+func TestStatusForOthers(t *testing.T) {
+	f := newFixture((&server{answer: good}).exchange, "a", "b", "c")
+	f.make(f.changed(allowing([]config.Principal{{User: "1001"}}, []config.Principal{{User: "1001"}, {Group: "2001"}})), (&server{answer: good}).exchange)
+	if err := f.agent.ResolveAccess(); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		user   int
+		groups []int
+		want   string
+	}{
+		"of two tokens":        {1001, []int{9}, "a b"},
+		"of one, by its group": {9, []int{2001}, "b"},
+		"of none":              {9, []int{9}, ""},
+		"no root by group":     {9, []int{0}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := f.agent.StatusFor(test.user, test.groups)
+			var tokens []string
+			clients := map[string]bool{}
+			for _, token := range s.Tokens {
+				tokens = append(tokens, token.Name)
+				clients[token.Client] = true
+			}
+			if strings.Join(tokens, " ") != test.want {
+				t.Errorf("tokens %q, want %q", tokens, test.want)
+			}
+			for _, client := range s.Clients {
+				if !clients[client.Name] {
+					t.Errorf("client %q is not of its tokens", client.Name)
+				}
+			}
+			seen := append(s.NotReady, "")
+			for _, sink := range s.Sinks {
+				seen = append(seen, sink.Tokens...)
+			}
+			for _, name := range []string{"a", "b", "c"} {
+				if strings.Contains(strings.Join(seen, " "), strconv.Quote(name)) && !strings.Contains(test.want, name) {
+					t.Errorf("it tells of %q: %q", name, seen)
+				}
+			}
+			for _, sink := range s.Sinks {
+				for _, name := range sink.Tokens {
+					if !strings.Contains(test.want, name) {
+						t.Errorf("it tells of a sink with %q", name)
+					}
+				}
+			}
+			if s.Source != "" || s.Reload != nil {
+				t.Errorf("it tells of the configuration: %q, %v", s.Source, s.Reload)
 			}
 		})
 	}

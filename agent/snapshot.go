@@ -3,16 +3,46 @@ package agent
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/credagent/credagent/agent/status"
 )
 
 // Status returns what there is to know now.
-func (a *Agent) Status() status.Status {
+func (a *Agent) Status() status.Status { return a.statusOf(a.parts.list()) }
+
+// StatusFor is [Agent.Status] as far as it is about the tokens that a user, or one of the groups, may have:
+// these, their clients, and the sinks that hold no other. Ready is about these alone.
+func (a *Agent) StatusFor(user int, groups []int) status.Status {
+	list := a.parts.list()
+	seen := &listing{}
+	clients := map[string]bool{}
+	for _, part := range list.tokens {
+		if part.admits(user, groups) {
+			seen.tokens = append(seen.tokens, part)
+			clients[part.keeper.Config().Client] = true
+		}
+	}
+	for _, part := range list.clients {
+		if clients[part.name()] {
+			seen.clients = append(seen.clients, part)
+		}
+	}
+	for _, part := range list.sinks {
+		foreign := slices.ContainsFunc(part.writer.Tokens(), func(name string) bool { return !a.Allows(name, user, groups) })
+		if !foreign {
+			seen.sinks = append(seen.sinks, part)
+		}
+	}
+	s := a.statusOf(seen)
+	s.Source, s.Reload = "", nil // whose errors are about the whole configuration
+	return s
+}
+
+func (a *Agent) statusOf(list *listing) status.Status {
 	now := time.Now()
 	defer func() { a.changes.readIn(time.Since(now)) }()
-	list := a.parts.list()
 	s := status.Status{
 		Version:   a.options.Version,
 		Source:    a.parts.settings().AbsoluteSource(),

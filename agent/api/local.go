@@ -17,6 +17,7 @@ import (
 
 	"github.com/credagent/credagent/agent"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/peer"
 )
 
 const (
@@ -35,6 +36,8 @@ const (
 // Broker is whom the local token API asks.
 type Broker interface {
 	Status() status.Status
+	// StatusFor is what a user, or one of its groups, may know: about no token that Allows keeps from it.
+	StatusFor(user int, groups []int) status.Status
 	// Allows reports whether the configuration lets a user, or one of its groups, have a token.
 	Allows(token string, user int, groups []int) bool
 	// TokenJSON returns a token that is good now. Its error is [agent.ErrUnknownToken] or an
@@ -106,7 +109,7 @@ func (l *local) guarded(next func(w http.ResponseWriter, r *http.Request, token 
 	return func(w http.ResponseWriter, r *http.Request) {
 		token := r.PathValue("token")
 		caller, known := callerOf(r)
-		if !known || caller.UID != 0 && caller.UID != l.owner && !l.broker.Allows(token, caller.UID, caller.GIDs) {
+		if !known || !l.privileged(caller) && !l.broker.Allows(token, caller.UID, caller.GIDs) {
 			l.log.Debug("caller is not allowed to have a token", keyToken, token, keyUser, caller.UID)
 			writeProblem(w, &problem{
 				status: http.StatusForbidden, Code: "forbidden",
@@ -118,9 +121,30 @@ func (l *local) guarded(next func(w http.ResponseWriter, r *http.Request, token 
 	}
 }
 
-func (l *local) status(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, l.broker.Status())
+// status answers with what the caller may know. One who may have no token learns nothing.
+func (l *local) status(w http.ResponseWriter, r *http.Request) {
+	caller, known := callerOf(r)
+	if known && l.privileged(caller) {
+		writeJSON(w, http.StatusOK, l.broker.Status())
+		return
+	}
+	var s status.Status
+	if known {
+		s = l.broker.StatusFor(caller.UID, caller.GIDs)
+	}
+	if len(s.Tokens) == 0 {
+		l.log.Debug("caller is not allowed to see the status", keyUser, caller.UID)
+		writeProblem(w, &problem{
+			status: http.StatusForbidden, Code: "forbidden",
+			Message: fmt.Sprintf("user %d is not allowed to have any token, nor to see the status", caller.UID),
+		})
+		return
+	}
+	writeJSON(w, http.StatusOK, s)
 }
+
+// privileged reports whether a caller may do everything.
+func (l *local) privileged(caller peer.Peer) bool { return caller.UID == 0 || caller.UID == l.owner }
 
 func (l *local) token(w http.ResponseWriter, _ *http.Request, token string) {
 	body, err := l.broker.TokenJSON(token)

@@ -35,7 +35,19 @@ type tokens struct {
 	challenged []string
 }
 
-func (*tokens) Status() status.Status { return status.Status{Version: "test"} }
+func (*tokens) Status() status.Status {
+	return status.Status{Version: "test", Tokens: []status.Token{{Name: "known"}, {Name: "secretly"}}}
+}
+
+func (b *tokens) StatusFor(user int, groups []int) status.Status {
+	s := status.Status{Version: "test"}
+	for _, t := range b.Status().Tokens {
+		if b.Allows(t.Name, user, groups) {
+			s.Tokens = append(s.Tokens, t)
+		}
+	}
+	return s
+}
 
 func (*tokens) Allows(token string, user int, groups []int) bool {
 	allowed := user == allowedUser
@@ -132,13 +144,15 @@ func TestAuthorization(t *testing.T) {
 	forbidden := statuses{403, 403, 403}
 	token, refresh, challenge, state := "/v1/tokens/TOKEN", "/v1/tokens/TOKEN/refresh", "/v1/tokens/TOKEN/challenge", "/v1/status"
 	read := map[string]statuses{"privileged": {200, 404, 503}, "permitted": {200, 403, 503}, "stranger": forbidden}
+	seen := everybody(200)
+	seen["stranger"] = forbidden
 	matrix := map[string]map[string]statuses{
 		"GET " + token:         read,
 		"HEAD " + token:        read,
 		"POST " + refresh:      {"privileged": {200, 404, 429}, "permitted": {200, 403, 429}, "stranger": forbidden},
 		"POST " + challenge:    {"privileged": {202, 404, 202}, "permitted": {202, 403, 202}, "stranger": forbidden},
-		"GET " + state:         everybody(200),
-		"HEAD " + state:        everybody(200),
+		"GET " + state:         seen,
+		"HEAD " + state:        seen,
 		"GET /":                everybody(404),
 		"GET /v1/tokens":       everybody(404),
 		"GET /v1/tokens/":      everybody(404),
@@ -163,6 +177,20 @@ func TestAuthorization(t *testing.T) {
 						checkAnswer(t, c, c.by(caller, &tokens{}), status)
 					}
 				})
+			}
+		}
+	}
+}
+
+// TestStatusIsOfWhatOneMayHave: who may not have a token does not learn that there is one.
+func TestStatusIsOfWhatOneMayHave(t *testing.T) {
+	for kind, sees := range map[string]string{"privileged": "known secretly", "permitted": "known", "stranger": ""} {
+		for name, caller := range callers[kind] {
+			got := call{"GET", "/v1/status", "", ""}.by(caller, &tokens{}).Body.String()
+			for _, token := range []string{"known", "secretly"} {
+				if strings.Contains(got, `"`+token+`"`) != strings.Contains(sees, token) {
+					t.Errorf("%s, %s: %s", kind, name, got)
+				}
 			}
 		}
 	}

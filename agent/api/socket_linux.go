@@ -137,6 +137,9 @@ func (f SocketFile) give(p *place, gid int) (fs.FileInfo, error) {
 	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK || int(stat.Uid) != os.Geteuid() {
 		return nil, errors.New("somebody put something else in its place")
 	}
+	if err := clearACL(file); err != nil {
+		return nil, err
+	}
 	if gid >= 0 {
 		err := unix.Fchownat(file, "", -1, gid, unix.AT_EMPTY_PATH)
 		if errors.Is(err, fs.ErrPermission) {
@@ -150,6 +153,24 @@ func (f SocketFile) give(p *place, gid int) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("setting mode %04o: %w", f.Mode, systemError(err))
 	}
 	return p.root.Lstat(p.name)
+}
+
+// clearACL takes away what a directory with a default ACL gave to the socket, and makes sure of it: the mode
+// would be the most that those named there may do, and let them connect.
+func clearACL(file int) error {
+	const attribute = "system.posix_acl_access"
+	path := fmt.Sprintf("/proc/self/fd/%d", file) // a descriptor without access has no attributes itself
+	err := unix.Removexattr(path, attribute)
+	if err == nil || errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, fs.ErrNotExist) {
+		_, err = unix.Getxattr(path, attribute, nil)
+	}
+	switch {
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP), errors.Is(err, fs.ErrNotExist): // no ACL, none here, no /proc
+		return nil
+	case err == nil:
+		err = errors.New("it is still there")
+	}
+	return fmt.Errorf("removing the ACL that its directory gave it: %w; remove the directory's default ACL: setfacl -k", err)
 }
 
 // setMode changes the mode of the file itself: by fchmodat2 (Linux 6.6), else by /proc, else by its

@@ -3,6 +3,8 @@ package api
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/testkit/peertest"
@@ -99,7 +103,7 @@ func TestOtherUsers(t *testing.T) {
 		{"a user", peertest.Identity{UID: allowedUser, GID: connects}, "200 403 200"},
 		{"by primary group", peertest.Identity{UID: strangeUser, GID: allowedGroup, Groups: []uint32{connects}}, "200 403 200"},
 		{"by supplementary group", peertest.Identity{UID: strangeUser, GID: connects, Groups: []uint32{strangeGroup, allowedGroup}}, "200 403 200"},
-		{"a stranger", peertest.Identity{UID: strangeUser, GID: connects, Groups: []uint32{strangeGroup, 0}}, "403 403 200"},
+		{"a stranger", peertest.Identity{UID: strangeUser, GID: connects, Groups: []uint32{strangeGroup, 0}}, "403 403 403"},
 		{"who may not connect", peertest.Identity{UID: allowedUser, GID: allowedGroup}, "permission denied permission denied permission denied"},
 	}
 	for _, test := range tests {
@@ -355,5 +359,47 @@ func TestAUserCannotTakeAllConnections(t *testing.T) {
 	mustDo(t, cmd.Wait())
 	if out.String() != "200\n" {
 		t.Errorf("the other user got %q", &out)
+	}
+}
+
+// TestADefaultACLLetsNobodyConnect: what the directory gives to new files is taken away.
+func TestADefaultACLLetsNobodyConnect(t *testing.T) {
+	const entry = 8
+	dir := peertest.Dir(t)
+	acl := binary.LittleEndian.AppendUint32(nil, 2)
+	for _, e := range []struct {
+		tag, perm uint16
+		id        uint32
+	}{{0x01, 7, 1<<32 - 1}, {0x02, 7, strangeUser}, {0x04, 7, 1<<32 - 1}, {0x08, 7, strangeGroup}, {0x10, 7, 1<<32 - 1}, {0x20, 0, 1<<32 - 1}} {
+		acl = binary.LittleEndian.AppendUint16(acl, e.tag)
+		acl = binary.LittleEndian.AppendUint16(acl, e.perm)
+		acl = binary.LittleEndian.AppendUint32(acl, e.id)
+	}
+	if len(acl) != 4+6*entry {
+		t.Fatal(len(acl))
+	}
+	if err := unix.Setxattr(dir, "system.posix_acl_default", acl, 0); err != nil {
+		t.Skipf("SKIPPED: this file system has no ACLs: %v", err)
+	}
+	probe := filepath.Join(dir, "probe")
+	if err := os.WriteFile(probe, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Getxattr(probe, "system.posix_acl_access", nil); err != nil {
+		t.Fatalf("the directory gives no ACL: %v", err)
+	}
+	for _, mode := range []fs.FileMode{0o600, 0o660, 0o666} {
+		file := SocketFile{Path: filepath.Join(dir, "socket"), Mode: mode}
+		listener, err := file.Listen(slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Getxattr(file.Path, "system.posix_acl_access", nil); !errors.Is(err, unix.ENODATA) {
+			t.Errorf("mode %04o: its ACL: %v", mode, err)
+		}
+		if info, err := os.Lstat(file.Path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("mode %04o: %v, %v", mode, info, err)
+		}
+		listener.Close()
 	}
 }

@@ -132,6 +132,48 @@ func (v *validator) separateOutputs(c *Config) {
 	}
 }
 
+// ownFiles refuses an output among the agent's own files, in the state's directory or below it: there is
+// what it remembers of servers, of tokens and of other commands on the host.
+func (v *validator) ownFiles(c *Config) {
+	if c.State == nil || c.State.Dir == "" {
+		return
+	}
+	for _, out := range c.inside(c.State.Dir) {
+		if !v.silenced[out.path] {
+			v.hinted(out.path, outputHint, "in the directory of %s, where the agent has files of its own", v.place("state.dir"))
+		}
+	}
+}
+
+// Inside returns a problem for each output in one of the directories, which are the agent's own, or below it.
+func (c *Config) Inside(dirs []string) []Problem {
+	var problems []Problem
+	for _, dir := range dirs {
+		for _, out := range c.inside(dir) {
+			problem := c.Problem(out.path, fmt.Sprintf("in %s, where the agent has files of its own", quote(dir)))
+			problem.Hint = outputHint
+			problems = append(problems, problem)
+		}
+	}
+	return problems
+}
+
+// inside are the outputs in a directory or below it, however their paths are spelled.
+func (c *Config) inside(dir string) []use {
+	find := new(samefile.Finder)
+	own := find.Of(dir)
+	return slices.DeleteFunc(c.outputs(), func(out use) bool {
+		for above := filepath.Dir(out.file); ; above = filepath.Dir(above) {
+			if find.Of(above) == own {
+				return false
+			}
+			if above == filepath.Dir(above) {
+				return true
+			}
+		}
+	})
+}
+
 func (v *validator) reads(in use) string {
 	if in.path == "" {
 		return "this is the configuration itself"

@@ -40,6 +40,14 @@ func overInputs() map[string]overlap {
 		"the configuration's link": {arrange: func(dir string) error { return os.Link(dir+"/c.yaml", dir+"/d.yaml") }, path: "DIR/d.yaml", want: "the configuration itself"},
 		"the state's key":          {top: "state: { dir: DIR/state, key_file: DIR/key }\n", path: "DIR/key", want: "state.key_file"},
 		"a token's state":          {top: "state: { dir: DIR/state, key_file: DIR/key }\n", path: "DIR/state/api.age", want: "state.dir"},
+		"what the host remembers":  {top: "state: { dir: DIR/state, key_file: DIR/key }\n", path: "DIR/state/host/sinkdirs", want: "state.dir"},
+		"another's state":          {top: "state: { dir: DIR/state, key_file: DIR/key }\n", path: "DIR/state/former.age", want: "state.dir"},
+		"the state by a link": {top: "state: { dir: DIR/state, key_file: DIR/key }\n", path: "DIR/here/state/x", want: "state.dir",
+			arrange: func(dir string) error {
+				return errors.Join(os.Mkdir(dir+"/state", 0o700), os.Symlink(".", dir+"/here"))
+			}},
+		"a socket in the state":    {top: "state: { dir: DIR/state, key_file: DIR/key }\nsocket: { path: DIR/state/s }\n", path: "DIR/token", want: "socket.path"},
+		"beside the state":         {top: "state: { dir: DIR/state, key_file: DIR/key }\n", path: "DIR/state.d/token"},
 		"a trust root":             {client: "ca_file: DIR/ca.pem", path: "DIR/ca.pem", want: "clients.app.ca_file"},
 		"a fallback's certificate": {client: "fallback_credential: { provider: certcred, config: { certificate_file: DIR/c.pem } }", path: "DIR/c.pem", want: "fallback_credential.config.certificate_file"},
 		"an external provider":     {top: "plugins: { dirs: [DIR] }\n", client: "fallback_credential: { provider: ours, config: {} }", path: "DIR/credagent-provider-ours", want: "fallback_credential.provider"},

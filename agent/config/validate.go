@@ -85,6 +85,7 @@ func validate(r *report, raw *rawFile) *Config {
 	v.unusedClients()
 	c.variables = r.variables
 	v.separateOutputs(c)
+	v.ownFiles(c)
 	return c
 }
 
@@ -288,7 +289,7 @@ type modeRule struct {
 // modeRuleOf is the rule for the mode at a path.
 func modeRuleOf(path string) modeRule {
 	if path == "socket.mode" {
-		return modeRule{defaultSocketMode, 0o600, 0o664}
+		return modeRule{defaultSocketMode, 0o600, 0o666}
 	}
 	return modeRule{defaultSinkMode, 0o400, 0o644}
 }
@@ -305,7 +306,7 @@ func (r modeRule) wrong(text string) string {
 		return "has the setuid, setgid or sticky bit"
 	case value&0o111 != 0:
 		return "makes the file executable"
-	case value&0o002 != 0:
+	case value&0o002&^r.allowed != 0:
 		return "lets everybody write"
 	case value&^r.allowed != 0:
 		return "lets the group write"

@@ -68,7 +68,7 @@ func (e *exam) agent(context.Context) []Finding {
 	}
 	s := e.running
 	var all []Finding
-	if !sameSource(s.Source, e.Config.Source) { // its troubles are not this configuration's
+	if s.Source != "" && !sameSource(s.Source, e.Config.Source) { // its troubles are not this configuration's
 		return []Finding{{
 			Level: Note, What: "the running agent has another configuration, " + s.Source,
 			Why: "what is found here is about " + e.Config.Source,

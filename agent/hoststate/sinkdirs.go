@@ -33,7 +33,7 @@ func (s *Store) AddSinkDirectories(used map[string]int) (ever map[string]int, er
 	for _, dir := range s.dirs {
 		known, err := addSinkDirs(dir, used)
 		maps.Copy(ever, known)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrClosed) { // a store that was closed meanwhile is the next process's
 			problems = append(problems, fmt.Errorf("keeping the sinks' directories in %q: %w", filepath.Join(dir.Name(), sinkDirsName), atomicfile.Cause(err)))
 		}
 	}

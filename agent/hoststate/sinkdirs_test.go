@@ -79,3 +79,25 @@ func FuzzSinkDirectories(f *testing.F) {
 		}
 	})
 }
+
+// TestSinkDirectoriesAfterTheEnd: a start that failed closes the store while they are still being kept,
+// which is nothing that anybody should hear of.
+func TestSinkDirectoriesAfterTheEnd(t *testing.T) {
+	host, dir := t.TempDir(), t.TempDir()
+	s, err := Open(Options{State: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := s.AddSinkDirectories(map[string]int{dir: -1}); err != nil {
+		t.Error(err)
+	}
+	again, err := Open(Options{State: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if ever, err := again.AddSinkDirectories(map[string]int{}); err != nil || len(ever) != 0 {
+		t.Errorf("a store that was closed has written: %v, %v", ever, err)
+	}
+}

@@ -74,6 +74,15 @@ func RuntimeDirectories(getenv func(string) string) []string {
 	return dirs
 }
 
+// OwnDirectories returns the directories for its own files in directories that hold runtime files.
+func OwnDirectories(runtime []string) []string {
+	var own []string
+	for _, dir := range runtime {
+		own = append(own, filepath.Join(dir, subdirectory))
+	}
+	return own
+}
+
 // Open opens the state directory and the first runtime directory that can be written. The error says
 // for each that cannot be used why; the store keeps what it can, and nothing where no directory is left.
 func Open(o Options) (*Store, error) {

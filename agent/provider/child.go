@@ -28,7 +28,9 @@ type child struct {
 	socketDir  string   // made by go-plugin
 	stdout     io.ReadCloser
 	stderr     *process.LineLog
-	over       chan struct{} // closed when the process has ended, before it is reaped
+	guarded    bool           // what it starts is not to outlive the agent either
+	guard      *process.Guard // nil for none; set before the process is waited for
+	over       chan struct{}  // closed when the process has ended, before it is reaped
 
 	mu     sync.Mutex
 	begun  bool // guarded by mu, as are ended and killed
@@ -96,12 +98,23 @@ func (c *child) launch() error {
 	}
 	err := process.Start(c.cmd)
 	c.begun = err == nil
+	if err != nil || !c.guarded {
+		return err
+	}
+	if c.guard, err = process.StartGuard(c.cmd.Process); err != nil {
+		process.KillGroup(c.cmd.Process)
+		go func() { _ = process.Wait(c.cmd) }()
+		c.begun = false
+	}
 	return err
 }
 
 // Wait implements runner.Runner.
 func (c *child) Wait(context.Context) error {
 	<-c.over
+	if c.guard != nil {
+		c.guard.End()
+	}
 	err := process.Wait(c.cmd)
 	_ = c.lifeline.Close()
 	c.stderr.Finish()

@@ -252,27 +252,50 @@ func TestProvidersDieWithTheAgent(t *testing.T) {
 	})
 }
 
-// A provider that does not mind its pipe and ignores what asks it to end dies with the agent, too.
+// A provider that does not mind its pipe and ignores what asks it to end dies with the agent, too, and so
+// do what it has started, which nothing tells, and what that has started.
 func TestDeafProvidersDieWithTheAgent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	pidFile := filepath.Join(dir, "pid")
-	executable(t, dir, "deaf", script("trap '' TERM HUP INT; echo $$ >"+pidFile+"; while :; do read line; done </dev/zero"))
+	executable(t, dir, "deaf", script("trap '' TERM HUP INT; (sleep 1000 & echo $! >"+pidFile+".grandchild; while :; do read line; done </dev/zero) & echo $! >"+pidFile+".child; echo $$ >"+pidFile+"; while :; do read line; done </dev/zero"))
 	agent := exec.CommandContext(t.Context(), ownPath(t), "agent of the deaf", dir)
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	pid := ""
-	waitUntil(t, "the provider runs", func() bool {
-		text, _ := os.ReadFile(pidFile)
-		pid = strings.TrimSpace(string(text))
-		return pid != "" && strings.HasSuffix(string(text), "\n")
+	var pids []string
+	waitUntil(t, "the provider and its descendants run", func() bool {
+		pids = nil
+		for _, file := range []string{pidFile, pidFile + ".child", pidFile + ".grandchild"} {
+			text, _ := os.ReadFile(file)
+			if pid, whole := strings.CutSuffix(string(text), "\n"); whole {
+				pids = append(pids, pid)
+			}
+		}
+		return len(pids) == 3 && len(inGroup(pids[0])) == 4 // with the guard
 	})
+	group := inGroup(pids[0])
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = agent.Wait()
-	waitUntil(t, "process "+pid+" is gone", func() bool { return strings.Trim(processState(pid), "ZX") == "" })
+	for _, pid := range group {
+		waitUntil(t, "process "+pid+" is gone", func() bool { return strings.Trim(processState(pid), "ZX") == "" })
+	}
+}
+
+// inGroup are the processes of a group.
+func inGroup(leader string) []string {
+	var members []string
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range all {
+		data, _ := os.ReadFile(path)
+		_, after, _ := strings.Cut(string(data), ") ")
+		if fields := strings.Fields(after); len(fields) > 2 && fields[2] == leader {
+			members = append(members, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return members
 }
 
 // childrenOf are the processes whose parent is one of the processes.

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/internal/handshake"
+	"github.com/credagent/credagent/internal/process"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/providerpb"
 	"github.com/credagent/credagent/testkit/leaktest"
@@ -49,10 +50,12 @@ func TestMain(m *testing.M) {
 		serve(offers(os.Args[2]), func() (*tls.Config, error) { return side.TLSConfig() })
 	case len(os.Args) == 3 && os.Args[1] == "provider", strings.HasPrefix(os.Args[0], prefix):
 		plugins.Serve(puppet{})
+	case len(os.Args) == 2 && os.Args[1] == process.GuardArgument:
+		process.BeGuard(os.Stdin)
 	case len(os.Args) == 4 && os.Args[1] == "agent":
 		beAgent(os.Args[2], os.Args[3])
 	case len(os.Args) == 3 && os.Args[1] == "agent of the deaf":
-		host := New(Options{Dirs: []string{os.Args[2]}, Log: slog.New(slog.DiscardHandler), sockets: os.Args[2]})
+		host := New(Options{Dirs: []string{os.Args[2]}, Builtin: []string{behaving}, Log: slog.New(slog.DiscardHandler), sockets: os.Args[2]})
 		_, _, _ = host.Process(Spec{Provider: "deaf", Config: []byte("{}")}).Check(context.Background(), true)
 	case len(os.Args) == 3 && os.Args[1] == "snoop":
 		beSnoop(os.Args[2])

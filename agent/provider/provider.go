@@ -44,7 +44,7 @@ type Options struct {
 	IdleTimeout time.Duration     // how long a process may be unused
 	// MaxProcesses is how many processes there may be before idle ones end; zero for [DefaultMaxProcesses].
 	MaxProcesses int
-	Builtin      []string // served by this executable, started as `provider NAME`
+	Builtin      []string // served by this executable, started as `provider NAME`; it then is a [process.Guard] too
 	Log          *slog.Logger
 	Started      func(provider string, err error) // told of every start; may be nil
 

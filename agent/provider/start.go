@@ -199,7 +199,10 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 	c.cmd = &exec.Cmd{Path: path, Args: []string{prefix + spec.Provider}, Dir: "/", Env: environment(spec.Config), SysProcAttr: process.Bound(), WaitDelay: time.Second}
 	if slices.Contains(h.finder.builtin, spec.Provider) {
 		c.cmd.Args = []string{"credagent", "provider", spec.Provider}
-	} else if digest, pinned := h.finder.sha256[spec.Provider]; pinned {
+		return c, nil
+	}
+	c.guarded = len(h.finder.builtin) > 0 // else this executable is none of credagent's
+	if digest, pinned := h.finder.sha256[spec.Provider]; pinned {
 		if c.executable, err = sealed(path, digest); err != nil {
 			return nil, &Failure{Kind: KindConfig, Message: err.Error()}
 		}

@@ -8,7 +8,7 @@ import "time"
 // Status is one snapshot.
 type Status struct {
 	Version   string    `json:"version"`
-	Source    string    `json:"source"` // the configuration's file, or "environment"
+	Source    string    `json:"source,omitempty"` // the configuration's file, or "environment"; not for who sees a part
 	StartedAt time.Time `json:"started_at"`
 	Now       time.Time `json:"now"`
 	Reload    *Reload   `json:"last_reload,omitempty"` // none before the first

@@ -68,21 +68,21 @@ func agentOf(cfg *config.Config) agentAt {
 }
 
 // findSocket is find for what is served on the socket alone.
-func (f agentFlags) findSocket() (string, error) {
+func (f agentFlags) findSocket() (agentAt, error) {
 	at, err := f.find()
 	if err != nil {
-		return "", err
+		return agentAt{}, err
 	}
 	if at.socket == "" {
 		problem := at.cfg.Problem("socket", "missing: the running agent is asked over it")
 		if at.cfg.Source == fromEnvironment {
 			problem.Hint = "set CREDAGENT_SOCKET=" + usualSocket + " and restart the agent, or name the agent's socket with --socket PATH"
-			return "", &config.Error{Problems: []config.Problem{problem}}
+			return agentAt{}, &config.Error{Problems: []config.Problem{problem}}
 		}
 		problem.Hint = "write  socket: { path: " + usualSocket + " }  into it and restart the agent, or name the agent's socket with --socket PATH"
-		return "", &config.Error{Problems: []config.Problem{problem}}
+		return agentAt{}, &config.Error{Problems: []config.Problem{problem}}
 	}
-	return at.socket, nil
+	return at, nil
 }
 
 // usualSocket is where the packages have the agent's socket.
@@ -112,7 +112,8 @@ func tokenPath(name, what string) string { return "/v1/tokens/" + url.PathEscape
 
 // askSocket returns the body of the agent's answer. An answer that is not what was asked for is a
 // [*statedError].
-func askSocket(ctx context.Context, socket string, q question) ([]byte, error) {
+func askSocket(ctx context.Context, at agentAt, q question) ([]byte, error) {
+	socket := at.socket
 	body, err := json.Marshal(q.body)
 	if err != nil {
 		return nil, err
@@ -127,8 +128,11 @@ func askSocket(ctx context.Context, socket string, q question) ([]byte, error) {
 		request.Header.Set("Content-Type", "application/json")
 	}
 	response, err := direct(func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		return dialSocket(ctx, socket, at.trustedAt())
 	}).Do(request)
+	if untrusted := (*untrustedError)(nil); errors.As(err, &untrusted) {
+		return nil, fmt.Errorf("%s: %w at %s: %w", q.doing, errNoAgent, socket, untrusted)
+	}
 	if err != nil {
 		return nil, unreachable(q.doing, socket, err)
 	}
@@ -193,7 +197,7 @@ func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
 	defer cancel()
 	var failed error
 	if at.socket != "" {
-		body, err := askSocket(ctx, at.socket, question{doing: doing, method: http.MethodGet, path: "/v1/status"})
+		body, err := askSocket(ctx, at, question{doing: doing, method: http.MethodGet, path: "/v1/status"})
 		if err == nil {
 			return readStatus(body, at.socket)
 		}

@@ -41,11 +41,11 @@ will do. A challenge that is not valid is refused and changes nothing.`,
 		if text == "" {
 			return &usageError{c.CommandPath(), errors.New("the challenge is empty")}
 		}
-		socket, err := agent.findSocket()
+		at, err := agent.findSocket()
 		if err != nil {
 			return err
 		}
-		return challenge(c.Context(), c.OutOrStdout(), socket, args[0], text)
+		return challenge(c.Context(), c.OutOrStdout(), at, args[0], text)
 	}
 	return c
 }
@@ -60,10 +60,10 @@ func headerValue(line string) string {
 	return line
 }
 
-func challenge(ctx context.Context, out io.Writer, socket, name, value string) error {
+func challenge(ctx context.Context, out io.Writer, at agentAt, name, value string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	_, err := askSocket(ctx, socket, question{
+	_, err := askSocket(ctx, at, question{
 		doing:  fmt.Sprintf("handing in a challenge for token %q", name),
 		method: http.MethodPost, path: tokenPath(name, "/challenge"),
 		body: map[string]string{"www_authenticate": value},

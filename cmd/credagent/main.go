@@ -51,6 +51,10 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 3 && args[0] == supervise.Launcher {
 		return report(stderr, supervise.Become(args[1:], os.Environ()))
 	}
+	if len(args) == 1 && args[0] == process.GuardArgument {
+		process.BeGuard(os.Stdin)
+		return exitOK
+	}
 	if err := process.HideMemory(); err != nil {
 		fmt.Fprintln(stderr, err)
 	}

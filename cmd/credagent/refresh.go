@@ -28,11 +28,11 @@ holds, it is refused, with the seconds left.`,
 	}
 	agent := addAgentFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		socket, err := agent.findSocket()
+		at, err := agent.findSocket()
 		if err != nil {
 			return err
 		}
-		return refresh(c.Context(), c.OutOrStdout(), socket, args[0])
+		return refresh(c.Context(), c.OutOrStdout(), at, args[0])
 	}
 	return c
 }
@@ -45,17 +45,17 @@ func oneToken(c *cobra.Command, args []string) error {
 	return nil
 }
 
-func refresh(ctx context.Context, out io.Writer, socket, name string) error {
+func refresh(ctx context.Context, out io.Writer, at agentAt, name string) error {
 	doing := fmt.Sprintf("refreshing token %q", name)
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodPost, path: tokenPath(name, "/refresh")})
+	body, err := askSocket(ctx, at, question{doing: doing, method: http.MethodPost, path: tokenPath(name, "/refresh")})
 	if err != nil {
 		return err
 	}
 	got, err := readAnswer[status.Refresh](body)
 	if err != nil {
-		return notTheAgent(doing, socket, "an answer that is not the agent's")
+		return notTheAgent(doing, at.socket, "an answer that is not the agent's")
 	}
 	if got.Outcome != policy.Success.String() {
 		return notRefreshed(doing, got)

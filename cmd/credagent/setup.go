@@ -33,7 +33,7 @@ func configFlag(c *cobra.Command) *string {
 func loadConfig(flag string) (*config.Config, error) {
 	path, fromEnv := config.Find(flag, os.LookupEnv)
 	if fromEnv {
-		return config.FromEnv()
+		return apart(config.FromEnv())
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if flag == "" && path == config.DefaultPath {
@@ -44,7 +44,18 @@ func loadConfig(flag string) (*config.Config, error) {
 			Hint: "-c FILE or $CREDAGENT_CONFIG names the configuration; credagent init writes one, credagent demo needs none",
 		}}}
 	}
-	return config.Load(path, os.LookupEnv)
+	return apart(config.Load(path, os.LookupEnv))
+}
+
+// apart refuses a configuration that has the agent's own runtime files overwritten.
+func apart(cfg *config.Config, err error) (*config.Config, error) {
+	if err != nil {
+		return nil, err
+	}
+	if problems := cfg.Inside(hoststate.OwnDirectories(hoststate.RuntimeDirectories(os.Getenv))); len(problems) > 0 {
+		return nil, &config.Error{Problems: problems}
+	}
+	return cfg, nil
 }
 
 // noConfig describes how to begin, to who has no configuration.

@@ -125,7 +125,11 @@ func headLine(s status.Status) []cell {
 	if !s.Ready {
 		verdict = cell{"not ready", red}
 	}
-	return []cell{verdict, {", " + tally(s.Brief()) + "; credagent " + s.Version + ", " + s.Source, ""}}
+	text := ", " + tally(s.Brief()) + "; credagent " + s.Version
+	if s.Source != "" { // not told to who sees a part
+		text += ", " + s.Source
+	}
+	return []cell{verdict, {text, ""}}
 }
 
 // colorOf is the color of a level.

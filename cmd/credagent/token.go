@@ -99,13 +99,13 @@ type gotToken struct {
 
 func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, error) {
 	doing := fmt.Sprintf("asking for token %q", name)
-	socket, err := agent.findSocket()
+	at, err := agent.findSocket()
 	if err != nil {
 		return gotToken{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	body, err := askSocket(ctx, socket, question{doing: doing, method: http.MethodGet, path: tokenPath(name, "")})
+	body, err := askSocket(ctx, at, question{doing: doing, method: http.MethodGet, path: tokenPath(name, "")})
 	if err != nil {
 		return gotToken{}, err
 	}
@@ -114,7 +114,7 @@ func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, err
 		Expiry      time.Time `json:"expiry"`
 	}
 	if err := json.Unmarshal(body, &wire); err != nil || wire.AccessToken == "" || !isShowable(body) {
-		return gotToken{}, notTheAgent(doing, socket, "an answer that is not the agent's")
+		return gotToken{}, notTheAgent(doing, at.socket, "an answer that is not the agent's")
 	}
 	return gotToken{body, token.Token{Name: name, AccessToken: secret.New(wire.AccessToken), Expiry: wire.Expiry}}, nil
 }

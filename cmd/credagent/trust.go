@@ -19,8 +19,16 @@ import (
 // serviceUser is whom the packages run the agent as.
 const serviceUser = "credagent"
 
-// untrustedError means that a port belongs to somebody who is not the agent.
-type untrustedError struct{ uid int }
+// untrustedError means that a port or a socket belongs to somebody who is not the agent.
+type untrustedError struct {
+	uid  int
+	hint string
+}
+
+const (
+	portHint   = "ask as the agent's user or as root, configure a socket, or name the agent's with --socket PATH"
+	socketHint = "have the agent's socket in a directory that is the agent's user's or root's, and that nobody else can write to or could have made"
+)
 
 // Error implements error.
 func (e *untrustedError) Error() string {
@@ -30,9 +38,9 @@ func (e *untrustedError) Error() string {
 	}
 	text := fmt.Sprintf("user %s is listening there, who is not known to be the agent's user", name)
 	if os.Geteuid() == 0 {
-		return text + fmt.Sprintf("\n    hint: if the agent runs as %s, ask as that user: runuser -u %s -- credagent status", name, name)
+		text += fmt.Sprintf("\n    hint: if the agent runs as %s, ask as that user: runuser -u %s -- credagent status", name, name)
 	}
-	return text + "\n    hint: ask as the agent's user or as root, or configure a socket"
+	return text + "\n    hint: " + e.hint
 }
 
 // trusted are the users whose listener is believed to be the agent: root, who asks, the user that the
@@ -81,6 +89,34 @@ func madeFor(cfg *config.Config) []int {
 	return uids
 }
 
+// trustedAt are the users who are believed to be the agent at the socket: those of trusted, and whose its
+// directory is, where only that user or root can have put something there.
+func (at agentAt) trustedAt() []int {
+	uids := at.trusted()
+	if uid, ok := placedBy(at.socket); ok {
+		uids = append(uids, uid)
+	}
+	return uids
+}
+
+// dialSocket connects to a socket if the kernel reports that who listens there is trusted: where its directory
+// is open to others, any user could have taken the path while no agent runs.
+func dialSocket(ctx context.Context, path string, trusted []int) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	who, err := peer.Of(conn.(*net.UnixConn))
+	if err == nil && !slices.Contains(trusted, who.UID) {
+		err = &untrustedError{who.UID, socketHint}
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
 // dialTrusted connects to an address of this host if the kernel reports that all who listen there are
 // trusted: any user could have taken the port while no agent runs. Where the kernel cannot be asked,
 // nobody is.
@@ -110,7 +146,7 @@ func checkListener(conn net.Conn, trusted []int) error {
 	}
 	for _, l := range listeners {
 		if !slices.Contains(trusted, l.UID) {
-			return &untrustedError{l.UID}
+			return &untrustedError{l.UID, portHint}
 		}
 	}
 	return nil

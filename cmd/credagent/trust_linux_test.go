@@ -2,7 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/testkit/peertest"
 )
 
 func TestOnlyATrustedListenerIsBelieved(t *testing.T) {
@@ -90,12 +95,155 @@ func TestAgentsUserIsKnownByItsPlaces(t *testing.T) {
 }
 
 func TestUntrustedListenerSaysWhatToDo(t *testing.T) {
-	said := (&untrustedError{61001}).Error()
+	said := (&untrustedError{61001, portHint}).Error()
 	want := "hint: ask as the agent's user or as root"
 	if os.Geteuid() == 0 {
 		want = "runuser -u 61001 -- credagent status"
 	}
 	if !strings.Contains(said, want) {
 		t.Errorf("%s\nlacks %s", said, want)
+	}
+}
+
+func TestOnlyATrustedSocketIsBelieved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for name, tc := range map[string]struct {
+		trusted []int
+		refused bool
+	}{
+		"one's own":         {[]int{61001, os.Geteuid()}, false},
+		"somebody else's":   {[]int{61001, 61002}, true},
+		"nobody is trusted": {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := dialSocket(t.Context(), path, tc.trusted)
+			if conn != nil {
+				defer conn.Close()
+			}
+			var untrusted *untrustedError
+			if errors.As(err, &untrusted) != tc.refused || !tc.refused && err != nil || tc.refused && untrusted.uid != os.Geteuid() {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// TestAFalseAgentIsNotAsked: a user who has taken the path of the agent's socket is asked nothing.
+func TestAFalseAgentIsNotAsked(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: being another user needs root")
+	}
+	dir := filepath.Join(peertest.Dir(t), "sticky")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777|fs.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "s")
+	cmd := peertest.Command(t, peertest.Identity{UID: 61001, GID: 61001}, falseAgentArgument, path)
+	said, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if _, err := said.Read(make([]byte, 1)); err != nil { // it listens
+		t.Fatal(err)
+	}
+	at := agentAt{socket: path}
+	for name, ask := range map[string]func() error{
+		"status":    func() error { _, err := askStatus(t.Context(), at); return err },
+		"token":     func() error { _, err := askToken(t.Context(), agentFlags{socket: &path}, "t"); return err },
+		"refresh":   func() error { return refresh(t.Context(), io.Discard, at, "t") },
+		"challenge": func() error { return challenge(t.Context(), io.Discard, at, "t", "Bearer") },
+	} {
+		if err := ask(); !errors.Is(err, errNoAgent) || !strings.Contains(err.Error(), "user 61001 is listening there") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// falseAgentArgument makes the test binary an agent at a socket that is not one, until it is killed.
+const falseAgentArgument = "false-agent"
+
+func falseAgent(path string) {
+	listener, err := net.Listen("unix", path)
+	if err != nil || os.Chmod(path, 0o777) != nil {
+		os.Exit(1)
+	}
+	fmt.Print("l")
+	_ = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:gosec // it is killed
+		_, _ = io.WriteString(w, `{"access_token":"false","expiry":"2100-01-01T00:00:00Z","ready":true,"outcome":"success"}`)
+	}))
+}
+
+// TestWhoCanHavePlacedASocket: the owner of a directory is the agent's user only where nobody else could
+// have made it.
+func TestWhoCanHavePlacedASocket(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: giving files away needs root")
+	}
+	const agent, other, nobody = 61001, 61002, -1
+	base, err := os.MkdirTemp("/run", "credagent-trust-")
+	if err != nil {
+		t.Skipf("SKIPPED: it needs a directory that is root's up to /: %v", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	if _, ok := placedBy(base); !ok {
+		t.Skip("SKIPPED: /run is not root's alone")
+	}
+	type dir struct {
+		name string
+		uid  int
+		mode fs.FileMode
+	}
+	for name, tc := range map[string]struct {
+		dirs []dir
+		link string // what "link" leads to, made by linkOf
+		of   int
+		at   string
+		want int
+	}{
+		"the agent's":           {[]dir{{"a", agent, 0o755}}, "", 0, "a", agent},
+		"root's":                {[]dir{{"a", 0, 0o755}}, "", 0, "a", 0},
+		"below the agent's":     {[]dir{{"a", agent, 0o755}, {"a/b", agent, 0o700}}, "", 0, "a/b", agent},
+		"root's in the agent's": {[]dir{{"a", agent, 0o755}, {"a/b", 0, 0o755}}, "", 0, "a/b", nobody},
+		"in another's":          {[]dir{{"a", other, 0o755}, {"a/b", agent, 0o755}}, "", 0, "a/b", nobody},
+		"a sticky one":          {[]dir{{"a", 0, 0o777 | fs.ModeSticky}}, "", 0, "a", nobody},
+		"in a sticky one":       {[]dir{{"a", 0, 0o777 | fs.ModeSticky}, {"a/b", agent, 0o755}}, "", 0, "a/b", nobody},
+		"a group's":             {[]dir{{"a", agent, 0o775}}, "", 0, "a", nobody},
+		"open, and no volume":   {[]dir{{"a", 0, 0o777}, {"a/b", agent, 0o755}}, "", 0, "a/b", nobody},
+		"by root's link":        {[]dir{{"a", agent, 0o755}}, "a", 0, "link", agent},
+		"by root's link above":  {[]dir{{"a", agent, 0o755}, {"a/b", agent, 0o755}}, "a", 0, "link/b", agent},
+		"by another's link":     {[]dir{{"a", agent, 0o755}}, "a", other, "link", nobody},
+		"by root's to a sticky": {[]dir{{"a", 0, 0o777 | fs.ModeSticky}, {"a/b", agent, 0o755}}, "a/b", 0, "link", nobody},
+		"nowhere":               {nil, "", 0, "a", nobody},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := filepath.Join(base, strings.ReplaceAll(name, " ", "-"))
+			made := os.Mkdir(root, 0o755)
+			for _, d := range tc.dirs {
+				at := filepath.Join(root, d.name)
+				made = errors.Join(made, os.Mkdir(at, 0o700), os.Chmod(at, d.mode), os.Chown(at, d.uid, d.uid))
+			}
+			if tc.link != "" {
+				made = errors.Join(made, os.Symlink(tc.link, filepath.Join(root, "link")), os.Lchown(filepath.Join(root, "link"), tc.of, tc.of))
+			}
+			if made != nil {
+				t.Fatal(made)
+			}
+			uid, ok := placedBy(filepath.Join(root, tc.at, "s"))
+			if !ok {
+				uid = nobody
+			}
+			if uid != tc.want {
+				t.Errorf("%d, want %d", uid, tc.want)
+			}
+		})
 	}
 }

@@ -8,7 +8,8 @@ import (
 // Directory is which directory is wanted, and on what terms.
 type Directory struct {
 	Path string
-	// Owner is a user who is trusted beside root and the agent's own user; [NoOwner] for none.
+	// Owner is a user who may own directories on the way, beside root and the agent's own user, but no
+	// links; [NoOwner] for none.
 	Owner int
 	// User is the agent's user, where that is not the user of this process; 0 is this process's own.
 	User int
@@ -20,9 +21,9 @@ type Directory struct {
 const NoOwner = -1
 
 // Open opens the directory and returns it held open: what is done through it is done in that
-// directory, whatever happens to the path meanwhile. Every component of the path up to the root,
-// and every link on the way, has to belong to root, the agent's user or Owner, and nobody else may
-// be able to replace it. The error names the component and the fix. It is an [fs.ErrNotExist] where
+// directory, whatever happens to the path meanwhile. Every directory of the path up to the root has to
+// belong to root, the agent's user or Owner, every link on the way to root or the agent's user, and
+// nobody else may be able to replace it. The error names the component and the fix. It is an [fs.ErrNotExist] where
 // a component is missing.
 func (d Directory) Open() (*os.Root, error) { return d.open() }
 

@@ -26,7 +26,7 @@ type step struct {
 // judge decides which steps are sound. It is a pure function of the file system's answers.
 type judge struct {
 	agent int // the agent's user
-	owner int // trusted too, unless it is NoOwner
+	owner int // trusted with directories too, unless it is NoOwner
 }
 
 func (d Directory) judge() judge {
@@ -36,22 +36,23 @@ func (d Directory) judge() judge {
 	return judge{os.Geteuid(), d.Owner}
 }
 
-func (j judge) trusts(uid int) bool {
-	return uid == 0 || uid == j.agent || j.owner != NoOwner && uid == j.owner
-}
-
-// ownership refuses what belongs to somebody else, who could replace whatever is below it.
+// ownership refuses what belongs to somebody else, who could replace whatever is below it. The file's
+// owner may own directories, and no links: a link could lead the agent to where only the agent may write.
 func (j judge) ownership(s step) error {
-	if j.trusts(s.uid) {
+	agents := fmt.Sprintf("root or the agent's user (uid %d)", j.agent)
+	if s.uid == 0 || s.uid == j.agent {
 		return nil
-	}
-	whose := fmt.Sprintf("root or the agent's user (uid %d)", j.agent)
-	if j.owner != NoOwner {
-		whose = fmt.Sprintf("root, the agent's user (uid %d) or the file's owner (uid %d)", j.agent, j.owner)
 	}
 	if s.mode&fs.ModeSymlink != 0 {
 		return fmt.Errorf("the symbolic link %q was made by uid %d, not by %s, and can lead elsewhere at any time; configure the path that it points to, or run: chown -h %d %q",
-			s.path, s.uid, whose, j.agent, s.path)
+			s.path, s.uid, agents, j.agent, s.path)
+	}
+	whose := agents
+	if j.owner != NoOwner {
+		if s.uid == j.owner {
+			return nil
+		}
+		whose = fmt.Sprintf("root, the agent's user (uid %d) or the file's owner (uid %d)", j.agent, j.owner)
 	}
 	return fmt.Errorf("directory %q belongs to uid %d, who could replace what is in it, and not to %s; run: chown %d %q",
 		s.path, s.uid, whose, j.agent, s.path)

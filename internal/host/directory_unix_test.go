@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,6 +151,100 @@ func TestOpenDirectory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhoseLinksAreFollowed: the file's owner may have directories on the way, and may not lead the agent
+// to others by a link.
+func TestWhoseLinksAreFollowed(t *testing.T) {
+	needsRoot(t)
+	const owner = 65532
+	for name, tc := range map[string]struct {
+		path    string
+		links   map[string]string // path below the base to target
+		linksOf int
+		want    string // what the error names; "" for one that is followed
+	}{
+		"the owner's directory":                {"home/own", nil, owner, ""},
+		"root's link in it":                    {"home/link", map[string]string{"home/link": "../etc"}, 0, ""},
+		"the owner's link in it":               {"home/link", map[string]string{"home/link": "../etc"}, owner, "home/link"},
+		"an absolute one":                      {"home/link", map[string]string{"home/link": "/"}, owner, "home/link"},
+		"one to the owner's own directory":     {"home/link", map[string]string{"home/link": "own"}, owner, "home/link"},
+		"one above the last":                   {"home/link/own", map[string]string{"home/link": "../home"}, owner, "home/link"},
+		"one behind root's":                    {"link", map[string]string{"home/link": "../etc"}, owner, "home/link"},
+		"the owner's link where root alone is": {"etc/link", map[string]string{"etc/link": "../home"}, owner, "etc/link"},
+		"another's":                            {"home/link", map[string]string{"home/link": "own"}, 65531, "home/link"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			for _, made := range []string{"home", "home/own", "etc"} {
+				must(t, os.Mkdir(filepath.Join(base, made), 0o755))
+			}
+			must(t, os.Chown(filepath.Join(base, "home"), owner, owner))
+			must(t, os.Chown(filepath.Join(base, "home/own"), owner, owner))
+			must(t, os.Symlink("home/link", filepath.Join(base, "link")))
+			for link, target := range tc.links {
+				must(t, os.Symlink(target, filepath.Join(base, link)))
+				must(t, os.Lchown(filepath.Join(base, link), tc.linksOf, tc.linksOf))
+			}
+			root, err := Directory{Path: filepath.Join(base, tc.path), Owner: owner}.Open()
+			if err == nil {
+				must(t, root.Close())
+			}
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), strconv.Quote(filepath.Join(base, tc.want))) {
+				t.Errorf("Open() = %v, want it to name %q", err, tc.want)
+			}
+			if _, err := (File{Path: filepath.Join(base, tc.path, "pid"), Owner: owner, Links: true}).Open(); (tc.want == "") != errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("File.Open() = %v, want it to name %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestLinkInPlaceOfDirectory: the owner swaps a directory for a link to root's, again and again; what is
+// opened is never root's.
+func TestLinkInPlaceOfDirectory(t *testing.T) {
+	needsRoot(t)
+	const owner = 65532
+	base := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(base, "etc"), 0o755))
+	home, spare, link := filepath.Join(base, "own"), filepath.Join(base, "spare"), filepath.Join(base, "link")
+	must(t, os.Mkdir(home, 0o755))
+	must(t, os.Chown(home, owner, owner))
+	must(t, os.Symlink("etc", link))
+	must(t, os.Lchown(link, owner, owner))
+	forbidden, err := os.Stat(filepath.Join(base, "etc"))
+	must(t, err)
+	stop, swapped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				swapped <- nil
+				return
+			default:
+			}
+			if err := errors.Join(os.Rename(home, spare), os.Rename(link, home), os.Rename(home, link), os.Rename(spare, home)); err != nil {
+				swapped <- err
+				return
+			}
+		}
+	}()
+	opened := 0
+	for opened < 200 {
+		root, err := Directory{Path: home, Owner: owner}.Open()
+		if err != nil {
+			continue
+		}
+		opened++
+		info, err := root.Stat(".")
+		must(t, errors.Join(err, root.Close()))
+		if os.SameFile(info, forbidden) {
+			t.Error("it is root's directory")
+			break
+		}
+	}
+	close(stop)
+	must(t, <-swapped)
 }
 
 // TestMakeDirectory: it is made with its mode whatever the umask, and nowhere else.

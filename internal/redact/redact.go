@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"html"
 	"slices"
 	"strconv"
@@ -25,6 +26,8 @@ const (
 	// word. A shorter one would be found in innocent text, and is no secret that a server should have
 	// accepted.
 	asWord = 4
+	// wholePart is the length from which a part of a token is hidden by itself.
+	wholePart = 16
 	// maxEscapes is how many escapes may lie in one another, such as a form in a string of JSON.
 	maxEscapes = 2
 )
@@ -47,9 +50,36 @@ func (r *Redactor) Hide(values ...string) {
 	for _, value := range values {
 		switch {
 		case len(value) >= anywhere:
-			r.values = append(append(r.values, []byte(value)), encodings(value)...)
+			r.hideAnywhere(value)
+			r.hideParts(value)
 		case len(value) >= asWord:
 			r.words = append(r.words, []byte(value), []byte(base64.StdEncoding.EncodeToString([]byte(value))), []byte(hex.EncodeToString([]byte(value))))
+		}
+	}
+}
+
+func (r *Redactor) hideAnywhere(value string) {
+	backwards := []byte(value)
+	slices.Reverse(backwards)
+	r.values = append(append(r.values, []byte(value), backwards), encodings(value)...)
+}
+
+// hideParts hides the parts of a signed or encrypted token each by itself (RFC 7515, 3.1 and RFC 7516, 3.1):
+// a server may quote the payload or the signature alone. What a part encodes is hidden as well, unless it is
+// JSON: a header or claims, of which errors speak.
+func (r *Redactor) hideParts(value string) {
+	parts := strings.Split(value, ".")
+	if len(parts) != 3 && len(parts) != 5 || !strings.HasPrefix(value, "eyJ") {
+		return
+	}
+	for _, part := range parts {
+		if len(part) < wholePart {
+			continue
+		}
+		r.hideAnywhere(part)
+		plain, err := base64.RawURLEncoding.DecodeString(part)
+		if err == nil && !json.Valid(plain) {
+			r.hideAnywhere(string(plain))
 		}
 	}
 }

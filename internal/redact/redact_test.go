@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -152,6 +153,60 @@ func TestShortValues(t *testing.T) {
 	} {
 		if got := r.Text(in); got != want {
 			t.Errorf("%q became %q", in, got)
+		}
+	}
+}
+
+// TestPartsOfATokenAreHidden: a server may quote parts of what it was sent, or has issued, in any order.
+func TestPartsOfATokenAreHidden(t *testing.T) {
+	encode := base64.RawURLEncoding.EncodeToString
+	header, claims := encode([]byte(`{"alg":"PS256","typ":"JWT"}`)), encode([]byte(`{"sub":"canary-subject"}`))
+	raw := "canary-of-a-signature\xfb\xff\x01\x80-bytes"
+	signature := encode([]byte(raw))
+	signed := header + "." + claims + "." + signature
+	key, iv := encode([]byte("canary-of-an-encrypted-key")), encode([]byte("123456789012"))
+	encrypted := strings.Join([]string{header, key, iv, signature, claims}, ".")
+	opaque := "eyJcanary-of-a-head.canary-of-a-payload.canary-of-a-signature"
+	backwards := func(s string) string {
+		b := []byte(s)
+		slices.Reverse(b)
+		return string(b)
+	}
+	for name, tc := range map[string]struct{ value, said, canary string }{
+		"whole":                      {signed, signed, signature},
+		"by spaces":                  {signed, strings.ReplaceAll(signed, ".", " "), signature},
+		"by spaces, its claims":      {signed, strings.ReplaceAll(signed, ".", " "), claims},
+		"by lines":                   {signed, strings.ReplaceAll(signed, ".", "\\n"), claims},
+		"signature":                  {signed, "sig=" + signature, signature},
+		"claims":                     {signed, claims + "x", claims},
+		"the other way round":        {signed, signature + "." + claims + "." + header, signature},
+		"header and claims":          {signed, header + "." + claims, claims},
+		"backwards":                  {signed, backwards(signed), backwards(signature)},
+		"a part backwards":           {signed, backwards(signature), backwards(signature)},
+		"signature in hex":           {signed, hex.EncodeToString([]byte(signature)), hex.EncodeToString([]byte(signature))[10:]},
+		"what it encodes in hex":     {signed, hex.EncodeToString([]byte(raw)), hex.EncodeToString([]byte(raw))},
+		"what it encodes in base64":  {signed, base64.StdEncoding.EncodeToString([]byte(raw)), base64.StdEncoding.EncodeToString([]byte(raw))[:30]},
+		"what it encodes":            {signed, raw, "canary"},
+		"signature encoded again":    {signed, encode([]byte(signature)), encode([]byte(signature))[:40]},
+		"an encrypted key":           {encrypted, "key " + key, key},
+		"a ciphertext":               {encrypted, "text " + signature, signature},
+		"no token, but like one":     {opaque, strings.ReplaceAll(opaque, ".", " "), "canary"},
+		"claims, as JSON escapes it": {signed, `"` + lowerHex(claims) + `"`, lowerHex(claims)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := New(tc.value).Text("it said: " + tc.said); strings.Contains(got, tc.canary) || !strings.HasPrefix(got, "it said: ") {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+	for name, tc := range map[string]struct{ value, innocent string }{
+		"a name of a host":   {"login.authorization-server.example", "authorization-server is down"},
+		"a header's meaning": {signed, `alg "PS256" is not allowed: {"alg":"PS256","typ":"JWT"}`},
+		"a claim":            {signed, `sub "canary-subject" is unknown`},
+		"the start of a key": {signed, "eyJ is how it begins"},
+	} {
+		if got := New(tc.value).Text(tc.innocent); got != tc.innocent {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }
