@@ -19,6 +19,7 @@ import (
 	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/internal/logkey"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/internal/worker"
 )
@@ -45,6 +46,7 @@ type Gate struct {
 	underWay  map[*Client]int // requests that were sent, or are about to be
 	finishing map[*Client][]chan<- struct{}
 	state     policy.Gate
+	told      time.Time // until when it is known, from an answer or from the log, that the server wants no request
 
 	published atomic.Pointer[policy.Gate]
 }
@@ -169,8 +171,22 @@ func (g *Gate) step() {
 		first.Reply(closed(g.state, now))
 		g.work.Wake()
 	default:
+		g.tell(first.Client, now)
 		g.work.Retry(g.state.OpensAt().Sub(now))
 	}
+}
+
+// tell says that requests wait for what no answer to this process has told of: nobody else does.
+func (g *Gate) tell(c *Client, now time.Time) {
+	until := g.state.BlockedUntil
+	if policy.Passed(now, until) || !until.After(g.told) {
+		return
+	}
+	g.told = until
+	c.log.Warn("sending no request: the server asked another command or an earlier process to wait",
+		logkey.RetryIn, wholeSeconds(until.Sub(now)))
+	g.publish()
+	g.gates.o.Waiting()
 }
 
 // waitsUntil is how long the gate stays closed, but for the pace of its requests, which is soon over.
@@ -305,6 +321,7 @@ func (g *Gate) learn(o policy.Outcome, at time.Time) {
 	before := g.state.BlockedUntil
 	g.state = g.state.Answered(at, o, g.roll())
 	if until := g.state.BlockedUntil; until.After(before) {
+		g.told = until
 		g.requests.Go(func() { g.gates.keepWait(g.key, until) })
 	}
 }
@@ -328,6 +345,15 @@ func (r Request) isUrgent() bool { return r.Urgent != nil && r.Urgent.Load() }
 func (g *Gate) publish() {
 	state := g.state
 	g.published.Store(&state)
+}
+
+// Asked is for how much longer the server wants no request; 0 for not at all.
+func (g *Gate) Asked(now time.Time) time.Duration {
+	until := g.View().BlockedUntil
+	if policy.Passed(now, until) {
+		return 0
+	}
+	return wholeSeconds(until.Sub(now))
 }
 
 // closed is the answer to a request that may not be sent now.
