@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/policy"
 )
 
 // TokenError says which token could not be had, and why.
@@ -121,7 +122,7 @@ func (a *Agent) missing() error {
 	for _, t := range list.tokens {
 		if v := t.keeper.View(); !v.Token.ValidAt(time.Now()) {
 			errs = append(errs, &TokenError{Token: t.name(), Client: t.keeper.Config().Client,
-				Failure: v.Failure, Refused: v.Refused, Asked: t.keeper.Client().Gate().Asked(time.Now())})
+				Failure: v.Failure, Refused: v.Refused, Asked: left(t.keeper.Client().Gate().View().BlockedUntil)})
 		}
 	}
 	for _, s := range list.sinks {
@@ -130,6 +131,15 @@ func (a *Agent) missing() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// left is how long it is until an instant, in whole seconds; 0 once it is over.
+func left(until time.Time) time.Duration {
+	now := time.Now()
+	if policy.Passed(now, until) {
+		return 0
+	}
+	return (until.Sub(now) + time.Second - 1).Truncate(time.Second)
 }
 
 // Probe makes one token request for each client that has a token, and writes no sink. What an earlier

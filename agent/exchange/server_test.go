@@ -12,11 +12,13 @@ import (
 	"github.com/credagent/credagent/agent/provider"
 )
 
+// page is what a server has at an address.
+type page struct {
+	status         int
+	body, location string
+}
+
 func TestDiscovery(t *testing.T) {
-	type page struct {
-		status         int
-		body, location string
-	}
 	const oidc, rfc8414, good = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", `{"issuer":"ISSUER","token_endpoint":"ISSUER/token"}`
 	tests := map[string]struct {
 		pages map[string]page
@@ -44,21 +46,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			var at string
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				p, ok := tc.pages[r.URL.Path]
-				if !ok {
-					p.status = http.StatusNotFound
-				}
-				if p.location != "" {
-					w.Header().Set("Location", p.location)
-				}
-				w.WriteHeader(p.status)
-				_, _ = w.Write([]byte(strings.ReplaceAll(p.body, "ISSUER", at)))
-			}))
-			defer s.Close()
-			at = s.URL
-			e := NewEndpoint(config.Client{Issuer: at, RequestTimeout: 5 * time.Second})
+			at, e := serving(t, tc.pages)
 			got, failed := e.Request(t.Context())
 			if tc.says == "" {
 				if failed != nil || got.TokenEndpoint != at+"/token" {
@@ -74,6 +62,25 @@ func TestDiscovery(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serving is an issuer with these pages, ISSUER in which is its own address.
+func serving(t *testing.T, pages map[string]page) (at string, e *Endpoint) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, ok := pages[r.URL.Path]
+		if !ok {
+			p.status = http.StatusNotFound
+		}
+		if p.location != "" {
+			w.Header().Set("Location", p.location)
+		}
+		w.WriteHeader(p.status)
+		_, _ = w.Write([]byte(strings.ReplaceAll(p.body, "ISSUER", at)))
+	}))
+	t.Cleanup(s.Close)
+	at = s.URL
+	return at, NewEndpoint(config.Client{Issuer: at, RequestTimeout: 5 * time.Second})
 }
 
 func TestRefusalsSayWhatToDo(t *testing.T) {

@@ -347,15 +347,6 @@ func (g *Gate) publish() {
 	g.published.Store(&state)
 }
 
-// Asked is for how much longer the server wants no request; 0 for not at all.
-func (g *Gate) Asked(now time.Time) time.Duration {
-	until := g.View().BlockedUntil
-	if policy.Passed(now, until) {
-		return 0
-	}
-	return wholeSeconds(until.Sub(now))
-}
-
 // closed is the answer to a request that may not be sent now.
 func closed(g policy.Gate, now time.Time) exchange.Answer {
 	a := exchange.Answer{At: now}

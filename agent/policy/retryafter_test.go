@@ -27,23 +27,6 @@ func TestRetryAfter(t *testing.T) {
 		{"more than int64 holds", strings.Repeat("9", 400), date, policy.MaxRetryAfter, true, true},
 		{"just what wraps around to little", "18446744073709551617", date, policy.MaxRetryAfter, true, true},
 		{"negative", "-1", date, 0, false, false},
-		{"a plus sign", "+5", date, 5 * time.Second, false, true},
-		{"two signs", "+-5", date, 0, false, false},
-		{"minutes and seconds", "1m30s", date, 90 * time.Second, false, true},
-		{"in words", "1 minute 30 seconds", date, 90 * time.Second, false, true},
-		{"hours, minutes", "1h 5m", date, 65 * time.Minute, false, true},
-		{"ISO 8601", "PT60S", date, time.Minute, false, true},
-		{"ISO 8601, more", "pt1h1m1.5s", date, time.Hour + 62*time.Second, false, true},
-		{"ISO 8601, a day", "P1D", date, policy.MaxRetryAfter, false, true},
-		{"ISO 8601, a day and more", "P1DT1S", date, policy.MaxRetryAfter, true, true},
-		{"ISO 8601 without a unit", "PT60", date, 0, false, false},
-		{"ISO 8601, nothing", "PT", date, 0, false, false},
-		{"ISO 8601, no days", "PD", date, 0, false, false},
-		{"a parameter", "60;comment=x", date, time.Minute, false, true},
-		{"a comment", "60 (maintenance)", date, time.Minute, false, true},
-		{"a comment alone", "(60)", date, 0, false, false},
-		{"a quoted one with a parameter", `"60";x=1`, date, time.Minute, false, true},
-		{"a unit nobody knows after one", "1m30parsecs", date, 0, false, false},
 		{"a decimal, rounded up", "1.5", date, 2 * time.Second, false, true},
 		{"a decimal of little", "0.001", date, time.Second, false, true},
 		{"a decimal without a fraction", "120.0", date, 2 * time.Minute, false, true},
@@ -71,6 +54,29 @@ func TestRetryAfter(t *testing.T) {
 		{"words", "soon", date, 0, false, false},
 	}
 	checkRetryAfters(t, tests)
+}
+
+func TestRetryAfterInOtherForms(t *testing.T) {
+	const date = "Sun, 06 Nov 1994 08:49:37 GMT"
+	checkRetryAfters(t, []retryAfterTest{
+		{"a plus sign", "+5", date, 5 * time.Second, false, true},
+		{"two signs", "+-5", date, 0, false, false},
+		{"minutes and seconds", "1m30s", date, 90 * time.Second, false, true},
+		{"in words", "1 minute 30 seconds", date, 90 * time.Second, false, true},
+		{"hours, minutes", "1h 5m", date, 65 * time.Minute, false, true},
+		{"ISO 8601", "PT60S", date, time.Minute, false, true},
+		{"ISO 8601, more", "pt1h1m1.5s", date, time.Hour + 62*time.Second, false, true},
+		{"ISO 8601, a day", "P1D", date, policy.MaxRetryAfter, false, true},
+		{"ISO 8601, a day and more", "P1DT1S", date, policy.MaxRetryAfter, true, true},
+		{"ISO 8601 without a unit", "PT60", date, 0, false, false},
+		{"ISO 8601, nothing", "PT", date, 0, false, false},
+		{"ISO 8601, no days", "PD", date, 0, false, false},
+		{"a parameter", "60;comment=x", date, time.Minute, false, true},
+		{"a comment", "60 (maintenance)", date, time.Minute, false, true},
+		{"a comment alone", "(60)", date, 0, false, false},
+		{"a quoted one with a parameter", `"60";x=1`, date, time.Minute, false, true},
+		{"a unit nobody knows after one", "1m30parsecs", date, 0, false, false},
+	})
 }
 
 func TestRetryAfterAtADate(t *testing.T) {
