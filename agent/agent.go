@@ -173,6 +173,7 @@ func newAgent(o Options, m machine) *Agent {
 		Waits:     o.Waits,
 		Roll:      func(clientID string) func() float64 { return m.random("gate " + clientID) },
 		Recovered: a.recovered,
+		Waiting:   a.changed,
 		Log:       a.log,
 
 		StrictNotes: o.StrictNotes,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/policy"
 )
 
 // TokenError says which token could not be had, and why.
@@ -15,15 +16,24 @@ type TokenError struct {
 	Token   string
 	Client  string
 	Failure *Failure // nil when there was no answer at all
+	// Refused is why the client uses its fallback, where that has had no answer yet; nil for no such thing.
+	Refused *Failure
+	Asked   time.Duration // for how much longer the server wants no request; 0 for not at all
 }
 
 // Error implements error.
 func (e *TokenError) Error() string {
-	why := error(ErrNoToken)
-	if e.Failure != nil {
-		why = e.Failure
+	why := ErrNoToken.Error()
+	switch {
+	case e.Failure != nil:
+		why = e.Failure.Error()
+	case e.Refused != nil:
+		why = e.Refused.Error() + "; fallback_credential: " + why
 	}
-	return fmt.Sprintf("requesting token %q: client %q: %v", e.Token, e.Client, why)
+	if e.Asked > 0 {
+		why += fmt.Sprintf("; the server asked for no request for another %v", e.Asked)
+	}
+	return fmt.Sprintf("requesting token %q: client %q: %s", e.Token, e.Client, why)
 }
 
 // SinkError says which sink could not be written although its tokens are there, and why.
@@ -38,7 +48,7 @@ func (e *TokenError) Unwrap() error {
 }
 
 // Once acquires every token and writes every sink, then stops. It goes on, by the same rules as
-// [Agent.Run], until all is done, a person has to act, or ctx ends; what succeeded is written. Its
+// [Agent.Run], until all is done, a person has to act, ctx ends, or the server wants no request before that; what succeeded is written. Its
 // error joins a [*TokenError] for each token missing and the errors of sinks not written.
 func (a *Agent) Once(ctx context.Context) error {
 	running, stop := context.WithCancel(ctx)
@@ -47,7 +57,7 @@ func (a *Agent) Once(ctx context.Context) error {
 		defer close(ended)
 		a.run(running)
 	}()
-	for !a.settled() && ctx.Err() == nil {
+	for !a.settled() && !a.hopeless(ctx) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-a.Changes():
@@ -78,6 +88,28 @@ func (a *Agent) settled() bool {
 	return refused && !pending && !list.acting()
 }
 
+// hopeless reports whether all that is missing are tokens that the server wants not to be asked for before
+// ctx ends, and everything else is done.
+func (a *Agent) hopeless(ctx context.Context) bool {
+	end, limited := ctx.Deadline()
+	list := a.parts.list()
+	if !limited || list.acting() {
+		return false
+	}
+	now, missing := time.Now(), 0
+	for _, t := range list.tokens {
+		if t.keeper.View().Token.ValidAt(now) {
+			continue
+		}
+		if !t.keeper.Client().Gate().View().BlockedUntil.After(end) {
+			return false
+		}
+		missing++
+	}
+	written := !slices.ContainsFunc(list.sinks, func(s *sinkPart) bool { return s.writer.Behind() != nil })
+	return missing > 0 && written
+}
+
 // acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
 // the sinks are written.
 func (l *listing) acting() bool {
@@ -89,7 +121,8 @@ func (a *Agent) missing() error {
 	list := a.parts.list()
 	for _, t := range list.tokens {
 		if v := t.keeper.View(); !v.Token.ValidAt(time.Now()) {
-			errs = append(errs, &TokenError{Token: t.name(), Client: t.keeper.Config().Client, Failure: v.Failure})
+			errs = append(errs, &TokenError{Token: t.name(), Client: t.keeper.Config().Client,
+				Failure: v.Failure, Refused: v.Refused, Asked: left(t.keeper.Client().Gate().View().BlockedUntil)})
 		}
 	}
 	for _, s := range list.sinks {
@@ -98,6 +131,15 @@ func (a *Agent) missing() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// left is how long it is until an instant, in whole seconds; 0 once it is over.
+func left(until time.Time) time.Duration {
+	now := time.Now()
+	if policy.Passed(now, until) {
+		return 0
+	}
+	return (until.Sub(now) + time.Second - 1).Truncate(time.Second)
 }
 
 // Probe makes one token request for each client that has a token, and writes no sink. What an earlier

@@ -151,6 +151,10 @@ func (i *identity) checkHeader(r *http.Request) *refusal {
 			return nil
 		}
 	}
+	// A library of an older version has another header, which would be looked for in vain.
+	if q, err := url.ParseQuery(r.URL.RawQuery); err == nil && slices.Contains(olderVersions(), q.Get("api-version")) {
+		return &refusal{status: http.StatusUnauthorized, message: notSpoken(q.Get("api-version"))}
+	}
 	return &refusal{status: http.StatusUnauthorized, message: "X-IDENTITY-HEADER is missing or wrong: IDENTITY_HEADER is to hold what is in the header file"}
 }
 
@@ -178,13 +182,17 @@ func parseIdentityQuery(raw string) (identityQuery, *refusal) {
 	q := identityQuery{values.Get("resource"), values.Get("client_id")}
 	switch version := values.Get("api-version"); {
 	case slices.Contains(olderVersions(), version):
-		return q, badQuery("api-version %s is not spoken here, only %s: update the library that asks", quoted(version), identityAPIVersion)
+		return q, badQuery("%s", notSpoken(version))
 	case version != identityAPIVersion:
 		return q, badQuery("api-version is %s, want %s", quoted(version), identityAPIVersion)
 	case q.resource == "":
 		return q, badQuery("resource is missing")
 	}
 	return q, nil
+}
+
+func notSpoken(version string) string {
+	return fmt.Sprintf("api-version %s is not spoken here, only %s: update the library that asks", quoted(version), identityAPIVersion)
 }
 
 // olderVersions are those of App Service, of virtual machines and of Arc that libraries still ask for.

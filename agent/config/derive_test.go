@@ -22,7 +22,7 @@ const (
 	percentSchema  = `^[0-9]{1,2}(\.[0-9]{1,3})?%$` + orVariable
 	pathSchema     = `^/` + orVariable
 	urlSchema      = `^https?://[^#]+$` + orVariable
-	proxySchema    = `^(https?|socks5)://` + orVariable
+	proxySchema    = `^(https?|socks5h?)://` + orVariable
 )
 
 // TestSchemaIsDerivedFromWhatIsRead holds the embedded schema to the types that are read; with -update

@@ -3,8 +3,10 @@ package config
 import (
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/kelseyhightower/envconfig"
@@ -424,11 +426,18 @@ func (b *envBuilder) unknown(environ []string) {
 	for _, pair := range slices.Sorted(slices.Values(environ)) {
 		name, _, _ := strings.Cut(pair, "=")
 		mine := strings.HasPrefix(name, variablePrefix) && !strings.HasPrefix(name, internalPrefix)
-		if mine && !slices.Contains(known, name) {
+		if mine && !slices.Contains(known, name) && !serviceLink().MatchString(pair) {
 			b.add(clip(name), didYouMean(name, known), "unknown variable")
 		}
 	}
 }
+
+// serviceLink is what Kubernetes sets in every container of a namespace for a Service named credagent, and nothing
+// else: its port's address has the form of a URL or of an IP address.
+var serviceLink = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^CREDAGENT_(SERVICE_HOST=[0-9A-Fa-f.:]+|SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]+|` +
+		`PORT=(tcp|udp|sctp)://\S+|PORT_[0-9]+_(TCP|UDP|SCTP)(=(tcp|udp|sctp)://\S+|_PROTO=(tcp|udp|sctp)|_PORT=[0-9]+|_ADDR=[0-9A-Fa-f.:]+))$`)
+})
 
 func knownVariables() []string {
 	known := []string{pathVariable}

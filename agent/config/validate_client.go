@@ -93,6 +93,9 @@ func (v *validator) origin(path string, raw rawClient, c *Client) {
 		if u.RawQuery != "" || u.ForceQuery {
 			v.problem(join(path, "issuer"), "an issuer has no query")
 		}
+		if _, _, found := strings.Cut(u.Path, "/.well-known/"); found {
+			v.hinted(join(path, "issuer"), "leave off what begins with /.well-known/; it is found from the issuer", "the address of the metadata, not the issuer")
+		}
 	}
 }
 

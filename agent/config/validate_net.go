@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/credagent/credagent/internal/loopback"
 	"github.com/credagent/credagent/internal/transport"
@@ -129,6 +131,9 @@ func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
 	if !ok {
 		return nil
 	}
+	if v.unseen(path, value) {
+		return nil
+	}
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "" || !isPort(u.Port()):
@@ -147,6 +152,24 @@ func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
 	return nil
 }
 
+// unseen reports what nobody sees in a URL: blanks, and characters that came along when it was copied.
+func (v *validator) unseen(path, value string) bool {
+	for _, r := range value {
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) {
+			v.hinted(path, "write it anew, without what came along when it was copied", "%s in a URL", charName(r))
+			return true
+		}
+	}
+	return false
+}
+
+func charName(r rune) string {
+	if r == ' ' {
+		return "a blank"
+	}
+	return fmt.Sprintf("%U, which nobody sees,", r)
+}
+
 func isPort(s string) bool {
 	if s == "" {
 		return true
@@ -162,14 +185,16 @@ func (v *validator) proxy(path string, t text) string {
 	}
 	scheme, rest, found := strings.Cut(value, "://")
 	u, err := transport.ParseProxy(value)
+	host := rest[strings.LastIndexByte(rest, '@')+1:] // a password may hold anything
 	switch {
+	case v.unseen(path, scheme+host):
 	case !found:
 		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL")
-	case !slices.Contains([]string{"http", "https", "socks5"}, strings.ToLower(scheme)):
-		v.problem(path, "a proxy's URL starts with http://, https:// or socks5://")
+	case !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, strings.ToLower(scheme)):
+		v.problem(path, "a proxy's URL starts with http://, https://, socks5:// or socks5h://")
 	case err != nil:
 		v.hinted(path, "an address such as http://proxy:3128", "not a proxy's URL: %v", err)
-	case strings.ContainsAny(strings.TrimSuffix(rest[strings.LastIndexByte(rest, '@')+1:], "/"), "/?#"):
+	case strings.ContainsAny(strings.TrimSuffix(host, "/"), "/?#"):
 		v.problem(path, "a proxy's URL ends after its host and port")
 	case u.User != nil && !t.fromEnv:
 		v.hinted(path, `take the whole URL from the environment: "${PROXY_URL}"`, "a user or password in this file")

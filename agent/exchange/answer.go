@@ -69,7 +69,9 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 			if said.Description != "" {
 				message += ": " + said.Description
 			}
-			a.Fail(&Failure{Class: policy.Transient, Status: reply.Status, Message: message}, true)
+			a.readWait(reply)
+			refusal := policy.Refusal{Status: reply.Status, RetryAfter: a.Outcome.HasRetryAfter}
+			a.Fail(&Failure{Class: policy.Classify(refusal), Status: reply.Status, Message: message}, true)
 			return a
 		}
 	}
@@ -99,12 +101,8 @@ func Hide(reply provider.Reply, values ...string) provider.Reply {
 // refused reads an answer that is not a grant.
 func (a *Answer) refused(reply provider.Reply) {
 	wire := errorOf(reply)
-	refusal := policy.Refusal{Status: reply.Status, Error: wire.Code, Codes: wire.AADSTS}
-	if reply.Status >= http.StatusBadRequest {
-		asked := policy.RetryAfter(reply.Header, reply.Status, a.At)
-		a.Outcome.RetryAfter, a.Outcome.HasRetryAfter, a.Capped, a.Unread = asked.For, asked.Known, asked.Capped, asked.Unread
-	}
-	refusal.RetryAfter = a.Outcome.HasRetryAfter
+	a.readWait(reply)
+	refusal := policy.Refusal{Status: reply.Status, Error: wire.Code, Codes: wire.AADSTS, RetryAfter: a.Outcome.HasRetryAfter, Words: wire.Description}
 	a.Claims = wire.Claims
 	failure := &Failure{
 		Class:         policy.Classify(refusal),
@@ -129,13 +127,19 @@ func (a *Answer) refused(reply provider.Reply) {
 	if failure.Class.Lasting() && wantsOtherMethod(wire.Description) {
 		failure.Advice = "the server wants the client to authenticate in another way: check auth_method in the credential's config"
 	}
-	if advice, known := policy.Advise(wire.AADSTS); known {
+	if advice, known := refusal.Advice(); known && failure.Class == advice.Class {
 		failure.Advice = advice.Do
 	}
 	if failure.Class == policy.Credential && policy.Skewed(a.Ahead) { // the key may be good
 		failure.Advice = fmt.Sprintf("set the clock: this host's is %v the server's, which makes every assertion invalid; if that does not help, %s", Apart(a.Ahead), failure.Advice)
 	}
 	a.Fail(failure, refusal.ClientWide())
+}
+
+// readWait reads for how long the server wants to be left alone.
+func (a *Answer) readWait(reply provider.Reply) {
+	asked := policy.RetryAfter(reply.Header, reply.Status, a.At)
+	a.Outcome.RetryAfter, a.Outcome.HasRetryAfter, a.Capped, a.Unread = asked.For, asked.Known, asked.Capped, asked.Unread
 }
 
 // Fail makes it a failure, of every token of the client or only of the one that was asked for.
@@ -174,10 +178,18 @@ func unreadable(reply provider.Reply, words string) string {
 		return "the server answered with a redirect, which credagent does not follow: check the token endpoint's URL"
 	case reply.Status == http.StatusNotFound && words == "":
 		return "there is nothing at this URL"
-	case words != "":
-		return http.StatusText(reply.Status) + ": " + words
 	}
-	return http.StatusText(reply.Status) + ", with no OAuth error in the answer"
+	said := "with no OAuth error in the answer"
+	reason := http.StatusText(reply.Status)
+	switch {
+	case reason == "" && words != "":
+		return words
+	case words != "":
+		return reason + ": " + words
+	case reason == "":
+		return said
+	}
+	return reason + ", " + said
 }
 
 // unanswered reads the error of an exchange that brought no answer.

@@ -266,6 +266,11 @@ func (e *Endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answe
 			failure.Class = policy.Configuration
 			failure.Advice = "spell issuer exactly as the server does; where the two can never match, give token_url in its place"
 		}
+		var unusable *oauth.EndpointError
+		if errors.As(err, &unusable) {
+			failure.Class = policy.Configuration
+			failure.Advice = "check issuer, and have the server name its token endpoint as an absolute https URL; or give token_url in place of issuer"
+		}
 		a.Fail(failure, true)
 		return oauth.Metadata{}, &a
 	}

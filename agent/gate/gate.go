@@ -45,6 +45,7 @@ type Gate struct {
 	underWay  map[*Client]int // requests that were sent, or are about to be
 	finishing map[*Client][]chan<- struct{}
 	state     policy.Gate
+	knownTo   time.Time // until when it is known, from an answer or from the log, that the server wants no request
 
 	trouble *Trouble           // why requests are held back; nil while they are not
 	told    map[explained]bool // until requests pass again
@@ -179,8 +180,20 @@ func (g *Gate) step() {
 		first.Reply(closed(g.state, now))
 		g.work.Wake()
 	default:
+		g.noteWait(now)
 		g.work.Retry(g.state.OpensAt().Sub(now))
 	}
+}
+
+// noteWait publishes a wait that no answer to this process has asked for: nobody else does.
+func (g *Gate) noteWait(now time.Time) {
+	until := g.state.BlockedUntil
+	if policy.Passed(now, until) || !until.After(g.knownTo) {
+		return
+	}
+	g.knownTo = until
+	g.publish()
+	g.gates.o.Waiting()
 }
 
 // waitsUntil is how long the gate stays closed, but for the pace of its requests, which is soon over.
@@ -318,6 +331,7 @@ func (g *Gate) learn(o policy.Outcome, at time.Time) {
 	before := g.state.BlockedUntil
 	g.state = g.state.Answered(at, o, g.roll())
 	if until := g.state.BlockedUntil; until.After(before) {
+		g.knownTo = until
 		g.requests.Go(func() { g.gates.keepWait(g.key, until) })
 	}
 }

@@ -39,6 +39,7 @@ type Options struct {
 	Waits     Waits                                // nil for none but this process's own
 	Roll      func(clientID string) func() float64 // makes a source of jitter
 	Recovered func(g *Gate, since time.Time)       // called when an outage ended that had begun at since
+	Waiting   func()                               // called when requests wait for what another process was asked
 	Log       *slog.Logger
 	// StrictNotes lets no request go out that could not be noted before.
 	StrictNotes bool

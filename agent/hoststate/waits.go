@@ -64,7 +64,7 @@ type Options struct {
 // [os.Getenv].
 func RuntimeDirectories(getenv func(string) string) []string {
 	var dirs []string
-	if list := filepath.SplitList(getenv("RUNTIME_DIRECTORY")); len(list) > 0 { // systemd separates by colons
+	if list := filepath.SplitList(getenv("RUNTIME_DIRECTORY")); len(list) > 0 && filepath.IsAbs(list[0]) { // systemd separates by colons
 		dirs = append(dirs, list[0])
 	}
 	dirs = append(dirs, runtimeDirectory)

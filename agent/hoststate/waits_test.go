@@ -248,6 +248,10 @@ func TestRuntimeDirectories(t *testing.T) {
 	if want := []string{"/run/a", runtimeDirectory, "/run/user/7/credagent"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	env["RUNTIME_DIRECTORY"] = "run/a"
+	if got := RuntimeDirectories(func(name string) string { return env[name] }); !slices.Equal(got, []string{runtimeDirectory, "/run/user/7/credagent"}) {
+		t.Errorf("with a relative one: %v", got)
+	}
 	if got := RuntimeDirectories(func(string) string { return "" }); !slices.Equal(got, []string{runtimeDirectory}) {
 		t.Errorf("with nothing set: %v", got)
 	}

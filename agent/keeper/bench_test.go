@@ -21,7 +21,7 @@ func BenchmarkSchedule(b *testing.B) {
 	log := slog.New(slog.DiscardHandler)
 	counted := metrics.New(prometheus.NewRegistry(), "test")
 	cfg := config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id"}
-	gates := gate.NewGates(gate.Options{Roll: func(string) func() float64 { return rand.Float64 }, Log: log})
+	gates := gate.NewGates(gate.Options{Waiting: func() {}, Roll: func(string) func() float64 { return rand.Float64 }, Log: log})
 	c := gate.NewClient(cfg, gates, gate.ClientOptions{Open: func(provider.Spec) gate.Provider { return nil }, Metrics: counted, Log: log})
 	k := New(config.Token{Name: "a", Client: "client", RefreshAt: 0.5}, c, Options{Roll: rand.Float64, Metrics: counted, Log: log})
 	now := time.Now()

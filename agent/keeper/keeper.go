@@ -78,6 +78,7 @@ type View struct {
 	Attempts   policy.Attempts
 	Answered   bool              // there was an answer at all
 	Failure    *exchange.Failure // of the last request; nil after a success
+	Refused    *exchange.Failure // why the client uses its fallback, which has had no answer yet; nil for no such thing
 
 	nextAt   time.Time // when the next request is planned
 	requests int
@@ -302,7 +303,9 @@ func (k *Keeper) learn(a exchange.Answer) {
 		view.Attempts = view.Attempts.Sent(a.At) // the provider may have sent it later than it was asked to
 		view.requests++
 	}
+	view.Refused = nil
 	if a.Switched { // still due, so it is asked for again at once
+		view.Refused = a.Failure
 		k.publish()
 		return
 	}

@@ -42,6 +42,14 @@ func (e *IssuerError) Error() string {
 	return fmt.Sprintf("reading the metadata of %q: it is for issuer %q; configure the issuer exactly as the server spells it, or token_url in its place", e.Wanted, e.Found)
 }
 
+// EndpointError means that metadata names no token endpoint that may be used. Asking again does not help.
+type EndpointError struct{ Issuer, Why string }
+
+// Error implements error.
+func (e *EndpointError) Error() string {
+	return fmt.Sprintf("reading the metadata of %q: token_endpoint %s", e.Issuer, e.Why)
+}
+
 // wireMetadata is the document as sent; what is not needed may be of any type.
 type wireMetadata struct {
 	Issuer        string          `json:"issuer"`
@@ -62,7 +70,7 @@ func ParseMetadata(body []byte, issuer string, allowInsecureHTTP bool) (Metadata
 		return Metadata{}, &IssuerError{Wanted: issuer, Found: Printable(wire.Issuer)}
 	}
 	if err := checkEndpoint(wire.TokenEndpoint, issuer, allowInsecureHTTP); err != nil {
-		return Metadata{}, fmt.Errorf("reading the metadata of %q: token_endpoint %w", issuer, err)
+		return Metadata{}, &EndpointError{Issuer: issuer, Why: err.Error()}
 	}
 	metadata := Metadata{Issuer: wire.Issuer, TokenEndpoint: wire.TokenEndpoint}
 	if json.Unmarshal(wire.AuthMethods, &metadata.AuthMethodsSupported) != nil {

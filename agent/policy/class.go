@@ -46,6 +46,7 @@ type Refusal struct {
 	Error      string // error of RFC 6749, 5.2; "" where the body is not such an answer
 	Codes      []int  // AADSTS numbers, Entra's refinement
 	RetryAfter bool   // whether it carries a Retry-After that can be read
+	Words      string // what else the server says
 }
 
 // Classify returns the class of a refusal: by HTTP status first, then by error, then refined by
@@ -58,7 +59,7 @@ func Classify(r Refusal) Class {
 	case r.Status == 0 || r.Status == 408 || r.Status >= 500:
 		return Transient
 	}
-	if advice, known := Advise(r.Codes); known {
+	if advice, known := r.Advice(); known {
 		return advice.Class
 	}
 	switch {
@@ -66,7 +67,7 @@ func Classify(r Refusal) Class {
 		return Credential
 	case r.Error != "":
 		return byError(r.Error)
-	case r.RetryAfter && r.Status >= 400:
+	case r.RetryAfter:
 		return Throttled
 	case r.refusesEndpoint():
 		return Configuration
@@ -75,13 +76,19 @@ func Classify(r Refusal) Class {
 }
 
 // refusesEndpoint reports whether the answer, without an OAuth error, is no outage: there is no token
-// endpoint, or nobody but a person can open it to this client.
+// endpoint, nobody but a person can open it to this client, or the server refuses in words of its own.
 func (r Refusal) refusesEndpoint() bool {
+	switch {
+	case r.Error != "" || r.Status == 425 || r.Status == 499: // too early; this side had closed the connection
+		return false
+	case r.Status >= 300 && r.Status < 400: // never followed, as the credential would go along
+		return true
+	}
 	switch r.Status {
 	case 403, 404, 405, 406, 410, 415:
-		return r.Error == ""
+		return true
 	}
-	return false
+	return r.Words != "" && r.Status >= 400
 }
 
 // byError follows RFC 6749, 5.2, RFC 8707, 2 and OpenID Connect, with the words of servers that have
@@ -105,7 +112,7 @@ func byError(name string) Class {
 // the one that was asked for.
 func (r Refusal) ClientWide() bool {
 	class := Classify(r)
-	if advice, known := Advise(r.Codes); known && class.Lasting() {
+	if advice, known := r.Advice(); known && class.Lasting() {
 		return advice.ClientWide
 	}
 	return class == Throttled || class == Transient || class == Credential || r.refusesEndpoint()
@@ -118,7 +125,7 @@ func (r Refusal) RefusesClient() bool {
 	case Credential, Refused:
 		return true
 	case Configuration:
-		advice, known := Advise(r.Codes)
+		advice, known := r.Advice()
 		return r.Error == "unauthorized_client" || known && advice.ClientWide
 	}
 	return false

@@ -41,7 +41,7 @@ func byName() map[string]policy.Class {
 }
 
 // wanted is the contract's order: status first, then error.
-func wanted(status int, name string, retryAfter bool) policy.Class {
+func wanted(status int, name, words string, retryAfter bool) policy.Class {
 	noEndpoint := []int{403, 404, 405, 406, 410, 415}
 	switch {
 	case status == 429, retryAfter && status >= 500:
@@ -50,9 +50,11 @@ func wanted(status int, name string, retryAfter bool) policy.Class {
 		return policy.Transient
 	case status == 401:
 		return policy.Credential
-	case name == "" && retryAfter && status >= 400:
+	case name == "" && retryAfter:
 		return policy.Throttled
-	case name == "" && slices.Contains(noEndpoint, status):
+	case name == "" && (slices.Contains(noEndpoint, status) || status/100 == 3):
+		return policy.Configuration
+	case name == "" && words != "" && status >= 400 && status != 499:
 		return policy.Configuration
 	}
 	return byName()[name]
@@ -62,9 +64,11 @@ func TestClassifyEveryStatusAndError(t *testing.T) {
 	for _, status := range statuses() {
 		for name := range byName() {
 			for _, retryAfter := range []bool{false, true} {
-				refusal := policy.Refusal{Status: status, Error: name, RetryAfter: retryAfter}
-				if got, want := policy.Classify(refusal), wanted(status, name, retryAfter); got != want {
-					t.Errorf("Classify(%+v) = %v, want %v", refusal, got, want)
+				for _, words := range []string{"", "the client is unknown"} {
+					refusal := policy.Refusal{Status: status, Error: name, RetryAfter: retryAfter, Words: words}
+					if got, want := policy.Classify(refusal), wanted(status, name, words, retryAfter); got != want {
+						t.Errorf("Classify(%+v) = %v, want %v", refusal, got, want)
+					}
 				}
 			}
 		}

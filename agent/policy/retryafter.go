@@ -36,6 +36,7 @@ func RetryAfter(header http.Header, status int, received time.Time) Asked {
 		{"Retry-After-Ms", milliseconds},
 		{"X-Ms-Retry-After-Ms", milliseconds},
 		{"Ratelimit-Reset", reset},
+		{"Ratelimit", window},
 		{"X-Ratelimit-Reset", reset},
 		{"X-Rate-Limit-Reset", reset},
 	} {
@@ -91,12 +92,78 @@ func isDate(text string) bool {
 	return ok
 }
 
-// plainWait reads seconds, with or without a unit, or an instant.
+// plainWait reads what Retry-After holds: a wait or an instant, with what some put behind it.
 func plainWait(item string, from time.Time) (time.Duration, bool) {
+	if end := strings.IndexAny(item, ";("); end > 0 { // a parameter, or a comment
+		item = strings.TrimSpace(item[:end])
+	}
+	item = strings.TrimSpace(strings.TrimPrefix(strings.Trim(item, `"`), "+"))
 	if until, ok := instant(item); ok {
 		return max(until.Sub(from), 0), true
 	}
-	digits := strings.TrimRight(item, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.")
+	if _, err := strconv.ParseFloat(item, 64); err == nil {
+		return reset(item, from)
+	}
+	return compound(item)
+}
+
+// compound reads an amount with or without a unit, or several of them in a row, as Go (1m30s) and ISO 8601
+// (PT1M30S) write them.
+func compound(item string) (time.Duration, bool) {
+	upper := strings.ToUpper(item)
+	inner, iso := strings.CutPrefix(upper, "PT")
+	if days, rest, isDays := strings.Cut(strings.TrimPrefix(upper, "P"), "D"); !iso && isDays && upper[0] == 'P' {
+		wait, readable := amount(days, 24*time.Hour)
+		rest, hasTime := strings.CutPrefix(rest, "T")
+		if !hasTime || !readable {
+			return wait, readable && rest == ""
+		}
+		more, readable := compound("PT" + rest)
+		return wait + more, readable
+	}
+	if !iso {
+		inner = item
+	}
+	var sum time.Duration
+	for first := true; first || inner != ""; first = false {
+		digits := len(inner) - len(strings.TrimLeft(inner, "0123456789. "))
+		unit := len(inner[digits:]) - len(strings.TrimLeft(inner[digits:], letters+"."))
+		if iso && unit == 0 {
+			return 0, false
+		}
+		wait, readable := quantity(inner[:digits+unit])
+		if !readable || digits == 0 {
+			return 0, false
+		}
+		sum, inner = min(sum+wait, MaxRetryAfter+time.Second), strings.TrimSpace(inner[digits+unit:])
+	}
+	return sum, true
+}
+
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// window reads the draft's RateLimit, such as "default";r=0;t=60: with nothing left, the seconds to the next window.
+func window(item string, _ time.Time) (time.Duration, bool) {
+	var wait time.Duration
+	left, known := "0", false
+	for _, parameter := range strings.Split(item, ";")[1:] {
+		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		switch strings.TrimSpace(name) {
+		case "r":
+			left = strings.TrimSpace(value)
+		case "t":
+			wait, known = amount(strings.TrimSpace(value), time.Second)
+		}
+	}
+	if left != "0" {
+		wait = 0 // this limit is not the one that was met
+	}
+	return wait, known
+}
+
+// quantity reads an amount, with or without a unit.
+func quantity(item string) (time.Duration, bool) {
+	digits := strings.TrimRight(item, letters+".")
 	if rest := item[len(digits):]; strings.HasPrefix(rest, ".") && rest != "." {
 		return 0, false // such as 1.s
 	}
@@ -128,16 +195,21 @@ func milliseconds(item string, _ time.Time) (time.Duration, bool) {
 // reset reads when a limit is reset: in so many seconds, or at an instant. No window of a limit is
 // 30 years long, so what is that large is an instant, in seconds or in milliseconds.
 func reset(item string, from time.Time) (time.Duration, bool) {
-	const leastSeconds, leastMilliseconds = 1e9, 1e12
-	wait, readable := plainWait(item, from)
+	const leastSeconds, leastMilliseconds, lastMilliseconds = 1e9, 1e12, 1e13
+	wait, readable := quantity(item)
 	number, err := strconv.ParseFloat(item, 64)
 	switch {
-	case err != nil || !readable || number < leastSeconds:
+	case err != nil && !math.IsInf(number, 0):
+		return plainWait(item, from)
+	case !readable || number < leastSeconds || number >= lastMilliseconds:
 		return wait, readable
 	case number >= leastMilliseconds:
 		number /= 1000
 	}
 	left := number - float64(from.UnixMilli())/1000
+	if left < -MaxRetryAfter.Seconds() {
+		return wait, true // no server names an instant so long ago
+	}
 	return max(ceil(left, time.Second), 0), true
 }
 
@@ -170,6 +242,18 @@ func instant(text string) (time.Time, bool) {
 	for _, format := range []string{time.RFC3339, time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 GMT", "Mon, 2 Jan 2006 15:04:05 -0700"} {
 		if at, err := time.Parse(format, text); err == nil {
 			return at, true
+		}
+	}
+	// The day of the week says nothing that the date does not, so it may be missing or wrong.
+	day, rest, named := strings.Cut(text, ",")
+	if !named {
+		rest = text
+	}
+	if !named || strings.Trim(day, letters) == "" {
+		for _, format := range []string{"2 Jan 2006 15:04:05 GMT", "2 Jan 2006 15:04:05 -0700", "2-Jan-06 15:04:05 GMT"} {
+			if at, err := time.Parse(format, strings.TrimSpace(rest)); err == nil {
+				return at, true
+			}
 		}
 	}
 	if utc, ok := strings.CutSuffix(text, " UTC"); ok {

@@ -27,7 +27,6 @@ func TestRetryAfter(t *testing.T) {
 		{"more than int64 holds", strings.Repeat("9", 400), date, policy.MaxRetryAfter, true, true},
 		{"just what wraps around to little", "18446744073709551617", date, policy.MaxRetryAfter, true, true},
 		{"negative", "-1", date, 0, false, false},
-		{"a plus sign", "+5", date, 0, false, false},
 		{"a decimal, rounded up", "1.5", date, 2 * time.Second, false, true},
 		{"a decimal of little", "0.001", date, time.Second, false, true},
 		{"a decimal without a fraction", "120.0", date, 2 * time.Minute, false, true},
@@ -57,6 +56,29 @@ func TestRetryAfter(t *testing.T) {
 	checkRetryAfters(t, tests)
 }
 
+func TestRetryAfterInOtherForms(t *testing.T) {
+	const date = "Sun, 06 Nov 1994 08:49:37 GMT"
+	checkRetryAfters(t, []retryAfterTest{
+		{"a plus sign", "+5", date, 5 * time.Second, false, true},
+		{"two signs", "+-5", date, 0, false, false},
+		{"minutes and seconds", "1m30s", date, 90 * time.Second, false, true},
+		{"in words", "1 minute 30 seconds", date, 90 * time.Second, false, true},
+		{"hours, minutes", "1h 5m", date, 65 * time.Minute, false, true},
+		{"ISO 8601", "PT60S", date, time.Minute, false, true},
+		{"ISO 8601, more", "pt1h1m1.5s", date, time.Hour + 62*time.Second, false, true},
+		{"ISO 8601, a day", "P1D", date, policy.MaxRetryAfter, false, true},
+		{"ISO 8601, a day and more", "P1DT1S", date, policy.MaxRetryAfter, true, true},
+		{"ISO 8601 without a unit", "PT60", date, 0, false, false},
+		{"ISO 8601, nothing", "PT", date, 0, false, false},
+		{"ISO 8601, no days", "PD", date, 0, false, false},
+		{"a parameter", "60;comment=x", date, time.Minute, false, true},
+		{"a comment", "60 (maintenance)", date, time.Minute, false, true},
+		{"a comment alone", "(60)", date, 0, false, false},
+		{"a quoted one with a parameter", `"60";x=1`, date, time.Minute, false, true},
+		{"a unit nobody knows after one", "1m30parsecs", date, 0, false, false},
+	})
+}
+
 func TestRetryAfterAtADate(t *testing.T) {
 	const date = "Sun, 06 Nov 1994 08:49:37 GMT"
 	checkRetryAfters(t, []retryAfterTest{
@@ -80,6 +102,11 @@ func TestRetryAfterAtADate(t *testing.T) {
 		{"a date of RFC 3339", "1994-11-06T08:50:37Z", date, time.Minute, false, true},
 		{"a date with another offset", "Sun, 06 Nov 1994 09:50:37 +0100", date, time.Minute, false, true},
 		{"a date in UTC", "Sun, 06 Nov 1994 08:50:37 UTC", date, time.Minute, false, true},
+		{"a date without a weekday", "06 Nov 1994 08:50:37 GMT", date, time.Minute, false, true},
+		{"a date with a wrong weekday", "Mon, 06 Nov 1994 08:50:37 GMT", date, time.Minute, false, true},
+		{"a date with no weekday at all", "Xyz, 06 Nov 1994 08:50:37 GMT", date, time.Minute, false, true},
+		{"two dates without a weekday", "06 Nov 1994 08:50:37 GMT, 6 Nov 1994 08:51:37 GMT", date, 2 * time.Minute, false, true},
+		{"a date with a comment", "Sun, 06 Nov 1994 08:50:37 GMT (maintenance)", date, time.Minute, false, true},
 		{"a day of one digit", "Sun, 6 Nov 1994 08:50:37 GMT", date, time.Minute, false, true},
 	})
 }
@@ -134,6 +161,9 @@ func TestRetryAfterOfSeveralHeaders(t *testing.T) {
 		{"a reset by a date", http.Header{"X-Ratelimit-Reset": {"Sun, 06 Nov 1994 08:50:37 GMT"}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
 		{"a reset by RFC 3339", http.Header{"X-Ratelimit-Reset": {"1994-11-06T08:50:37+00:00"}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
 		{"Okta's spelling", http.Header{"X-Rate-Limit-Reset": {"60"}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
+		{"the draft's, nothing left", http.Header{"Ratelimit": {`"default";r=0;t=60`}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
+		{"the draft's, several", http.Header{"Ratelimit": {`"hour";r=40;t=3000, "minute"; r=0; t=30`}}, tooMany, policy.Asked{For: 30 * time.Second, Known: true}},
+		{"the draft's without a window", http.Header{"Ratelimit": {`"default";r=0`}}, tooMany, policy.Asked{Unread: "Ratelimit"}},
 		{"nothing that can be read", http.Header{"Retry-After": {"soon"}, "X-Ratelimit-Reset": {"later"}}, tooMany, policy.Asked{Unread: "Retry-After"}},
 		{"nothing", nil, tooMany, policy.Asked{}},
 	}
@@ -158,13 +188,16 @@ func TestResetAtAnInstant(t *testing.T) {
 		{"seconds", server.Add(time.Minute).Unix(), policy.Asked{For: time.Minute, Known: true}},
 		{"milliseconds", server.Add(90 * time.Second).UnixMilli(), policy.Asked{For: 90 * time.Second, Known: true}},
 		{"one that is over", server.Add(-time.Minute).Unix(), policy.Asked{Known: true}},
+		{"one nobody names", 1_000_000_007, policy.Asked{For: policy.MaxRetryAfter, Known: true, Capped: true}},
 		{"two days away", server.Add(48 * time.Hour).Unix(), policy.Asked{For: policy.MaxRetryAfter, Known: true, Capped: true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			header := http.Header{"X-Ratelimit-Reset": {strconv.FormatInt(test.value, 10)}, "Date": {server.Format(http.TimeFormat)}}
-			if got := policy.RetryAfter(header, 429, received); got != test.want {
-				t.Errorf("RetryAfter = %+v, want %+v", got, test.want)
+			for _, name := range []string{"X-Ratelimit-Reset", "Retry-After"} {
+				header := http.Header{name: {strconv.FormatInt(test.value, 10)}, "Date": {server.Format(http.TimeFormat)}}
+				if got := policy.RetryAfter(header, 429, received); got != test.want {
+					t.Errorf("RetryAfter by %s = %+v, want %+v", name, got, test.want)
+				}
 			}
 		})
 	}
@@ -186,6 +219,9 @@ func FuzzRetryAfter(f *testing.F) {
 		trimmed := strings.TrimSpace(value)
 		if isDigits := trimmed != "" && strings.Trim(trimmed, "0123456789") == ""; isDigits {
 			seconds, _ := new(big.Int).SetString(trimmed, 10)
+			if seconds.IsInt64() && seconds.Int64() >= 1e9 && seconds.Int64() < 1e13 {
+				return // it may be an instant
+			}
 			day := big.NewInt(int64(policy.MaxRetryAfter / time.Second))
 			if over := seconds.Cmp(day) > 0; !asked.Known || asked.Capped != over || !over && asked.For != time.Duration(seconds.Int64())*time.Second {
 				t.Errorf("RetryAfter(%q) = %+v", trimmed, asked)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -258,7 +259,7 @@ func environment(config json.RawMessage) []string {
 // the root file system is not, and short, because a unix socket's path is at most 107 bytes.
 func socketParent() string {
 	for _, dir := range []string{os.Getenv("RUNTIME_DIRECTORY"), os.TempDir(), "/dev/shm", "/run"} {
-		if dir == "" || len(dir) > 60 {
+		if !filepath.IsAbs(dir) || len(dir) > 60 {
 			continue
 		}
 		probe, err := os.MkdirTemp(dir, "credagent-probe-")

@@ -185,6 +185,66 @@ func TestKeysReachTheCommandOnce(t *testing.T) {
 	}
 }
 
+// TestQuitDumpsNothing sends SIGQUIT to commands that were started with signals ignored: exec goes on with its
+// command, or passes the signal on; run ends as by SIGTERM, or goes on. None ends as a crash does.
+func TestQuitDumpsNothing(t *testing.T) {
+	// What go test runs itself has no symbols, so it does not know that it ignores SIGQUIT.
+	program := filepath.Join(t.TempDir(), "credagent")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tests := map[string]struct {
+		trap, command string
+		goesOn        bool
+	}{
+		"exec":                   {":", "exec", false},
+		"exec with QUIT ignored": {"trap '' QUIT", "exec", true},
+		"exec in the background": {"trap '' INT QUIT", "exec", true},
+		"exec with INT ignored":  {"trap '' INT", "exec", false},
+		"run":                    {":", "run", false},
+		"run in the background":  {"trap '' INT QUIT", "run", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			place := newExecPlace(t, "")
+			words := map[string]string{
+				"exec": `exec "$0" exec -c "$1" -- sh -c ': >"$0"; exec sleep 600' "$2"`,
+				"run":  `exec "$0" run -c "$1"`,
+			}
+			started := filepath.Join(place.dir, "started")
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", tc.trap+"; "+words[tc.command], program, place.config, started)
+			var log bytes.Buffer
+			cmd.Stderr = &log
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if tc.command == "run" {
+				started = filepath.Join(place.dir, "app.env")
+			}
+			awaitFile(t, started)
+			signals := []syscall.Signal{syscall.SIGQUIT}
+			if tc.goesOn {
+				signals = append(signals, syscall.SIGQUIT, syscall.SIGTERM)
+			}
+			for _, s := range signals {
+				if err := cmd.Process.Signal(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = cmd.Wait()
+			want := map[bool]int{false: 128 + int(syscall.SIGQUIT), true: 128 + int(syscall.SIGTERM)}[tc.goesOn]
+			if tc.command == "run" {
+				want = 0
+			}
+			if got := cmd.ProcessState.ExitCode(); got != want || bytes.Contains(log.Bytes(), []byte("goroutine ")) {
+				t.Errorf("status %d, want %d\n%s", got, want, &log)
+			}
+		})
+	}
+}
+
 // TestStoppedAndContinued stops a shell's job by a key and continues it: the command and credagent stop
 // and go on together.
 func TestStoppedAndContinued(t *testing.T) {

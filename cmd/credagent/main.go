@@ -69,11 +69,13 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 	return report(errors, root.ExecuteContext(ctx))
 }
 
-// stopSignals end what runs. A shell has a job in the background ignore SIGINT, so that a key ends only
-// what is in the foreground.
+// stopSignals end what runs. A shell has a job in the background ignore SIGINT and SIGQUIT, so that a
+// key ends only what is in the foreground.
 func stopSignals() []os.Signal {
 	if signal.Ignored(syscall.SIGINT) {
+		// Go's runtime forgets that SIGQUIT was ignored, and would end the process with a dump of its registers.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGQUIT)
 		return []os.Signal{syscall.SIGTERM}
 	}
-	return []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	return []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 }

@@ -17,6 +17,15 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
+// realTime are the real-time signals (signal(7)) but for the first two, which C libraries use themselves.
+func realTime() []os.Signal {
+	var all []os.Signal
+	for n := 34; n <= highestSignal; n++ {
+		all = append(all, syscall.Signal(n))
+	}
+	return all
+}
+
 // isIgnoredNow reports whether this process ignores a signal.
 func isIgnoredNow(n int) bool { return hasSignal("self", "SigIgn:", n) }
 

@@ -20,6 +20,9 @@ func ignoredAtStart() []syscall.Signal {
 	return ignored
 }
 
+// realTime are signals that Linux has.
+func realTime() []os.Signal { return nil }
+
 // handlesSignal is not known of another process here.
 func handlesSignal(int, os.Signal) bool { return true }
 

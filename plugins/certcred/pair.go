@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/credagent/credagent/internal/keyfile"
@@ -19,9 +20,9 @@ import (
 // loadPair reads the files and checks that key and certificate belong together: a rotation that is
 // half written must not reach the server.
 func (s source) loadPair() (certauth.Pair, error) {
-	password, err := s.password()
-	if err != nil {
-		return certauth.Pair{}, err
+	password, errPassword := s.password()
+	if errPassword != nil && !errors.Is(errPassword, credfile.ErrEmpty) {
+		return certauth.Pair{}, errPassword
 	}
 	data, err := credfile.Read("certificate_file", s.CertificateFile)
 	if err != nil {
@@ -29,6 +30,9 @@ func (s source) loadPair() (certauth.Pair, error) {
 	}
 	defer clear(data)
 	key, chain, err := s.parse(data, password)
+	if errPassword != nil && (err != nil || bytes.Contains(data, []byte("-----BEGIN"))) {
+		return certauth.Pair{}, errPassword // only PKCS#12 has an empty password
+	}
 	if err != nil {
 		return certauth.Pair{}, err
 	}
@@ -75,11 +79,11 @@ func (s source) parse(data []byte, password secret.Value) (key crypto.Signer, ch
 	if key != nil {
 		return key, chain, nil
 	}
-	key, err = s.loadKey(content, password)
+	key, err = s.loadKey(content, password, chain)
 	return key, chain, err
 }
 
-func (s source) loadKey(beside keyfile.Content, password secret.Value) (crypto.Signer, error) {
+func (s source) loadKey(beside keyfile.Content, password secret.Value, chain []*x509.Certificate) (crypto.Signer, error) {
 	name, path, content := "certificate_file", s.CertificateFile, beside
 	if s.PrivateKeyFile != "" {
 		name, path = "private_key_file", s.PrivateKeyFile
@@ -91,18 +95,34 @@ func (s source) loadKey(beside keyfile.Content, password secret.Value) (crypto.S
 		content = keyfile.Read(data)
 		defer content.Clear()
 	}
-	key, err := parsePrivateKey(content, password)
+	key, err := parsePrivateKey(content, password, chain)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s %q: %w", name, path, err)
 	}
 	return key, nil
 }
 
-func parsePrivateKey(content keyfile.Content, password secret.Value) (crypto.Signer, error) {
+// parsePrivateKey reads the key that a certificate of the chain is for, of several; else the first one.
+func parsePrivateKey(content keyfile.Content, password secret.Value, chain []*x509.Certificate) (crypto.Signer, error) {
+	var keys []crypto.Signer
+	var errs []error
 	for _, block := range content.Blocks {
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			return parseKeyBlock(block, password)
+			key, err := parseKeyBlock(block, password)
+			keys, errs = append(keys, key), append(errs, err)
 		}
+	}
+	for _, authority := range []bool{false, true} { // the key of an authority may be beside that of its certificate
+		for i, key := range keys {
+			if errs[i] == nil && slices.ContainsFunc(chain, func(c *x509.Certificate) bool {
+				return c.IsCA == authority && certauth.Certifies(c, key.Public())
+			}) {
+				return key, nil
+			}
+		}
+	}
+	if len(keys) > 0 {
+		return keys[0], errs[0]
 	}
 	if content.DER != nil && content.Odd() == "" {
 		return nil, errors.New("it is neither a private key nor a certificate; if it is PKCS#12, which holds both, name it in certificate_file")

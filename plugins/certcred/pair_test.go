@@ -77,26 +77,32 @@ func TestLoadForms(t *testing.T) {
 		config map[string]any
 		want   credtest.Leaf
 	}{
-		"PKCS#1":              {files(t, certPEM(rsa.Chain...), keyPEM(t, rsa.Key, "RSA PRIVATE KEY")), rsa},
-		"PKCS#8, RSA":         {pairFiles(t, "RSA"), rsa},
-		"PKCS#8, EC":          {pairFiles(t, "P-256"), ec},
-		"PKCS#8, Ed25519":     {pairFiles(t, "Ed25519"), ed},
-		"SEC 1":               {files(t, certPEM(ec.Chain...), ecKey), ec},
-		"SEC 1, parameters":   {files(t, certPEM(ec.Chain...), joined([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), ecKey)), ec},
-		"chain reversed":      {files(t, certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
-		"byte order mark":     {files(t, joined([]byte("\ufeff"), certPEM(ec.Chain...)), joined([]byte("\ufeff"), ecKey)), ec},
-		"Windows line breaks": {files(t, crlf(certPEM(ec.Chain...)), crlf(ecKey)), ec},
-		"one file, key first": {one(ecKey, certPEM(ec.Chain...)), ec},
-		"one file, key last":  {one(certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
-		"one file, key amid":  {one([]byte("a remark\n"), certPEM(a.Intermediate), ecKey, certPEM(ec.Chain[0], a.Root)), ec},
-		"PKCS#12":             {map[string]any{"certificate_file": credtest.File(t, "p12", modern), "password_file": password}, rsa},
-		"PKCS#12, base64":     {map[string]any{"certificate_file": credtest.File(t, "p12", []byte(base64.StdEncoding.EncodeToString(modern))), "password_file": password}, rsa},
-		"key's name wrong":    {files(t, certPEM(ec.Chain...), bytes.ReplaceAll(keyPEM(t, ec.Key, "PRIVATE KEY"), []byte("PRIVATE"), []byte("EC PRIVATE"))), ec},
-		"RSA's name wrong":    {files(t, certPEM(rsa.Chain...), bytes.ReplaceAll(keyPEM(t, rsa.Key, "RSA PRIVATE KEY"), []byte("RSA PRIVATE"), []byte("PRIVATE"))), rsa},
-		"DER, PKCS#8":         {files(t, derChain(ec), derOf(keyPEM(t, ec.Key, "PRIVATE KEY"))), ec},
-		"DER, PKCS#1":         {files(t, derChain(rsa), derOf(keyPEM(t, rsa.Key, "RSA PRIVATE KEY"))), rsa},
-		"DER, SEC 1":          {files(t, derChain(ec), derOf(ecKey)), ec},
-		"DER, base64":         {files(t, []byte(base64.StdEncoding.EncodeToString(derChain(ec))), []byte(base64.StdEncoding.EncodeToString(derOf(ecKey)))), ec},
+		"PKCS#1":                     {files(t, certPEM(rsa.Chain...), keyPEM(t, rsa.Key, "RSA PRIVATE KEY")), rsa},
+		"PKCS#8, RSA":                {pairFiles(t, "RSA"), rsa},
+		"PKCS#8, EC":                 {pairFiles(t, "P-256"), ec},
+		"PKCS#8, Ed25519":            {pairFiles(t, "Ed25519"), ed},
+		"SEC 1":                      {files(t, certPEM(ec.Chain...), ecKey), ec},
+		"SEC 1, parameters":          {files(t, certPEM(ec.Chain...), joined([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), ecKey)), ec},
+		"chain reversed":             {files(t, certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
+		"byte order mark":            {files(t, joined([]byte("\ufeff"), certPEM(ec.Chain...)), joined([]byte("\ufeff"), ecKey)), ec},
+		"Windows line breaks":        {files(t, crlf(certPEM(ec.Chain...)), crlf(ecKey)), ec},
+		"one file, key first":        {one(ecKey, certPEM(ec.Chain...)), ec},
+		"one file, key last":         {one(certPEM(a.Root, a.Intermediate, ec.Chain[0]), ecKey), ec},
+		"one file, key amid":         {one([]byte("a remark\n"), certPEM(a.Intermediate), ecKey, certPEM(ec.Chain[0], a.Root)), ec},
+		"PKCS#12":                    {map[string]any{"certificate_file": credtest.File(t, "p12", modern), "password_file": password}, rsa},
+		"PKCS#12, base64":            {map[string]any{"certificate_file": credtest.File(t, "p12", []byte(base64.StdEncoding.EncodeToString(modern))), "password_file": password}, rsa},
+		"PKCS#12, no password":       {passwordless(t, rsa, ""), rsa},
+		"PKCS#12, an empty line":     {passwordless(t, rsa, "\n"), rsa},
+		"two keys, the other first":  {one(keyPEM(t, rsa.Key, "PRIVATE KEY"), ecKey, certPEM(ec.Chain...)), ec},
+		"two keys, the other last":   {one(certPEM(ec.Chain...), ecKey, keyPEM(t, rsa.Key, "PRIVATE KEY")), ec},
+		"two keys in their own file": {files(t, certPEM(ec.Chain...), joined(keyPEM(t, ed.Key, "PRIVATE KEY"), ecKey)), ec},
+		"two keys, one damaged":      {one([]byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), ecKey, certPEM(ec.Chain...)), ec},
+		"key's name wrong":           {files(t, certPEM(ec.Chain...), bytes.ReplaceAll(keyPEM(t, ec.Key, "PRIVATE KEY"), []byte("PRIVATE"), []byte("EC PRIVATE"))), ec},
+		"RSA's name wrong":           {files(t, certPEM(rsa.Chain...), bytes.ReplaceAll(keyPEM(t, rsa.Key, "RSA PRIVATE KEY"), []byte("RSA PRIVATE"), []byte("PRIVATE"))), rsa},
+		"DER, PKCS#8":                {files(t, derChain(ec), derOf(keyPEM(t, ec.Key, "PRIVATE KEY"))), ec},
+		"DER, PKCS#1":                {files(t, derChain(rsa), derOf(keyPEM(t, rsa.Key, "RSA PRIVATE KEY"))), rsa},
+		"DER, SEC 1":                 {files(t, derChain(ec), derOf(ecKey)), ec},
+		"DER, base64":                {files(t, []byte(base64.StdEncoding.EncodeToString(derChain(ec))), []byte(base64.StdEncoding.EncodeToString(derOf(ecKey)))), ec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := credtest.Open(t, Provider{}, tc.config).(source).loadPair()
@@ -122,6 +128,16 @@ func derChain(leaf credtest.Leaf) []byte {
 }
 
 func crlf(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")) }
+
+// passwordless is PKCS#12 that anybody can open, beside a file for its password.
+func passwordless(t *testing.T, leaf credtest.Leaf, password string) map[string]any {
+	t.Helper()
+	bundle, err := pkcs12.Modern.Encode(leaf.Key, leaf.Chain[0], leaf.Chain[1:], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]any{"certificate_file": credtest.File(t, "p12", bundle), "password_file": credtest.File(t, "password", []byte(password))}
+}
 
 // The files in testdata were written by OpenSSL.
 func TestLoadEncrypted(t *testing.T) {
@@ -302,7 +318,7 @@ func parseBoth(certificates, key []byte, password secret.Value) (crypto.Signer, 
 	if err != nil {
 		return nil, nil, err
 	}
-	signer, err := parsePrivateKey(keyfile.Read(key), password)
+	signer, err := parsePrivateKey(keyfile.Read(key), password, nil)
 	return signer, chain, err
 }
 

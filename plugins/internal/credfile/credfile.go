@@ -18,6 +18,9 @@ import (
 	"github.com/credagent/credagent/internal/secret"
 )
 
+// ErrEmpty means that a file holds nothing.
+var ErrEmpty = errors.New("it is empty")
+
 // MaxSize bounds a credential's file, in bytes.
 const MaxSize = 1 << 20
 
@@ -40,7 +43,7 @@ func Read(key, path string) ([]byte, error) {
 		clear(data)
 		return nil, fmt.Errorf("reading %s %q: it is larger than 1 MiB, so it is not a credential", key, path)
 	case len(data) == 0:
-		return nil, fmt.Errorf("reading %s %q: it is empty", key, path)
+		return nil, fmt.Errorf("reading %s %q: %w", key, path, ErrEmpty)
 	}
 	return data, nil
 }
@@ -150,7 +153,7 @@ func Line(data []byte) (secret.Value, error) {
 	line := bytes.Trim(bytes.TrimRight(bytes.Trim(text, "\r\n"), "\x00"), "\r\n")
 	switch {
 	case len(bytes.TrimSpace(line)) == 0:
-		return secret.Value{}, errors.New("it is empty")
+		return secret.Value{}, ErrEmpty
 	case bytes.Contains(line, []byte("-----BEGIN")):
 		return secret.Value{}, errors.New("it holds PEM, a certificate or a key, and no secret; name a file with the secret alone")
 	case bytes.ContainsAny(line, "\r\n"):
