@@ -52,10 +52,15 @@ func apart(cfg *config.Config, err error) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if problems := cfg.Inside(hoststate.OwnDirectories(hoststate.RuntimeDirectories(os.Getenv))); len(problems) > 0 {
+	if problems := cfg.Inside(runtimeFiles()); len(problems) > 0 {
 		return nil, &config.Error{Problems: problems}
 	}
 	return cfg, nil
+}
+
+// runtimeFiles are the directories of the agent's own runtime files.
+func runtimeFiles() []string {
+	return hoststate.OwnDirectories(hoststate.RuntimeDirectories(os.Getenv))
 }
 
 // noConfig describes how to begin, to who has no configuration.

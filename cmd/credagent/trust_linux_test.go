@@ -238,11 +238,8 @@ func TestWhoCanHavePlacedASocket(t *testing.T) {
 				t.Fatal(made)
 			}
 			uid, ok := placedBy(filepath.Join(root, tc.at, "s"))
-			if !ok {
-				uid = nobody
-			}
-			if uid != tc.want {
-				t.Errorf("%d, want %d", uid, tc.want)
+			if ok != (tc.want != nobody) || ok && uid != tc.want {
+				t.Errorf("%d, %v, want %d", uid, ok, tc.want)
 			}
 		})
 	}

@@ -120,6 +120,9 @@ func examined(file string) (*config.Config, []config.Problem, error) {
 	path, fromEnv := config.Find(file, os.LookupEnv)
 	if _, err := os.Stat(path); !fromEnv && err == nil {
 		cfg, problems := config.Examine(path, os.LookupEnv)
+		if len(problems) == 0 {
+			problems = cfg.Inside(runtimeFiles())
+		}
 		return cfg, problems, nil
 	}
 	cfg, err := loadConfig(file)
