@@ -168,6 +168,9 @@ func readSecret(ctx context.Context, in io.Reader, out io.Writer) (secret.Value,
 func askSecret(ctx context.Context, terminal *os.File, out io.Writer) (secret.Value, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)
+	if err == nil {
+		err = hideInput(fd)
+	}
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("reading the secret: %w", err)
 	}
@@ -178,10 +181,11 @@ func askSecret(ctx context.Context, terminal *os.File, out io.Writer) (secret.Va
 	read := make(chan result, 1)
 	fmt.Fprint(out, "\nThe secret; it is not shown: ")
 	go func() {
-		data, err := term.ReadPassword(fd)
+		data, err := readHidden(terminal)
 		read <- result{data, err}
 	}()
 	defer fmt.Fprintln(out)
+	defer func() { _ = term.Restore(fd, before) }()
 	select {
 	case r := <-read:
 		if r.err != nil {
@@ -189,7 +193,6 @@ func askSecret(ctx context.Context, terminal *os.File, out io.Writer) (secret.Va
 		}
 		return secret.New(string(bytes.TrimSpace(r.data))), nil
 	case <-ctx.Done():
-		_ = term.Restore(fd, before)
 		return secret.Value{}, setup.ErrEnded
 	}
 }

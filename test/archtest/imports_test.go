@@ -177,7 +177,7 @@ var guests = map[string]guest{
 	"github.com/miekg/pkcs11":              {[]string{"plugins/pkcs11cred"}, "it needs cgo, so it is kept to a provider of its own and a module of its own"},
 	"golang.org/x/net":                     {[]string{"internal/transport"}, "only connections are made through proxies"},
 	"golang.org/x/term":                    {[]string{"internal/demo", "cmd/credagent"}, "only what draws on a terminal asks about it"},
-	"golang.org/x/sys":                     {[]string{"agent/api", "agent/doctor", "agent/delivery", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
+	"golang.org/x/sys":                     {[]string{"agent/api", "cmd/credagent", "agent/doctor", "agent/delivery", "agent/provider", "internal/clockwatch", "internal/host", "internal/lockfile", "test/nspawn", "internal/peer", "internal/process", "internal/supervise", "plugins", "sink"}, "system calls are for processes, files, sockets and clocks"},
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go": {[]string{"bench/sidebyside/msal"}, "credagent is only compared with it, in a module of its own"},
 }
