@@ -59,7 +59,7 @@ func prepareSocketAgent(t *testing.T, ttl time.Duration, owner int) *socketAgent
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	dir := peertest.Dir(t)
+	dir := dirOfAgent(t, owner)
 	a := &socketAgent{dir: dir, config: filepath.Join(dir, "credagent.yaml"), socket: filepath.Join(dir, "s"), server: server, log: &bytes.Buffer{}}
 	write(t, filepath.Join(dir, "secret"), []byte(canary))
 	a.allow(t, fmt.Sprintf("[{ group: %d }]", readGroup))
@@ -69,6 +69,24 @@ func prepareSocketAgent(t *testing.T, ttl time.Duration, owner int) *socketAgent
 		}
 	}
 	return a
+}
+
+// dirOfAgent returns a directory for what an agent owns. In one that is open to all, such as /tmp, another
+// user's socket is not believed to be the agent's.
+func dirOfAgent(t *testing.T, owner int) string {
+	t.Helper()
+	if owner == os.Geteuid() {
+		return peertest.Dir(t)
+	}
+	dir, err := os.MkdirTemp("/run", "credagent-socket-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // allow writes the configuration with who may have the token.
@@ -172,7 +190,7 @@ func TestUsersOfTheMachine(t *testing.T) {
 	if code, _, stderr := ask(stranger, "token", "nosuch"); code != exitRefused || !strings.Contains(stderr, `not allowed to have a token "nosuch"`) {
 		t.Errorf("a stranger who asks for a token that is not there: %d, %q", code, stderr)
 	}
-	if code, _, stderr := ask(stranger, "ready"); code != exitOK {
+	if code, _, stderr := ask(stranger, "ready"); code != exitRefused {
 		t.Errorf("a stranger who asks for the state: %d, %q", code, stderr)
 	}
 	if code, _, stderr := asUser(t, stranger, "token", "graph", "-c", a.config); code != exitConfig || !strings.Contains(stderr, "hint: --socket PATH") {

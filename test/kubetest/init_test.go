@@ -11,7 +11,7 @@ func TestInitManifests(t *testing.T) {
 	for _, credential := range []string{"certificate", "secret", "assertion"} {
 		t.Run(credential, func(t *testing.T) {
 			printed, err := exec.CommandContext(t.Context(), credagent(t), "init", "entra", "--kubernetes",
-				"--tenant", "contoso.onmicrosoft.com", "--client-id", "6731de76", "--credential", credential).Output()
+				"--tenant", "contoso.onmicrosoft.com", "--client-id", "6731de76-14a6-49ae-97bc-6eba6914391e", "--credential", credential).Output()
 			must(t, err)
 			pods := 0
 			for _, text := range bytes.Split(printed, []byte("\n---\n")) {

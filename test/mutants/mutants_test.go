@@ -51,7 +51,7 @@ var mutants = []mutant{
 	{"a reload forgets gates that nobody passes now", "agent/gate/gates.go", "waits = drop && !policy.Passed(time.Now(), g.View().OpensAt())", "waits = drop && !policy.Passed(time.Now(), time.Time{})"},
 	{"an older record decides about the fallback", "agent/restore.go", "return records[a].SavedAt.Compare(records[b].SavedAt)", "return records[b].SavedAt.Compare(records[a].SavedAt)"},
 	{"two spellings of an endpoint are two gates", "agent/gate/gates.go", "Server: oauth.CanonicalEndpoint(endpoint)}", "Server: endpoint}"},
-	{"other commands' waits are not read", "agent/gate/gate.go", "g.state = g.state.Blocked(found.waits)", "_ = found.waits"},
+	{"other commands' waits are not read", "agent/gate/trouble.go", "g.state = g.state.Blocked(until)", "_ = until"},
 	{"other commands do not learn of a wait", "agent/gate/gates.go", "s.o.Waits.Extend(key.Server, key.ClientID, until)", "error(nil)"},
 	{"more requests are under way than may be", "agent/policy/gate.go", "return min(max(g.Answers, 1), MaxUnderWay)", "return MaxUnderWay"},
 	{"failures under way together climb the ladder", "agent/policy/gate.go", "if !overtaken {\n\t\tg.Failures++", "if true {\n\t\tg.Failures++"},
