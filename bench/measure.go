@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,8 +92,11 @@ func (t tests) run(ctx context.Context, g group, printed io.Writer) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = filepath.Join(t.root, g.pkg)
 	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("\nPASS")) {
-		return fmt.Errorf("running %s of %s: %v\n%s", g.benchmark, g.pkg, err, out)
+	if err == nil && !bytes.Contains(out, []byte("\nPASS")) {
+		err = errors.New("it did not pass")
+	}
+	if err != nil {
+		return fmt.Errorf("running %s of %s: %w\n%s", g.benchmark, g.pkg, err, out)
 	}
 	fmt.Fprintf(printed, "pkg: %s\n", g.pkg)
 	for line := range strings.Lines(string(out)) {

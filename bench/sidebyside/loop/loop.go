@@ -50,6 +50,7 @@ type file struct {
 type keeper struct {
 	library Library
 	poll    time.Duration
+	log     *slog.Logger
 	files   []file
 }
 
@@ -77,7 +78,7 @@ func run(ctx context.Context, library func(Settings) (Library, error)) error {
 		return err
 	}
 	s.Secret = string(secret)
-	k := keeper{poll: *poll}
+	k := keeper{poll: *poll, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if k.library, err = library(s); err != nil {
 		return err
 	}
@@ -111,7 +112,8 @@ func (k *keeper) round(ctx context.Context) (wait time.Duration) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		slog.Warn("no new token", "scope", k.files[i].scope, "error", err)
+		k.log.Warn("no new token", "scope", k.files[i].scope, "error", err)
+		//nolint:bodyclose // the library has read it to its end
 		if wait := retryAfter(k.library.Answer(err)); wait > 0 {
 			return wait
 		}
@@ -128,7 +130,7 @@ func (k *keeper) refresh(ctx context.Context, f *file) error {
 		return err
 	}
 	f.holds = token
-	slog.Info("token written", "scope", f.scope)
+	k.log.Info("token written", "scope", f.scope)
 	return nil
 }
 

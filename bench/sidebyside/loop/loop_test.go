@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -48,7 +49,7 @@ func TestLoopAsksAtEachPollAndHonoursRetryAfter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 95*time.Second)
 				defer cancel()
-				k := keeper{library: &tt.library, poll: 10 * time.Second, files: []file{{scope: "a", path: filepath.Join(dir, "a")}, {scope: "b", path: filepath.Join(dir, "b")}}}
+				k := keeper{log: slog.New(slog.DiscardHandler), library: &tt.library, poll: 10 * time.Second, files: []file{{scope: "a", path: filepath.Join(dir, "a")}, {scope: "b", path: filepath.Join(dir, "b")}}}
 				k.keep(ctx)
 				if tt.library.asked != tt.asked {
 					t.Errorf("the library was asked %d times, want %d", tt.library.asked, tt.asked)
@@ -62,7 +63,7 @@ func TestLoopReplacesTheFileWhenTheTokenIsAnother(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "token")
 	library := &scripted{}
-	k := keeper{library: library, files: []file{{scope: "a", path: path}}}
+	k := keeper{log: slog.New(slog.DiscardHandler), library: library, files: []file{{scope: "a", path: path}}}
 	var before os.FileInfo
 	for _, step := range []struct {
 		token    string
