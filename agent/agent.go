@@ -23,17 +23,15 @@ package agent
 import (
 	"context"
 	"errors"
-	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/delivery"
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/provider"
@@ -43,6 +41,7 @@ import (
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/sink"
 	"github.com/credagent/credagent/token"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // stopTimeout is how long stopping waits for sinks whose file system does not answer.
@@ -298,6 +297,9 @@ func (a *Agent) stop() {
 		t.keeper.Stop()
 	}
 	a.gates.Stop()
+	for _, t := range list.tokens {
+		t.keeper.Conclude()
+	}
 	a.Close()
 	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

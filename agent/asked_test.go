@@ -74,6 +74,8 @@ func TestOnceTellsWhyTheFallbackHasToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTwofold(t)
 		w.refusal = refusal(http.StatusUnauthorized, "invalid_client", "600")
+		w.random = func(string) func() float64 { return func() float64 { return 0 } }
+		w.make(w.agent.parts.config(), nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		err := w.agent.Once(ctx)

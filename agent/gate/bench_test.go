@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
-	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -12,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // BenchmarkGate measures how a token gets in a gate's line and the next one is taken out, with others in

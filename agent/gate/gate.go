@@ -107,7 +107,8 @@ func (g *Gate) stop() {
 	}
 	g.work.Stop(context.Background())
 	g.requests.Wait()
-	g.work.Drain() // answers that were there nevertheless
+	g.work.Drain()    // answers that were there nevertheless
+	g.requests.Wait() // for the waits that those asked for to be kept
 }
 
 // Enqueue puts a request in line.

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -146,12 +147,23 @@ func (s *Gates) waitsOf(ctx context.Context, key Key) time.Time {
 	return time.Time{}
 }
 
-// keepWait has other commands on the host know what the server asked for.
+// keepWait has other commands on the host know what the server asked for. A file system that does not
+// answer holds up nothing, the agent's end neither.
 func (s *Gates) keepWait(key Key, until time.Time) {
 	if s.o.Waits == nil {
 		return
 	}
-	if err := s.o.Waits.Extend(key.Server, key.ClientID, until); err != nil {
-		s.o.Log.Warn("other commands on this host will not know what the server asked for", logkey.Error, err)
+	kept := make(chan error, 1)
+	go func() { kept <- s.o.Waits.Extend(key.Server, key.ClientID, until) }()
+	timer := time.NewTimer(NoteTimeout)
+	defer timer.Stop()
+	var err error
+	select {
+	case err = <-kept:
+	case <-timer.C:
+		err = fmt.Errorf("the directory of the host's waits did not answer within %v", NoteTimeout)
+	}
+	if err != nil {
+		s.o.Log.Warn("other commands on this host may not know what the server asked for", logkey.Error, err)
 	}
 }

@@ -1,19 +1,18 @@
 package keeper
 
 import (
-	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // BenchmarkSchedule measures what a keeper does when it looks at the clock and finds nothing due.

@@ -2,11 +2,11 @@ package keeper
 
 import (
 	"fmt"
-	"github.com/credagent/credagent/agent/exchange"
 	"net/http"
 	"testing"
 	"time"
 
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"

@@ -8,7 +8,6 @@ package keeper
 
 import (
 	"context"
-	"github.com/credagent/credagent/agent/exchange"
 	"log/slog"
 	"net/url"
 	"reflect"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/metrics"
 	"github.com/credagent/credagent/agent/oauth"
@@ -143,6 +143,16 @@ func (k *Keeper) Stop() {
 func (k *Keeper) Finish() {
 	if k.asking {
 		k.client.Gate().Finish(k.client)
+	}
+}
+
+// Conclude takes in an answer that came after the end, where no other keeper takes this one's place: it
+// may be the only one that says why there is no token. It comes after the gates' end.
+func (k *Keeper) Conclude() {
+	k.work.Drain()
+	if a := k.late.answer; a != nil {
+		k.learn(*a)
+		k.save()
 	}
 }
 

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/credagent/credagent/agent/exchange"
 	"math"
 	"time"
 
+	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
