@@ -99,14 +99,13 @@ e2e: e2e-systemd e2e-packages e2e-image e2e-k8s ## run the tests that start whol
 
 .PHONY: mutants
 mutants: ## break the program on purpose, one place at a time, and expect tests to fail
-	$(TESTGO) test -count=1 -timeout 2h -v ./mutants -mutants | grep -v '^=== '
+	$(TESTGO) test -count=1 -timeout 2h -v ./mutants -mutants
 
 .PHONY: scenarios
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
 	go test -count=1 -timeout 2h -run '^TestScenarios$$' -v ./agent -scenarios 100000
 
-# As root, on Debian: what is needed is installed first, as in CI. E2E=1 makes a test that lacks
-# something fail instead of being skipped.
+# As root, on Debian: what is needed is installed first, as in CI. E2E=1 turns these tests on.
 .PHONY: e2e-systemd e2e-packages e2e-init e2e-image
 e2e-systemd: ## try the service in a booted systemd
 	@.ci/install e2e-systemd
@@ -118,7 +117,7 @@ e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 
 e2e-init: ## run what the README says of a first token, in a booted Debian that is empty
 	@.ci/install e2e-packages
-	E2E=1 go -C test test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackageFirstToken$$' ./deploy
+	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackageFirstToken$$' ./deploy
 
 e2e-image: ## build the container image and run it
 	@.ci/install e2e-image

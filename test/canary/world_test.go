@@ -29,21 +29,7 @@ const patience = 40 * time.Second
 // test's own: that has in it what it looks for.
 var program string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "credagent-canary-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if program, err = agentprocess.Credagent(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(agentprocess.Main(&program, m.Run)) }
 
 // The clients, one for each way to authenticate.
 const (

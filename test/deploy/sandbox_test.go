@@ -158,7 +158,7 @@ func TestSystemdWishes(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-linkmode=external", "-o", binary, "./testdata/ownsecret")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Skipf("no C compiler: apt-get install gcc libc6-dev\n%s", out)
+			t.Fatalf("a C compiler is needed, make e2e-systemd installs it: %v\n%s", err, out)
 		}
 		h.Copy(binary, "/usr/lib/credagent/plugins/credagent-provider-ownsecret", 0o755)
 		h.replaceInConfig("secretcred", "ownsecret")

@@ -32,25 +32,13 @@ const (
 var program string
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "credagent-examples-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if program, err = agentprocess.Credagent(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if err := buildProvider(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return leaktest.Main(m)
+	os.Exit(agentprocess.Main(&program, func() int {
+		if err := buildProvider(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return leaktest.Main(m)
+	}))
 }
 
 // environment is what the program sees: what it needs to run, and nothing that configures it.

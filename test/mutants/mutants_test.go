@@ -65,6 +65,15 @@ var mutants = []mutant{
 
 const root = "../.."
 
+// suites are the arguments of the runs that are to see a mistake, the quickest first.
+var suites = [][]string{
+	{"./agent/policy"},
+	{"./agent/store"},
+	{"./agent/delivery", "./agent/hoststate", "./agent/oauth", "./agent/exchange", "./agent/gate", "./agent/keeper"},
+	{"-run", "^TestScenarios$", "./agent", "-scenarios", "1500"},
+	{"./agent", "-scenarios", "1"},
+}
+
 // TestMutantsAreOfThisProgram: each of them changes what is there.
 func TestMutantsAreOfThisProgram(t *testing.T) {
 	for _, m := range mutants {
@@ -78,16 +87,15 @@ func TestMutantsAreCaught(t *testing.T) {
 	if !*run {
 		t.Skip("breaking the program takes minutes: make mutants")
 	}
+	for _, args := range suites { // else each mistake would look as if it was caught
+		if out, failed := test(t, "", args); failed {
+			t.Fatalf("without a mistake, go test %s fails:\n%s", strings.Join(args, " "), out)
+		}
+	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
 			overlay := broken(t, m)
-			for _, args := range [][]string{
-				{"./agent/policy"},
-				{"./agent/store"},
-				{"./agent/delivery", "./agent/hoststate", "./agent/oauth", "./agent/exchange", "./agent/gate", "./agent/keeper"},
-				{"-run", "^TestScenarios$", "./agent", "-scenarios", "1500"},
-				{"./agent", "-scenarios", "1"},
-			} {
+			for _, args := range suites {
 				if out, failed := test(t, overlay, args); failed {
 					t.Logf("caught by go test %s: %s", strings.Join(args, " "), first(out))
 					return
@@ -129,6 +137,9 @@ func test(t *testing.T, overlay string, args []string) (out []byte, failed bool)
 	out, err := cmd.CombinedOutput()
 	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
 		t.Fatalf("the mutant does not compile:\n%s", out)
+	}
+	if bytes.Contains(out, []byte("panic: test timed out")) {
+		t.Fatalf("the tests took too long to see anything:\n%s", out)
 	}
 	return out, err != nil
 }

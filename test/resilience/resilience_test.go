@@ -11,7 +11,6 @@ package resilience_test
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -38,21 +37,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "12"); err != nil { // they wait more than they work
 		panic(err)
 	}
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "credagent-resilience-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if program, err = agentprocess.Credagent(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return leaktest.Main(m)
+	os.Exit(agentprocess.Main(&program, func() int { return leaktest.Main(m) }))
 }
 
 func must(tb testing.TB, err error) {
