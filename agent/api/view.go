@@ -177,15 +177,14 @@ func newSinkView(now time.Time, k status.Sink) sinkView {
 }
 
 func newTokenView(s status.Status, t status.Ranked) tokenView {
-	kind, at := s.Next(t.Token)
 	return tokenView{
 		Token:    t.Token,
 		Level:    t.Level,
 		Phase:    t.Phase(),
 		Passed:   t.Share(s.Now),
-		Refresh:  t.Share(at),
-		Kind:     kind,
-		Planned:  until(s.Now, at),
+		Refresh:  t.Share(t.NextAt),
+		Kind:     t.Next,
+		Planned:  until(s.Now, t.NextAt),
 		Acquired: past(s.Now, t.AcquiredAt),
 		Expires:  ahead(s.Now, t.Expiry),
 		Failed:   past(s.Now, t.LastErrorAt),

@@ -198,16 +198,28 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 // maxTries is how many lines before the one at which a mistake shows are checked for it.
 const maxTries = 200
 
+// Each try parses what stands before the line again. What that costs is bounded, in bytes: a reload must
+// not keep the agent busy for long.
+const (
+	maxSearched = 256 << 10 // of the largest file that is searched
+	maxParsed   = 2 << 20   // in all tries together
+)
+
 // brokenLine finds the line that makes a file no YAML: the one before which all that stands is sound.
 // The parser names the line where what surrounds the mistake begins.
 func brokenLine(data []byte) (line int, found bool) {
+	if len(data) > maxSearched {
+		return 0, false
+	}
 	ends := []int{0}
 	for text := range bytes.Lines(data) {
 		ends = append(ends, ends[len(ends)-1]+len(text))
 	}
 	whole := yamlFault(data)
 	shows := sort.Search(len(ends), func(n int) bool { return yamlFault(data[:ends[n]]) == whole })
-	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-maxTries; n-- {
+	parsed := 0
+	for n := min(shows, len(ends)-1) - 1; n >= 0 && n >= shows-maxTries && parsed < maxParsed; n-- {
+		parsed += ends[n]
 		if yamlFault(data[:ends[n]]) == "" {
 			return n + 1, true
 		}

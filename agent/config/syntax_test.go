@@ -49,6 +49,17 @@ func TestABrokenLineOfALargeFileIsFoundSoon(t *testing.T) {
 	}
 }
 
+// A mistake that shows at the end of a large file, far behind its line, is not searched for at any price.
+func TestABrokenLineFarAwayCostsLittle(t *testing.T) {
+	for name, lines := range map[string]int{"too far": 20_000, "too large": 60_000} {
+		began := time.Now()
+		line, found := brokenLine([]byte("x: [\n" + strings.Repeat("{ k: v },\n", lines)))
+		if took := time.Since(began); found || took > 20*time.Second {
+			t.Errorf("%s: line %d, %v, after %v", name, line, found, took)
+		}
+	}
+}
+
 func TestExamineReturnsWhatCanBeRead(t *testing.T) {
 	for name, tc := range map[string]struct {
 		file     string

@@ -19,16 +19,22 @@ import (
 func (e *exam) listeners(ctx context.Context) []Finding {
 	var all []Finding
 	if at := e.Config.Listen; at != "" {
-		all = append(all, about("listen", append(e.free(ctx, at), reachable(at)...)...)...)
+		all = append(all, about("listen", append(e.free(ctx, at, waited), reachable(at)...)...)...)
 	}
 	if i := e.Config.Identity; i != nil {
-		all = append(all, about("identity_endpoint.listen", e.free(ctx, i.Listen)...)...)
+		all = append(all, about("identity_endpoint.listen", e.free(ctx, i.Listen, nil)...)...)
 	}
 	return all
 }
 
-// free tries to listen, unless the running agent does.
-func (e *exam) free(ctx context.Context, at string) []Finding {
+// waited tells of an address that is taken, where the agent starts nevertheless and tries again.
+func waited(f *Finding) {
+	f.Level, f.Why = Warning, "the agent keeps tokens fresh, but serves no probes, metrics and status before the address is free"
+}
+
+// free tries to listen, unless the running agent does. Taken says what comes of an address that is
+// taken; nil where the agent does not start.
+func (e *exam) free(ctx context.Context, at string, taken func(*Finding)) []Finding {
 	if e.running != nil {
 		return nil
 	}
@@ -43,6 +49,9 @@ func (e *exam) free(ctx context.Context, at string) []Finding {
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.What = fmt.Sprintf("something else listens at %s, and it is no agent of this configuration", at)
 		f.Fix = fmt.Sprintf("find it with ss -ltnp 'sport = :%s' and end it, or choose another address", port)
+		if taken != nil {
+			taken(&f)
+		}
 	case errors.Is(err, fs.ErrPermission):
 		f.What = fmt.Sprintf("%s may not listen at %s", userName(os.Geteuid()), at)
 		f.Fix = "choose a port above 1023"

@@ -21,8 +21,8 @@ func TestListeners(t *testing.T) {
 	}{
 		"off":           {"", "", nil},
 		"free":          {"127.0.0.1:0", "localhost:0", nil},
-		"taken":         {at, "", []want{{Problem, "something else listens at " + at, "does not start", "ss -ltnp"}}},
-		"taken, too":    {"", at, []want{{Problem, "something else listens", "", ""}}},
+		"taken":         {at, "", []want{{Warning, "something else listens at " + at, "keeps tokens fresh, but serves no probes", "ss -ltnp"}}},
+		"taken, too":    {"", at, []want{{Problem, "something else listens", "does not start", ""}}},
 		"open to all":   {":0", "", []want{{Warning, ":0 can be reached from other hosts", "names, paths and times", "127.0.0.1"}}},
 		"no such port":  {"127.0.0.1:70000", "", []want{{Problem, "nobody can listen at 127.0.0.1:70000", "", ""}}},
 		"not this host": {"192.0.2.1:1", "", []want{{Problem, "this host has no address", "", "ip address"}, {Warning, "can be reached", "", ""}}},

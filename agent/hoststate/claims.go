@@ -11,9 +11,12 @@ import (
 
 // Claim takes a path for this process, until [Store.Release] or the process's end. Where another
 // process has claimed it, by whatever spelling, the error says which. A path may be claimed often, as
-// a reload does; each claim has its release.
+// a reload does; each claim has its release. One whose directory was missing is known by its spelling
+// alone, so it is claimed again when that is there.
 func (s *Store) Claim(path string) error {
 	name := identity(path)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i, claims := range s.claims {
 		err := claims.Lock(name) // a file system without locks tells nobody apart; another directory may
 		var held *lockfile.HeldError
@@ -24,12 +27,23 @@ func (s *Store) Claim(path string) error {
 			return err
 		}
 	}
+	s.claimed[path] = append(s.claimed[path], name)
 	return nil
 }
 
-// Release gives a claimed path back.
+// Release gives a claimed path back, by the name that it had when it was claimed: a path whose directory
+// is made later has another one then. Of several claims the oldest ends.
 func (s *Store) Release(path string) {
-	name := identity(path)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := s.claimed[path]
+	if len(names) == 0 {
+		return
+	}
+	name := names[0]
+	if s.claimed[path] = names[1:]; len(names) == 1 {
+		delete(s.claimed, path)
+	}
 	for _, claims := range s.claims {
 		claims.Unlock(name)
 	}

@@ -103,3 +103,31 @@ func TestReleasedCanBeClaimed(t *testing.T) {
 		t.Errorf("after the last release it says %q", said)
 	}
 }
+
+// Before its directory is made, a path is known by its spelling alone; then by the directory too.
+func TestClaimOfAPathWhoseDirectoryIsMadeLater(t *testing.T) {
+	dir, sinks := t.TempDir(), filepath.Join(t.TempDir(), "sinks")
+	s := open(t, dir, nil)
+	path := filepath.Join(sinks, "sink")
+	mine := fmt.Sprintf("process %d", os.Getpid())
+	if err := s.Claim(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, said := claimElsewhere(t, dir, path); !strings.HasSuffix(said, mine) {
+		t.Errorf("before the directory is made another process says %q", said)
+	}
+	if err := os.Mkdir(sinks, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Claim(path); err != nil { // once more, now that it is there
+		t.Fatal(err)
+	}
+	s.Release(path)
+	if _, said := claimElsewhere(t, dir, link(sinks)+"/sink"); !strings.HasSuffix(said, mine) {
+		t.Errorf("after the directory was made another process says %q", said)
+	}
+	s.Release(path)
+	if _, said := claimElsewhere(t, dir, path); said != "<nil>" {
+		t.Errorf("after the last release it says %q", said)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
@@ -44,6 +45,9 @@ type Store struct {
 	dirs   []*os.Root
 	claims []*lockfile.File // one for each of dirs
 	clock  Clock
+
+	mu      sync.Mutex
+	claimed map[string][]string // the names by which paths are claimed, the oldest first; guarded by mu
 }
 
 // Clock is a clock that setting the time does not change and that goes on during a suspend.
@@ -86,7 +90,7 @@ func OwnDirectories(runtime []string) []string {
 // Open opens the state directory and the first runtime directory that can be written. The error says
 // for each that cannot be used why; the store keeps what it can, and nothing where no directory is left.
 func Open(o Options) (*Store, error) {
-	s := &Store{clock: o.Clock}
+	s := &Store{clock: o.Clock, claimed: map[string][]string{}}
 	var reasons []error
 	if o.State != "" {
 		if err := s.add(o.State, false, o.Probe); err != nil {

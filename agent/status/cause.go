@@ -9,8 +9,7 @@ import (
 // explained is a token with the cause for which it has to wait. One that waits at a gate that is failing
 // was often not asked for itself: then the cause is the gate's, which another token or client found out.
 // A refusal of the token itself stays.
-func (s Status) explained(t Token) (why Token, failedClient string) {
-	g := s.gate(t.Client)
+func (s Status) explained(t Token, g Gate) (why Token, failedClient string) {
 	own := t.LastError != "" && lasting(t.LastOutcome) && !(t.LastOutcome == "credential" && g.LastOutcome == "credential")
 	if g.LastError == "" || own || !s.waitsAtGate(t, g) {
 		return t, ""

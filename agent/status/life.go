@@ -50,12 +50,12 @@ const (
 	NextRefresh   Next = "refresh"   // as scheduled
 )
 
-// Next returns what the next request of one of the snapshot's tokens is, and when it is planned.
-func (s Status) Next(t Token) (Next, time.Time) {
+// nextOf returns what a token's next request is, and when it is planned, as its client's gate stands.
+func (s Status) nextOf(t Token, g Gate) (Next, time.Time) {
 	if t.RefreshAt == nil || !t.RefreshAt.After(s.Now) {
 		return NextDue, s.Now
 	}
-	switch opens := s.gate(t.Client).BlockedUntil; {
+	switch opens := g.BlockedUntil; {
 	case opens != nil && !t.RefreshAt.After(*opens):
 		return NextThrottled, *opens
 	case t.ConsecutiveFailures > 0:
@@ -64,13 +64,13 @@ func (s Status) Next(t Token) (Next, time.Time) {
 	return NextRefresh, *t.RefreshAt
 }
 
-func (s Status) gate(client string) Gate {
+// gates are the clients' gates by the clients' names.
+func (s Status) gates() map[string]Gate {
+	all := make(map[string]Gate, len(s.Clients))
 	for _, c := range s.Clients {
-		if c.Name == client {
-			return c.Gate
-		}
+		all[c.Name] = c.Gate
 	}
-	return Gate{}
+	return all
 }
 
 // sameClock is how far apart two clocks may be and still be called the same.

@@ -62,7 +62,7 @@ func TestNext(t *testing.T) {
 		"of another client": {Token{Client: "other", RefreshAt: at(time.Minute)}, Gate{BlockedUntil: at(time.Minute)}, NextRefresh, now.Add(time.Minute)},
 	} {
 		s := Status{Now: now, Clients: []Client{{Gate: tc.gate}}}
-		if next, at := s.Next(tc.token); next != tc.next || !at.Equal(tc.at) {
+		if next, at := s.nextOf(tc.token, s.gates()[tc.token.Client]); next != tc.next || !at.Equal(tc.at) {
 			t.Errorf("%s: %s at %v, want %s at %v", name, next, at, tc.next, tc.at)
 		}
 	}

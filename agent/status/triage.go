@@ -84,16 +84,20 @@ const (
 	well
 )
 
-// Ranked is a token with its level.
+// Ranked is a token with its level, and what its next request is.
 type Ranked struct {
 	Token
-	Level Level
+	Level  Level
+	Next   Next
+	NextAt time.Time // when that request is planned
 }
 
 // Triage is a status in the order in which a person on call wants it.
 type Triage struct {
 	Matters []Matter // the worst first
 	Tokens  []Ranked // all of them, the worst first, else in the order of the status
+
+	levels map[string]Level // the worst of what concerns a client, by its name; absent where all is well
 }
 
 // Of returns the matters of a level.
@@ -109,10 +113,8 @@ func (t Triage) Of(level Level) []Matter {
 
 // LevelOf returns the worst level of what concerns a client.
 func (t Triage) LevelOf(client string) Level {
-	for _, m := range t.Matters {
-		if m.Client == client {
-			return m.Level
-		}
+	if level, found := t.levels[client]; found {
+		return level
 	}
 	return Well
 }
@@ -128,30 +130,10 @@ func (t Triage) Tally(level Level) int {
 	return n
 }
 
-// Triage sorts the snapshot by what needs a person. It depends on nothing but the snapshot.
+// Triage sorts the snapshot by what needs a person. It depends on nothing but the snapshot, and takes a
+// time that grows with its size and no faster: a page may ask each second.
 func (s Status) Triage() Triage {
-	var all []Matter
-	type ranked struct {
-		Ranked
-		rank
-	}
-	tokens := make([]ranked, 0, len(s.Tokens))
-	affected := s.sinksByToken()
-	for _, t := range s.Tokens {
-		t, failedClient := s.explained(t)
-		m, found := s.tokenMatter(t)
-		tokens = append(tokens, ranked{Ranked{t, m.Level}, m.rank})
-		if !found {
-			continue
-		}
-		if failedClient != "" {
-			m.What = "held up by another client"
-		}
-		if !t.Valid {
-			m.Sinks = affected[t.Name]
-		}
-		all = join(all, m)
-	}
+	tokens, all := s.tokenMatters()
 	said := map[string]told{}
 	for _, m := range all {
 		is := said[m.Client]
@@ -166,37 +148,101 @@ func (s Status) Triage() Triage {
 		all = append(all, s.sinkMatters(k)...)
 	}
 	all = append(all, s.reloadMatter()...)
-	byRank := func(a, b Matter) int { return cmp.Compare(a.rank, b.rank) }
-	slices.SortStableFunc(all, byRank)
-	slices.SortStableFunc(tokens, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	triage := Triage{Matters: all}
-	for _, t := range tokens {
-		triage.Tokens = append(triage.Tokens, t.Ranked)
+	slices.SortStableFunc(all, func(a, b Matter) int { return cmp.Compare(a.rank, b.rank) })
+	triage := Triage{Matters: all, Tokens: tokens, levels: map[string]Level{}}
+	for _, m := range all {
+		if _, found := triage.levels[m.Client]; !found {
+			triage.levels[m.Client] = m.Level
+		}
 	}
 	return triage
 }
 
-// join adds a token's matter, to one of the same client and cause if there is one.
-func join(all []Matter, m Matter) []Matter {
-	for i := range all {
-		same := &all[i]
-		if m.Cause == "" || same.rank != m.rank || same.Client != m.Client || same.Cause != m.Cause || same.What != m.What {
+// tokenMatters returns the tokens, the worst first, and what is the matter with them.
+func (s Status) tokenMatters() ([]Ranked, []Matter) {
+	type ranked struct {
+		Ranked
+		rank
+	}
+	tokens := make([]ranked, 0, len(s.Tokens))
+	var joined joined
+	affected, gates := s.sinksByToken(), s.gates()
+	for _, t := range s.Tokens {
+		gate := gates[t.Client]
+		t, failedClient := s.explained(t, gate)
+		next, at := s.nextOf(t, gate)
+		m, found := s.tokenMatter(t, next, at)
+		tokens = append(tokens, ranked{Ranked{t, m.Level, next, at}, m.rank})
+		if !found {
 			continue
 		}
-		same.Names = append(same.Names, m.Names...)
-		same.Failures = max(same.Failures, m.Failures)
-		same.Expiry, same.Next = earlier(same.Expiry, m.Expiry), earlier(same.Next, m.Next)
-		if same.At == nil || m.At != nil && m.At.After(*same.At) {
-			same.At = m.At
+		if failedClient != "" {
+			m.What = "held up by another client"
 		}
-		for _, path := range m.Sinks {
-			if !slices.Contains(same.Sinks, path) {
-				same.Sinks = append(same.Sinks, path)
-			}
+		if !t.Valid {
+			m.Sinks = affected[t.Name]
 		}
-		return all
+		joined.add(m)
 	}
-	return append(all, m)
+	slices.SortStableFunc(tokens, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	all := make([]Ranked, 0, len(tokens))
+	for _, t := range tokens {
+		all = append(all, t.Ranked)
+	}
+	return all, joined.matters()
+}
+
+// joined are tokens' matters, those of the same client and cause as one.
+type joined struct {
+	all   []*joinedMatter
+	alike map[likeness]*joinedMatter
+}
+
+// likeness is what tokens' matters have in common that are one.
+type likeness struct {
+	rank                rank
+	client, cause, what string
+}
+
+type joinedMatter struct {
+	Matter
+	sinks map[string]bool // the paths that it names already
+}
+
+// add adds a token's matter, to one of the same client and cause if there is one.
+func (j *joined) add(m Matter) {
+	like := likeness{m.rank, m.Client, m.Cause, m.What}
+	same := j.alike[like]
+	if same == nil || m.Cause == "" {
+		same = &joinedMatter{Matter: m, sinks: map[string]bool{}}
+		same.Sinks = nil
+		j.all = append(j.all, same)
+		if j.alike == nil {
+			j.alike = map[likeness]*joinedMatter{}
+		}
+		j.alike[like] = same
+	} else {
+		same.Names = append(same.Names, m.Names...)
+	}
+	same.Failures = max(same.Failures, m.Failures)
+	same.Expiry, same.Next = earlier(same.Expiry, m.Expiry), earlier(same.Next, m.Next)
+	if same.At == nil || m.At != nil && m.At.After(*same.At) {
+		same.At = m.At
+	}
+	for _, path := range m.Sinks {
+		if !same.sinks[path] {
+			same.sinks[path] = true
+			same.Sinks = append(same.Sinks, path)
+		}
+	}
+}
+
+func (j *joined) matters() []Matter {
+	var all []Matter
+	for _, m := range j.all {
+		all = append(all, m.Matter)
+	}
+	return all
 }
 
 func earlier(a, b *time.Time) *time.Time {
@@ -225,8 +271,7 @@ func lasting(outcome string) bool {
 // more than a slow start.
 const startingFailures = 3
 
-func (s Status) rankOf(t Token) rank {
-	next, _ := s.Next(t)
+func rankOf(t Token, next Next) rank {
 	failing := t.LastError != "" || t.ConsecutiveFailures > 0
 	wait := next == NextThrottled || failing && t.LastOutcome == "throttled"
 	switch {
@@ -251,11 +296,10 @@ func (s Status) rankOf(t Token) rank {
 }
 
 // tokenMatter says what is the matter with a token, if anything.
-func (s Status) tokenMatter(t Token) (m Matter, found bool) {
-	_, next := s.Next(t)
+func (s Status) tokenMatter(t Token, next Next, at time.Time) (m Matter, found bool) {
 	m = Matter{
 		Level: Wait, Subject: AboutToken, Names: []string{t.Name}, Client: t.Client, Cause: t.LastError, Step: t.Advice,
-		At: t.LastErrorAt, Expiry: t.Expiry, Next: &next, Failures: t.ConsecutiveFailures, rank: s.rankOf(t),
+		At: t.LastErrorAt, Expiry: t.Expiry, Next: &at, Failures: t.ConsecutiveFailures, rank: rankOf(t, next),
 	}
 	suggest := func(step string) { m.Step = cmp.Or(m.Step, step) }
 	switch m.rank {

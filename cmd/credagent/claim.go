@@ -1,11 +1,6 @@
 package main
 
-import (
-	"errors"
-
-	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/internal/lockfile"
-)
+import "github.com/credagent/credagent/agent/config"
 
 // own is something that only one agent may have.
 type own struct{ place, path string }
@@ -44,20 +39,27 @@ func (r *reloader) claim(cfg *config.Config, wanted []own) error {
 	var problems []config.Problem
 	var taken []own
 	for _, o := range wanted {
-		err := r.shared.Claim(o.path)
-		var held *lockfile.HeldError
-		switch {
-		case errors.As(err, &held):
+		if err := r.shared.Claim(o.path); err != nil {
 			problems = append(problems, cfg.Problem(o.place, err.Error()+"; stop one of the two, or give each its own"))
-		default:
-			taken = append(taken, o)
+			continue
 		}
+		taken = append(taken, o)
 	}
 	if len(problems) == 0 {
 		return nil
 	}
 	r.release(taken)
 	return &config.Error{Problems: problems}
+}
+
+// reclaim claims what is claimed once more, after the directories that were missing were made: before
+// that a path is known by its spelling alone.
+func (r *reloader) reclaim(cfg *config.Config, claimed []own) error {
+	if err := r.claim(cfg, claimed); err != nil {
+		return err
+	}
+	r.release(claimed)
+	return nil
 }
 
 // release gives back what was claimed.

@@ -137,7 +137,7 @@ func (f execFlags) load() (*config.Config, []string, error) {
 	var cfg *config.Config
 	var err error
 	if fromEnv {
-		cfg, err = config.FromEnvForCommand()
+		cfg, err = apart(config.FromEnvForCommand())
 	} else {
 		cfg, err = loadConfig(*f.file)
 	}

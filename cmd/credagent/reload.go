@@ -26,7 +26,7 @@ const pollInterval = 30 * time.Second
 type reloader struct {
 	load    func() (*config.Config, error)
 	running *config.Config
-	daemon  bool // SIGHUP reloads, and listen has to be free
+	daemon  bool // SIGHUP reloads, and what it writes is claimed
 	level   *slog.LevelVar
 	log     *slog.Logger
 	shared  *hoststate.Store // with the host's other commands
@@ -111,6 +111,9 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	}
 	r.level.Set(cfg.Log.Level)
 	r.release(ownedSinks(r.running))
+	if err := r.reclaim(cfg, ownedSinks(cfg)); err != nil {
+		r.log.Error("another credagent writes a sink of the new configuration too", "error", err)
+	}
 	r.running = cfg
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 }

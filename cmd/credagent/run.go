@@ -56,7 +56,8 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 	}
 	r.shared = shared
 	defer shared.Close()
-	if err := r.claim(cfg, append(ownedAtStart(cfg), ownedSinks(cfg)...)); err != nil {
+	owned := append(ownedAtStart(cfg), ownedSinks(cfg)...)
+	if err := r.claim(cfg, owned); err != nil {
 		return err
 	}
 	a, registry := newAgentWith(memory, shared, cfg, log)
@@ -89,6 +90,9 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 			return err
 		}
 		running.Go(func() { serveIdentity(ctx) })
+	}
+	if err := r.reclaim(cfg, owned); err != nil {
+		return err
 	}
 	running.Go(func() { process.Reap(ctx) })
 	running.Go(func() { along(ctx, a) })

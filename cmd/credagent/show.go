@@ -247,7 +247,7 @@ func tokenRows(s status.Status, triage status.Triage, drawn bool) [][]cell {
 	for _, t := range triage.Tokens {
 		color := colorOf(t.Level)
 		rows = append(rows, []cell{
-			{t.Name, ""}, {stateOf(t.Token), color}, {expires(s.Now, t.Token), ""}, {plan(s, t.Token), ""}, {life(s, t.Token, drawn), color},
+			{t.Name, ""}, {stateOf(t.Token), color}, {expires(s.Now, t.Token), ""}, {plan(s, t), ""}, {life(s, t, drawn), color},
 			{t.Client, ""}, {dash(t.LastOutcome), ""}, {fmt.Sprint(t.ConsecutiveFailures), ""},
 		})
 	}
@@ -279,7 +279,7 @@ func expires(now time.Time, t status.Token) string {
 }
 
 // life draws what has passed of a token's life, with marks for now and for the next request.
-func life(s status.Status, t status.Token, drawn bool) string {
+func life(s status.Status, t status.Ranked, drawn bool) string {
 	if t.Phase() == status.PhaseNone {
 		return "-"
 	}
@@ -287,9 +287,8 @@ func life(s status.Status, t status.Token, drawn bool) string {
 	if drawn {
 		past, now, ahead, mark, after = '━', '●', '─', '┃', '┄'
 	}
-	_, next := s.Next(t)
 	at := func(share float64) int { return min(lifeWidth-1, int(share*lifeWidth)) }
-	here, there := at(t.Share(s.Now)), at(t.Share(next))
+	here, there := at(t.Share(s.Now)), at(t.Share(t.NextAt))
 	cells := make([]rune, lifeWidth)
 	for i := range cells {
 		switch {
@@ -309,10 +308,9 @@ func life(s status.Status, t status.Token, drawn bool) string {
 }
 
 // plan says when a token's next request is made, and what for if not to refresh it.
-func plan(s status.Status, t status.Token) string {
-	next, at := s.Next(t)
-	wait := "in " + status.Span(at.Sub(s.Now))
-	switch next {
+func plan(s status.Status, t status.Ranked) string {
+	wait := "in " + status.Span(t.NextAt.Sub(s.Now))
+	switch t.Next {
 	case status.NextDue:
 		wait = "now"
 	case status.NextThrottled:
