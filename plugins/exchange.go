@@ -46,7 +46,7 @@ const maxIdle = 8
 // server, to say why it refused, and to name a request to the server's operator.
 var answerHeaders = [...]string{
 	"Date", "Content-Type", "Retry-After", "Www-Authenticate",
-	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Ratelimit-Reset", "X-Ratelimit-Reset", "X-Rate-Limit-Reset",
+	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Ratelimit-Reset", "Ratelimit", "X-Ratelimit-Reset", "X-Rate-Limit-Reset",
 	"Client-Request-Id", "X-Ms-Request-Id", "X-Request-Id", "X-Correlation-Id",
 }
 

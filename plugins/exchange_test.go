@@ -458,7 +458,7 @@ func BenchmarkExchange(b *testing.B) {
 // Every value of a header that asks for a wait comes back, and what servers send in its place.
 func TestAnswerKeepsEveryWait(t *testing.T) {
 	header := http.Header{
-		"Retry-After": {"1", "120"}, "Retry-After-Ms": {"500"}, "X-Ms-Retry-After-Ms": {"501"}, "Ratelimit-Reset": {"7"},
+		"Retry-After": {"1", "120"}, "Retry-After-Ms": {"500"}, "X-Ms-Retry-After-Ms": {"501"}, "Ratelimit-Reset": {"7"}, "Ratelimit": {`"default";r=0;t=60`},
 		"X-Ratelimit-Reset": {"8"}, "X-Rate-Limit-Reset": {"9"}, "Www-Authenticate": {"Negotiate", `Bearer error="e"`}, "Set-Cookie": {"a=b"},
 	}
 	answer := readAnswer(&http.Response{StatusCode: http.StatusTooManyRequests, Header: header, Body: http.NoBody})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,6 +39,10 @@ func written(t *testing.T, content string) string {
 }
 
 func TestSignalArrives(t *testing.T) {
+	// What is caught here is not ignored in a program that is started, not even under nohup.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM)
+	defer signal.Stop(caught)
 	for name, want := range map[string]syscall.Signal{"HUP": syscall.SIGHUP, "SIGUSR1": syscall.SIGUSR1, "term": syscall.SIGTERM} {
 		cmd, pidFile := program(t)
 		if err := (Signal{pidFile, name}).Run(t.Context()); err != nil {

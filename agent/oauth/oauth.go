@@ -333,7 +333,8 @@ func notJSON(body []byte) string {
 // maxPrintable bounds a server's text in logs, in bytes.
 const maxPrintable = 600
 
-// Printable makes a server's text fit for a log line: one line, no control characters, bounded.
+// Printable makes a server's text fit for a log line: one line, no control characters, bounded, and
+// without what looks like a token.
 func Printable(s string) string {
-	return printable.Text(s, maxPrintable)
+	return printable.Text(hideTokens(s), maxPrintable)
 }

@@ -56,10 +56,10 @@ const SameLife = 2 * time.Second
 
 // AgainAt returns when to ask a server again that hands out one token until its end: a second after
 // it, because it counts in whole seconds. Each time that it still hands it out then (again counts
-// them) the wait doubles.
+// them) the wait doubles. It is never sooner than [MinRetry] after the request, however short the life.
 func AgainAt(sent, expiry time.Time, again int, r float64) time.Time {
 	wait := Backoff(again, time.Second, MaxRetry, 0)
-	return latest(sent, expiry).Add(wait + time.Duration(float64(wait)*jitter*r))
+	return latest(sent.Add(MinRetry), latest(sent, expiry).Add(wait+time.Duration(float64(wait)*jitter*r)))
 }
 
 // Backoff returns the wait before the next request after so many failures in a row: exponential

@@ -227,3 +227,19 @@ func TestOverdueAndPassed(t *testing.T) {
 		})
 	}
 }
+
+func TestAgainAtKeepsTheFloorAndDoubles(t *testing.T) {
+	sent := epoch()
+	for _, test := range []struct {
+		life  time.Duration
+		again int
+		want  time.Duration
+	}{
+		{time.Second, 0, policy.MinRetry}, {3 * time.Second, 0, policy.MinRetry}, {0, 1, policy.MinRetry},
+		{time.Hour, 0, time.Hour + time.Second}, {0, 4, 8 * time.Second}, {0, 5, 16 * time.Second},
+	} {
+		if got := policy.AgainAt(sent, sent.Add(test.life), test.again, 0).Sub(sent); got != test.want {
+			t.Errorf("life %v, again %d: %v after the request, want %v", test.life, test.again, got, test.want)
+		}
+	}
+}

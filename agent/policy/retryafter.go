@@ -143,7 +143,14 @@ func compound(item string) (time.Duration, bool) {
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // window reads the draft's RateLimit, such as "default";r=0;t=60: with nothing left, the seconds to the next window.
-func window(item string, _ time.Time) (time.Duration, bool) {
+// An earlier draft has a list, limit=10, remaining=0, reset=60.
+func window(item string, from time.Time) (time.Duration, bool) {
+	switch name, value, _ := strings.Cut(item, "="); strings.ToLower(strings.TrimSpace(name)) {
+	case "reset":
+		return reset(strings.TrimSpace(value), from)
+	case "limit", "remaining":
+		return 0, true
+	}
 	var wait time.Duration
 	left, known := "0", false
 	for _, parameter := range strings.Split(item, ";")[1:] {

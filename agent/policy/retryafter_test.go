@@ -162,6 +162,7 @@ func TestRetryAfterOfSeveralHeaders(t *testing.T) {
 		{"a reset by RFC 3339", http.Header{"X-Ratelimit-Reset": {"1994-11-06T08:50:37+00:00"}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
 		{"Okta's spelling", http.Header{"X-Rate-Limit-Reset": {"60"}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
 		{"the draft's, nothing left", http.Header{"Ratelimit": {`"default";r=0;t=60`}}, tooMany, policy.Asked{For: time.Minute, Known: true}},
+		{"an earlier draft's", http.Header{"Ratelimit": {"limit=10, remaining=0, reset=50"}}, tooMany, policy.Asked{For: 50 * time.Second, Known: true}},
 		{"the draft's, several", http.Header{"Ratelimit": {`"hour";r=40;t=3000, "minute"; r=0; t=30`}}, tooMany, policy.Asked{For: 30 * time.Second, Known: true}},
 		{"the draft's without a window", http.Header{"Ratelimit": {`"default";r=0`}}, tooMany, policy.Asked{Unread: "Ratelimit"}},
 		{"nothing that can be read", http.Header{"Retry-After": {"soon"}, "X-Ratelimit-Reset": {"later"}}, tooMany, policy.Asked{Unread: "Retry-After"}},

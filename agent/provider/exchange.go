@@ -173,7 +173,7 @@ func readReply(out *providerpb.ExchangeReply) (Reply, *Failure, error) {
 	switch {
 	case answer == nil:
 		return Reply{}, nil, nonsense("neither an answer nor a failure")
-	case answer.GetStatus() < 100 || answer.GetStatus() > 599:
+	case answer.GetStatus() < 1 || answer.GetStatus() > 999: // three digits, which servers and what stands before them make up
 		return Reply{}, nil, nonsense("an HTTP status that does not exist")
 	case len(answer.GetBody()) > maxBody || len(answer.GetHeaders()) > maxHeaders:
 		return Reply{}, nil, nonsense("an answer larger than the protocol allows")

@@ -311,6 +311,9 @@ func (s Status) tokenMatter(t Token, next Next, at time.Time) (m Matter, found b
 		suggest("check the server, and the way to it: credagent doctor")
 	case throttledDown, throttled:
 		m.What, m.Doc = "held back by the server", "the-server-asks-to-wait"
+		if next != NextThrottled { // the wait that is left is not the server's
+			suggest("wait: it is tried again by itself")
+		}
 		suggest("wait: nothing may be sent before the server's Retry-After is over")
 	case startingDown:
 		m.What, m.Doc = "being acquired", "the-server-does-not-answer"

@@ -319,3 +319,18 @@ func TestDocsAreThere(t *testing.T) {
 		}
 	}
 }
+
+// The server's wait and the agent's own are told apart: only within the first nothing may be sent.
+func TestStepOfAThrottledTokenSaysWhoseWaitItIs(t *testing.T) {
+	for want, gate := range map[string]Gate{
+		"nothing may be sent before the server's Retry-After is over": {BlockedUntil: at(time.Minute)},
+		"it is tried again by itself":                                 {BlockedUntil: at(-time.Second), RetryAt: at(3 * time.Second)},
+	} {
+		token := failed(valid("t"), "throttled", "HTTP 429", 1)
+		token.RefreshAt = at(3 * time.Second)
+		s := Status{Now: now, Clients: []Client{{Name: token.Client, Gate: gate}}, Tokens: []Token{token}}
+		if all := s.Triage().Matters; len(all) != 1 || !strings.Contains(all[0].Step, want) {
+			t.Errorf("%+v, want a step with %q", all, want)
+		}
+	}
+}

@@ -36,7 +36,7 @@ type agentFlags struct {
 func addAgentFlags(c *cobra.Command) agentFlags {
 	return agentFlags{
 		config: configFlag(c),
-		socket: c.Flags().String("socket", "", "the running agent's socket; no configuration is read then"),
+		socket: pathFlag(c, "socket", "", "the running agent's socket; no configuration is read then"),
 	}
 }
 

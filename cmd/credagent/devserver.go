@@ -39,6 +39,7 @@ The faults:
 
 ` + faultHelp(),
 		Example: `  credagent devserver --ttl 10s --fault 'ok*3' --fault 'throttle=7*2' > client.json &
+  until [ -s client.json ]; do sleep 0.1; done
   credagent once -c "$(jq -r .config client.json)"
   curl -d grant_type=client_credentials -d scope=demo.read -d client_id=demo \
     --data-urlencode "client_secret@$(jq -r .secret_file client.json)" "$(jq -r .token_url client.json)"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,9 @@ at once. What succeeded is written.`,
 	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that it suffices for; can be repeated")
 	completeFlag(c, "token", tokenNames)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *timeout <= 0 {
+			return &usageError{c.CommandPath(), fmt.Errorf("invalid argument %q for --timeout: want a duration such as 30s", *timeout)}
+		}
 		detachLog(c)
 		defer endInTime(c.Context(), c.ErrOrStderr())()
 		cfg, err := loadConfig(*file)

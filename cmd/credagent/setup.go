@@ -24,10 +24,33 @@ const fromEnvironment = "environment"
 
 // configFlag adds -c to a command that reads a configuration.
 func configFlag(c *cobra.Command) *string {
-	file := c.Flags().StringP("config", "c", "", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
+	file := pathFlag(c, "config", "c", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
 	_ = c.MarkFlagFilename("config", "yaml", "yml") // the flag is there
 	return file
 }
+
+// pathFlag adds a flag for a path. An empty one is a mistake, such as a variable that is not set, and not
+// the wish for the default.
+func pathFlag(c *cobra.Command, name, shorthand, usage string) *string {
+	path := new(string)
+	c.Flags().VarP((*pathValue)(path), name, shorthand, usage)
+	return path
+}
+
+// pathValue implements [pflag.Value].
+type pathValue string
+
+func (p *pathValue) String() string { return string(*p) }
+
+func (p *pathValue) Set(path string) error {
+	if path == "" {
+		return errors.New("the path is empty")
+	}
+	*p = pathValue(path)
+	return nil
+}
+
+func (p *pathValue) Type() string { return "string" }
 
 // loadConfig reads the configuration from where the flag and the environment say.
 func loadConfig(flag string) (*config.Config, error) {
