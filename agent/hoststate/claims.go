@@ -17,15 +17,8 @@ func (s *Store) Claim(path string) error {
 	name := identity(path)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, claims := range s.claims {
-		err := claims.Lock(name) // a file system without locks tells nobody apart; another directory may
-		var held *lockfile.HeldError
-		if errors.As(err, &held) {
-			for _, taken := range s.claims[:i] {
-				taken.Unlock(name)
-			}
-			return err
-		}
+	if err := s.lock(name); err != nil {
+		return err
 	}
 	s.claimed[path] = append(s.claimed[path], name)
 	return nil
@@ -44,6 +37,37 @@ func (s *Store) Release(path string) {
 	if s.claimed[path] = names[1:]; len(names) == 1 {
 		delete(s.claimed, path)
 	}
+	s.unlock(name)
+}
+
+// Turn takes the turn of a client at a token endpoint to find out whether the server answers again after a
+// wait, so that the commands that waited do not ask all at once. taken is false while another process has
+// it; else done gives it back.
+func (s *Store) Turn(endpoint, clientID string) (done func(), taken bool) {
+	name := "turn " + fileOf(endpoint, clientID)
+	if s.lock(name) != nil {
+		return nil, false
+	}
+	return func() { s.unlock(name) }, true
+}
+
+// lock takes the lock of a name in every directory, or in none. A file system without locks tells nobody
+// apart; another directory may.
+func (s *Store) lock(name string) error {
+	for i, claims := range s.claims {
+		err := claims.Lock(name)
+		var held *lockfile.HeldError
+		if errors.As(err, &held) {
+			for _, taken := range s.claims[:i] {
+				taken.Unlock(name)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) unlock(name string) {
 	for _, claims := range s.claims {
 		claims.Unlock(name)
 	}
