@@ -155,8 +155,10 @@ func readSecret(ctx context.Context, in io.Reader, out io.Writer) (secret.Value,
 	if isTerminal(in) {
 		return askSecret(ctx, in.(*os.File), out)
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+	data, err := readInput(ctx, in, maxSecret+1)
 	switch {
+	case errors.Is(err, errInterrupted):
+		return secret.Value{}, setup.ErrEnded
 	case err != nil:
 		return secret.Value{}, fmt.Errorf("reading the secret from standard input: %w", err)
 	case len(data) > maxSecret:
@@ -174,25 +176,12 @@ func askSecret(ctx context.Context, terminal *os.File, out io.Writer) (secret.Va
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("reading the secret: %w", err)
 	}
-	type result struct {
-		data []byte
-		err  error
-	}
-	read := make(chan result, 1)
-	fmt.Fprint(out, "\nThe secret; it is not shown: ")
-	go func() {
-		data, err := readHidden(terminal)
-		read <- result{data, err}
-	}()
 	defer fmt.Fprintln(out)
 	defer func() { _ = term.Restore(fd, before) }()
-	select {
-	case r := <-read:
-		if r.err != nil {
-			return secret.Value{}, setup.ErrEnded
-		}
-		return secret.New(string(bytes.TrimSpace(r.data))), nil
-	case <-ctx.Done():
+	fmt.Fprint(out, "\nThe secret; it is not shown: ")
+	data, err := interruptibly(ctx, func() ([]byte, error) { return readHidden(terminal) })
+	if err != nil {
 		return secret.Value{}, setup.ErrEnded
 	}
+	return secret.New(string(bytes.TrimSpace(data))), nil
 }
