@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -28,7 +29,7 @@ says what is to be done at the server. On a terminal it asks, unless the flags s
 It never overwrites a file; run again, it changes nothing. A secret is asked for, or read from standard
 input.
 
-SERVER is one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, google, generic.`,
+SERVER is one of ` + strings.Join(setup.Names(), ", ") + ".",
 		Example: `  credagent init entra --tenant contoso.onmicrosoft.com --client-id 6731de76-14a6-49ae-97bc-6eba6914391e --reader app
   credagent init keycloak --issuer https://sso.example.com/realms/shop --client-id orders --credential secret < secret
   credagent init generic --issuer https://login.example.com --client-id orders --kubernetes`,
