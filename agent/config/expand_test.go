@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -57,6 +58,17 @@ func FuzzExpand(f *testing.F) {
 			t.Errorf("expand(%q) = %q, which escaped expands to %q, %v, %v", in, out, again, expanded, err)
 		}
 	})
+}
+
+func TestSuggest(t *testing.T) {
+	base := errors.New("there is no such key")
+	for word, want := range map[string]string{
+		"SCOPE": "there is no such key\n    hint: did you mean \"scopes\"?", "audience": "there is no such key",
+	} {
+		if err := Suggest(base, word, []string{"scopes", "client"}); err.Error() != want || !errors.Is(err, base) {
+			t.Errorf("of %q it is %q, want %q", word, err, want)
+		}
+	}
 }
 
 func TestNearest(t *testing.T) {

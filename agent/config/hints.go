@@ -57,7 +57,7 @@ func findSlip(data []byte, gaveUp int) (at Position, hint string, found bool) {
 	before := parsed(data)
 	all := slips()
 	for i := min(gaveUp, len(lines)-1); i >= max(0, gaveUp-maxLines); i-- {
-		if !strings.HasPrefix(strings.TrimSpace(lines[i]), "#") && i < len(lines) {
+		if !strings.HasPrefix(strings.TrimSpace(lines[i]), "#") {
 			for _, s := range all {
 				where := s.looks.FindStringSubmatchIndex(lines[i])
 				if where == nil {

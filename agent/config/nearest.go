@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxCandidates bounds the work of a suggestion: in a file with more names than this, each
 // wrong one would be compared with all of them.
@@ -16,6 +19,14 @@ func didYouMean(word string, candidates []string) string {
 
 // Nearest returns the candidate that a misspelt word was probably meant to be, or "".
 func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
+// Suggest adds to an error of a misspelt word a hint that names the candidate that was probably meant.
+func Suggest(err error, word string, candidates []string) error {
+	if hint := didYouMean(strings.ToLower(word), candidates); hint != "" {
+		return fmt.Errorf("%w\n    hint: %s", err, hint)
+	}
+	return err
+}
 
 // nearest returns the candidate that word was probably meant to be, or "".
 func nearest(word string, candidates []string) string {

@@ -31,7 +31,7 @@ will do. A challenge that is not valid is refused and changes nothing.`,
 	c.RunE = func(c *cobra.Command, args []string) error {
 		text := *value
 		if !c.Flags().Changed("www-authenticate") {
-			read, err := io.ReadAll(io.LimitReader(c.InOrStdin(), maxChallenge))
+			read, err := readInput(c.Context(), c.InOrStdin(), maxChallenge)
 			if err != nil {
 				return fmt.Errorf("reading the challenge: %w", err)
 			}

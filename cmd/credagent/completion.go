@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/credagent/credagent/agent/config"
 )
 
 func newCompletion() *cobra.Command {
@@ -35,7 +37,7 @@ func oneShell(args, shells []string) error {
 	case len(args) > 1:
 		return fmt.Errorf("unexpected argument %q: give one shell", printable(args[1]))
 	case !slices.Contains(shells, args[0]):
-		return suggest(fmt.Errorf("unknown shell %q: give one of %s", printable(args[0]), known), args[0], shells)
+		return config.Suggest(fmt.Errorf("unknown shell %q: give one of %s", printable(args[0]), known), args[0], shells)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/demo"
 	"github.com/credagent/credagent/internal/devserver"
 )
@@ -80,7 +81,7 @@ func checkDevserver(ttl time.Duration, manner string) error {
 		return fmt.Errorf("invalid argument %q for --ttl: a token lives for a second at least", ttl)
 	}
 	if _, unknown := devserver.ParseManner(manner); unknown != nil {
-		return suggest(fmt.Errorf("invalid argument %q for --manner: %w", manner, unknown), manner, mannerNames())
+		return config.Suggest(fmt.Errorf("invalid argument %q for --manner: %w", manner, unknown), manner, mannerNames())
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func parseFaults(texts []string) ([]devserver.Fault, error) {
 		if err != nil {
 			name, _, _ := strings.Cut(text, "=")
 			name, _, _ = strings.Cut(name, "*")
-			return nil, suggest(err, name, kindNames())
+			return nil, config.Suggest(err, name, kindNames())
 		}
 		faults = append(faults, fault)
 	}

@@ -39,7 +39,10 @@ func gitCredential(c *cobra.Command, agent agentFlags, args []string) error {
 	var request gitRequest
 	if operation != "" {
 		var err error
-		if request, err = readGitRequest(io.LimitReader(c.InOrStdin(), maxGitInput)); err != nil {
+		request, err = interruptibly(c.Context(), func() (gitRequest, error) {
+			return readGitRequest(io.LimitReader(c.InOrStdin(), maxGitInput))
+		})
+		if err != nil {
 			return fmt.Errorf("reading what git asks for: %w", err)
 		}
 	}

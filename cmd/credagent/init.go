@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -28,7 +29,7 @@ says what is to be done at the server. On a terminal it asks, unless the flags s
 It never overwrites a file; run again, it changes nothing. A secret is asked for, or read from standard
 input.
 
-SERVER is one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, google, generic.`,
+SERVER is one of ` + strings.Join(setup.Names(), ", ") + ".",
 		Example: `  credagent init entra --tenant contoso.onmicrosoft.com --client-id 6731de76-14a6-49ae-97bc-6eba6914391e --reader app
   credagent init keycloak --issuer https://sso.example.com/realms/shop --client-id orders --credential secret < secret
   credagent init generic --issuer https://login.example.com --client-id orders --kubernetes`,
@@ -155,8 +156,10 @@ func readSecret(ctx context.Context, in io.Reader, out io.Writer) (secret.Value,
 	if isTerminal(in) {
 		return askSecret(ctx, in.(*os.File), out)
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+	data, err := readInput(ctx, in, maxSecret+1)
 	switch {
+	case errors.Is(err, errInterrupted):
+		return secret.Value{}, setup.ErrEnded
 	case err != nil:
 		return secret.Value{}, fmt.Errorf("reading the secret from standard input: %w", err)
 	case len(data) > maxSecret:
@@ -174,25 +177,12 @@ func askSecret(ctx context.Context, terminal *os.File, out io.Writer) (secret.Va
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("reading the secret: %w", err)
 	}
-	type result struct {
-		data []byte
-		err  error
-	}
-	read := make(chan result, 1)
-	fmt.Fprint(out, "\nThe secret; it is not shown: ")
-	go func() {
-		data, err := readHidden(terminal)
-		read <- result{data, err}
-	}()
 	defer fmt.Fprintln(out)
 	defer func() { _ = term.Restore(fd, before) }()
-	select {
-	case r := <-read:
-		if r.err != nil {
-			return secret.Value{}, setup.ErrEnded
-		}
-		return secret.New(string(bytes.TrimSpace(r.data))), nil
-	case <-ctx.Done():
+	fmt.Fprint(out, "\nThe secret; it is not shown: ")
+	data, err := interruptibly(ctx, func() ([]byte, error) { return readHidden(terminal) })
+	if err != nil {
 		return secret.Value{}, setup.ErrEnded
 	}
+	return secret.New(string(bytes.TrimSpace(data))), nil
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -99,14 +98,6 @@ func wrongValue(e *pflag.InvalidValueError) error {
 	return fmt.Errorf("invalid argument %q for --%s: %s", value, name, want)
 }
 
-// suggest adds to an error of a misspelt word the one that was probably meant.
-func suggest(err error, word string, candidates []string) error {
-	if meant := config.Nearest(strings.ToLower(word), candidates); meant != "" {
-		return fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
-	}
-	return err
-}
-
 // newHelp is cobra's command, but that what is no command is a mistake in the usage.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
@@ -147,7 +138,7 @@ func knownCommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	err := fmt.Errorf("unknown command %q", printable(args[0]))
-	return &usageError{c.CommandPath(), suggest(err, args[0], commandNames(c))}
+	return &usageError{c.CommandPath(), config.Suggest(err, args[0], commandNames(c))}
 }
 
 // noArguments refuses arguments, as a mistake in the usage. A configuration has its flag.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/sink"
 	"github.com/credagent/credagent/token"
@@ -82,7 +83,7 @@ func checkTokenArgs(args []string, format string, formats []string) error {
 	}
 	switch {
 	case !slices.Contains(formats, format):
-		return suggest(fmt.Errorf("invalid argument %q for --format: want one of %s", format, strings.Join(formats, ", ")), format, formats)
+		return config.Suggest(fmt.Errorf("invalid argument %q for --format: want one of %s", format, strings.Join(formats, ", ")), format, formats)
 	case len(args) == 0:
 		return fmt.Errorf("the name of a token is missing")
 	case len(args) > most:

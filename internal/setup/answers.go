@@ -118,6 +118,9 @@ func (a Answers) check(s Server) []error {
 			add(fmt.Errorf("%s %q is not an absolute path: start it with a slash", flag, path))
 		}
 	}
+	if a.Kubernetes && filepath.IsAbs(a.File) {
+		add(checkPodFile(a.File))
+	}
 	if s.Name == "entra" && !strings.HasSuffix(a.Scope, "/.default") {
 		add(fmt.Errorf("--scope %q does not end in /.default, as Entra wants it: give the API's identifier with /.default behind it", a.Scope))
 	}

@@ -82,9 +82,13 @@ func questions(s Server, a *Answers, caller Caller) []question {
 	if s.audience != "" {
 		all = append(all, question{&a.Audience, "Audience", "What the token is for: " + s.audience + ".", "", true, nil})
 	}
+	fits := absolute
+	if a.Kubernetes {
+		fits = func(path string) error { return cmp.Or(absolute(path), checkPodFile(path)) }
+	}
 	all = append(all,
 		question{&a.Scope, "Scope", "What the token allows: " + s.scopeHelp + ".", s.scope, false, checkScope},
-		question{&a.File, "File", "Where the token is written, for the application to read.", defaultFile, true, absolute},
+		question{&a.File, "File", "Where the token is written, for the application to read.", defaultFile, true, fits},
 	)
 	if a.Kubernetes {
 		return all // the pod's group reads it

@@ -29,7 +29,7 @@ func (p Plan) facts() facts {
 		ClientID: a.ClientID, Tenant: a.Tenant, Issuer: a.Issuer, Scope: a.Scope, Audience: a.Audience,
 		Credential: a.Credential, Certificate: p.certificateFile(), Secret: p.secretFile(), Assertion: p.assertionFile(),
 		Token: p.token(), File: a.File, Config: p.ConfigFile(), KeyID: p.keyID, User: a.User, Reader: a.Reader,
-		Dir: a.Dir, Mount: filepath.Dir(filepath.Dir(a.File)), Server: p.server.Name,
+		Dir: a.Dir, Mount: podMount(a.File), Server: p.server.Name,
 		Lines: strings.Split(strings.TrimSuffix(p.config, "\n"), "\n"), Kubernetes: a.Kubernetes,
 	}
 	f.Exchange = a.Issuer

@@ -2,7 +2,6 @@ package setup
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -148,7 +147,7 @@ func (w *making) directory(ctx context.Context, d directory) error {
 		return explain("making", d.path, err)
 	}
 	w.made = append(w.made, d.path)
-	if err := errors.Join(os.Chmod(d.path, d.mode), w.own(d.path, d.mine)); err != nil {
+	if err := settle(d.path, w.owner(d.mine), d.mode); err != nil {
 		return explain("making", d.path, err)
 	}
 	fmt.Fprintf(w.Out, "made     %s\n", d.path)
@@ -171,17 +170,28 @@ func (w *making) suits(path string, info fs.FileInfo) error {
 	return held.Close()
 }
 
-// own gives the service what is its own, where this process may.
-func (w *making) own(path string, mine bool) error {
-	if !mine || w.UID < 0 {
+// owner is whose something is that was just made. A uid below 0 leaves it to whoever made it.
+type owner struct{ uid, gid int }
+
+// owner is the service for what is its own, where this process may give it away.
+func (w *making) owner(mine bool) owner {
+	if !mine {
+		return owner{-1, -1}
+	}
+	return owner{w.UID, w.GID}
+}
+
+// give gives the owner a file by its descriptor, because the name may be another file's by now.
+func (o owner) give(file *os.File) error {
+	if o.uid < 0 {
 		return nil
 	}
-	return os.Lchown(path, w.UID, w.GID)
+	return file.Chown(o.uid, o.gid)
 }
 
 // file makes a file that is whole and has its owner and mode before it has its name.
 func (w *making) file(ctx context.Context, f item) error {
-	temporary, err := w.prepare(f)
+	temporary, err := prepare(f, w.owner(f.mine))
 	if temporary != "" {
 		defer os.Remove(temporary)
 	}
@@ -199,14 +209,21 @@ func (w *making) file(ctx context.Context, f item) error {
 	return nil
 }
 
-func (w *making) prepare(f item) (temporary string, err error) {
+// prepare writes a file beside its place. It has its owner before its mode lets anybody else in.
+func prepare(f item, to owner) (temporary string, err error) {
 	temporary = filepath.Join(filepath.Dir(f.path), ".credagent-init-"+rand.Text())
 	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err
 	}
 	_, err = file.Write(f.content)
-	return temporary, errors.Join(err, file.Chmod(f.mode), w.own(temporary, f.mine), file.Sync(), file.Close())
+	if err == nil {
+		err = to.give(file)
+	}
+	if err == nil {
+		err = file.Chmod(f.mode)
+	}
+	return temporary, errors.Join(err, file.Sync(), file.Close())
 }
 
 // takeBack removes what was made, the newest first; a directory that others use meanwhile stays.
@@ -232,6 +249,8 @@ func (p Plan) merge() (merged, error) {
 	name := p.ConfigFile()
 	old, err := os.ReadFile(name)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && isThere(name):
+		return merged{}, fmt.Errorf("%s is a symbolic link to a file that is not there: make an empty file there, or remove the link", name)
 	case errors.Is(err, fs.ErrNotExist):
 		return merged{whole: []byte(p.config)}, nil
 	case err != nil:
@@ -257,25 +276,41 @@ func (w *making) configuration(ctx context.Context, p Plan, m merged) error {
 	if m.old == nil {
 		return w.file(ctx, item{name, m.whole, 0o644, false, "the configuration"})
 	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return explain("reading", name, err)
-	}
-	temporary, err := w.prepare(item{path: name, content: m.whole, mode: info.Mode().Perm()})
-	if temporary != "" {
-		defer os.Remove(temporary)
-	}
-	if now, readErr := os.ReadFile(name); err == nil && !bytes.Equal(now, m.old) {
-		err = cmp.Or(readErr, errors.New("somebody else is changing it"))
-	}
-	if err = cmp.Or(err, ctx.Err()); err == nil {
-		err = os.Rename(temporary, name)
-	}
-	if err != nil {
+	if err := replace(ctx, name, m); err != nil {
 		return explain("writing", name, err)
 	}
 	fmt.Fprintf(w.Out, "added to %s, the configuration: what was there stays\n", name)
 	return nil
+}
+
+// replace puts a configuration in the place of the old one, for whoever had that. Where its name is a
+// symbolic link, the link stays and what it leads to is replaced.
+func replace(ctx context.Context, name string, m merged) error {
+	name, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	temporary, err := prepare(item{path: name, content: m.whole, mode: info.Mode().Perm()}, ownerOf(info))
+	if temporary != "" {
+		defer os.Remove(temporary)
+	}
+	if err != nil {
+		return err
+	}
+	now, err := os.ReadFile(name)
+	switch {
+	case err != nil:
+		return err
+	case !bytes.Equal(now, m.old):
+		return errors.New("somebody else is changing it")
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return os.Rename(temporary, name)
 }
 
 // explain adds what to do to an error of the system.

@@ -25,7 +25,7 @@ type Plan struct {
 // Make works a plan out, or says everything that is wrong with the answers.
 func Make(a Answers, caller Caller) (Plan, error) {
 	if a.Server == "" {
-		return Plan{}, errNoServer
+		return Plan{}, fmt.Errorf("which server? give one of %s", strings.Join(Names(), ", "))
 	}
 	s, err := Find(a.Server)
 	if err != nil {
@@ -84,9 +84,6 @@ func (p Plan) reads() []string {
 	}
 	return files
 }
-
-// NeedsSecret reports whether a secret has to be given; where its file is there, it is not asked for.
-func (p Plan) NeedsSecret() bool { return p.answers.Credential == Secret && !p.answers.Kubernetes }
 
 var unfit = regexp.MustCompile(`[^a-z0-9_-]+`)
 

@@ -7,7 +7,6 @@
 package setup
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -91,7 +90,7 @@ func Find(name string) (Server, error) {
 		}
 	}
 	err := fmt.Errorf("there is no server %q: give one of %s", name, strings.Join(Names(), ", "))
-	return Server{}, suggest(err, name, Names())
+	return Server{}, config.Suggest(err, name, Names())
 }
 
 // Names are the names of all the servers.
@@ -101,14 +100,6 @@ func Names() []string {
 		names = append(names, s.Name)
 	}
 	return names
-}
-
-// suggest adds to an error of a misspelt word the one that was probably meant.
-func suggest(err error, word string, candidates []string) error {
-	if meant := config.Nearest(strings.ToLower(word), candidates); meant != "" {
-		return fmt.Errorf("%w\n    hint: did you mean %q?", err, meant)
-	}
-	return err
 }
 
 // check explains why nothing can be set up for this server.
@@ -123,7 +114,7 @@ func (s Server) takes(credential string) error {
 	if slices.Contains(s.credentials, credential) {
 		return nil
 	}
-	return suggest(fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", ")), credential, s.credentials)
+	return config.Suggest(fmt.Errorf("%s takes no %q: give one of %s", s.Title, credential, strings.Join(s.credentials, ", ")), credential, s.credentials)
 }
 
 var (
@@ -209,5 +200,3 @@ func checkURL(text string) error {
 	}
 	return nil
 }
-
-var errNoServer = errors.New("which server? give one of entra, keycloak, okta, auth0, cognito, salesforce, ping, adfs, google, generic")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,42 +76,121 @@ func TestEveryServerHasAPlan(t *testing.T) {
 	})
 }
 
+// manifest is what the tests look at of an object.
+type manifest struct {
+	Kind string            `yaml:"kind"`
+	Data map[string]string `yaml:"data"`
+	Spec struct {
+		Template struct {
+			Spec struct {
+				InitContainers []container `yaml:"initContainers"`
+				Containers     []container `yaml:"containers"`
+			}
+		}
+	}
+}
+
+type container struct {
+	Mounts []struct {
+		Name string
+		Path string `yaml:"mountPath"`
+	} `yaml:"volumeMounts"`
+}
+
+// mounts are the places of the tokens' volume, of the agent and of the application.
+func (m manifest) mounts() []string {
+	var paths []string
+	for _, c := range append(m.Spec.Template.Spec.InitContainers, m.Spec.Template.Spec.Containers...) {
+		for _, mount := range c.Mounts {
+			if mount.Name == "tokens" {
+				paths = append(paths, mount.Path)
+			}
+		}
+	}
+	return paths
+}
+
 func TestManifestsParse(t *testing.T) {
 	every(t, func(t *testing.T, a Answers) {
 		a.Kubernetes = true
-		p, err := Make(a, root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := p.Manifests()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var kinds []string
-		for decoder := yaml.NewDecoder(strings.NewReader(text)); ; {
-			var object struct {
-				Kind string            `yaml:"kind"`
-				Data map[string]string `yaml:"data"`
-			}
-			err := decoder.Decode(&object)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%v\n%s", err, text)
-			}
-			kinds = append(kinds, object.Kind)
-			if object.Kind != "ConfigMap" {
-				continue
-			}
-			if _, err := config.Parse("credagent.yaml", []byte(object.Data["credagent.yaml"]), nothing); err != nil {
-				t.Errorf("the configuration in the ConfigMap: %v", err)
-			}
-		}
-		if strings.Join(kinds, " ") != "ConfigMap Deployment" {
-			t.Errorf("the manifests are of %v", kinds)
-		}
+		checkManifests(t, a, "/run/credagent", "/run/credagent/tokens/app.token")
 	})
+	for name, c := range map[string]struct{ file, mount, want string }{
+		"the usual one":         {"/run/credagent/app.token", "/run/credagent", "/run/credagent/tokens/app.token"},
+		"the usual one in full": {"/run/credagent/tokens/app.token", "/run/credagent", "/run/credagent/tokens/app.token"},
+		"beside what is there":  {"/etc/app/x.token", "/etc/app", "/etc/app/tokens/x.token"},
+		"in the image":          {"/opt/app/bin/x.token", "/opt/app/bin", "/opt/app/bin/tokens/x.token"},
+		"three down":            {"/var/lib/app/x.token", "/var/lib/app", "/var/lib/app/tokens/x.token"},
+		"not clean":             {"/run//app/../x/tokens/x.token", "/run/x", "/run/x/tokens/x.token"},
+		"a comma":               {"/run/a, b: c/x.token", "/run/a, b: c", "/run/a, b: c/tokens/x.token"},
+		"braces":                {"/run/{a} [b]/x.token", "/run/{a} [b]", "/run/{a} [b]/tokens/x.token"},
+		"a colon and a comment": {"/run/a: #b/x.token", "/run/a: #b", "/run/a: #b/tokens/x.token"},
+		"quotes and backslash":  {`/run/a"b'c\d/x.token`, `/run/a"b'c\d`, `/run/a"b'c\d/tokens/x.token`},
+		"a dollar sign":         {"/run/${A} $b/x.token", "/run/${A} $b", "/run/${A} $b/tokens/x.token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkManifests(t, Answers{Server: "generic", Issuer: `https://login.example.com/a"b`, Credential: Assertion, ClientID: "a", File: c.file, Kubernetes: true}, c.mount, c.want)
+		})
+	}
+}
+
+// checkManifests holds the manifests to where the volume and the token's file in it are to be.
+func checkManifests(t *testing.T, a Answers, mount, file string) {
+	t.Helper()
+	p, err := Make(a, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := p.Manifests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for decoder := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var object manifest
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		kinds = append(kinds, object.Kind)
+		if object.Kind != "ConfigMap" {
+			if got := object.mounts(); !slices.Equal(got, []string{mount, mount}) {
+				t.Errorf("the volume is mounted at %q, want %q in both containers", got, mount)
+			}
+			continue
+		}
+		parsed, err := config.Parse("credagent.yaml", []byte(object.Data["credagent.yaml"]), nothing)
+		if err != nil {
+			t.Errorf("the configuration in the ConfigMap: %v", err)
+		} else if parsed.Sinks[0].Path != file {
+			t.Errorf("the token is in %q, want %q", parsed.Sinks[0].Path, file)
+		}
+	}
+	if strings.Join(kinds, " ") != "ConfigMap Deployment" {
+		t.Errorf("the manifests are of %v", kinds)
+	}
+}
+
+// TestVolumeHidesNothing refuses files whose volume would be mounted over what others have there.
+func TestVolumeHidesNothing(t *testing.T) {
+	for _, file := range []string{
+		"/token", "/", "/tokens/x.token", "/etc/x.token", "/etc/tokens/x.token", "/run/x.token", "/var/x.token", "/home/x.token", "/tmp/x.token",
+		"/var/lib/x.token", "/var/run/x.token", "/home/app/x.token", "/usr/bin/x.token", "/run/../etc/x.token",
+		"/etc/credagent/x.token", "/run/secrets/x.token", "/run/secrets/credagent/a/x.token", "/etc/ssl/certs/x.token",
+	} {
+		a := Answers{Server: "generic", Issuer: "https://login.example.com", ClientID: "a", File: file, Kubernetes: true}
+		_, err := Make(a, root)
+		if err == nil || !strings.Contains(err.Error(), `--file "`+file+`" would`) || !strings.HasSuffix(err.Error(), "such as --file /run/credagent/tokens/app.token") {
+			t.Errorf("%s: %v", file, err)
+		}
+		a.Kubernetes = false
+		if _, err := Make(a, root); err != nil && strings.Contains(err.Error(), "volume") {
+			t.Errorf("%s on a host: %v", file, err)
+		}
+	}
 }
 
 func TestOrigins(t *testing.T) {

@@ -170,6 +170,25 @@ func TestTestsDoNotSleep(t *testing.T) {
 	}
 }
 
+// TestScriptsSayWhyTheySkip: who reads a run is to see what was left out, and what it would take.
+func TestScriptsSayWhyTheySkip(t *testing.T) {
+	scripts, err := filepath.Glob(filepath.Join(root, "cmd/credagent/testdata/script/*.txtar"))
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("there are no scripts: %v", err)
+	}
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			if line = strings.TrimSpace(line); line == "skip" || strings.HasPrefix(line, "[") && strings.HasSuffix(line, "] skip") {
+				t.Errorf("%s:%d skips without a reason: write it behind, in quotes", script, i+1)
+			}
+		}
+	}
+}
+
 // TestMakefileKnowsEveryModule: its targets loop over one list.
 func TestMakefileKnowsEveryModule(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
