@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -107,6 +108,38 @@ func TestOwner(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file of somebody else's that cannot be taken over is replaced, and what the next ones are to be is not
+// learnt from it.
+func TestFileThatCannotBeTakenOverIsReplaced(t *testing.T) {
+	needRoot(t)
+	path := filepath.Join(t.TempDir(), "token")
+	f := newSink(t, sink.Options{Path: path, Mode: 0o640})
+	write(t, f, "one", sink.Written)
+	must(t, os.Chown(path, 4242, 4242))
+	withoutChown(t, func() {
+		write(t, f, "one", sink.Written)
+		wantOwner(t, path, 0, 0)
+		wantHolds(t, f, "one", true)
+	})
+}
+
+// withoutChown does something in a thread that may give no files away, as in a container.
+func withoutChown(t *testing.T, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var held [2]unix.CapUserData
+		must(t, unix.Capget(&header, &held[0]))
+		held[0].Effective &^= 1 << unix.CAP_CHOWN
+		must(t, unix.Capset(&header, &held[0]))
+		do()
+	}()
+	<-done
 }
 
 // readAs reports whether a process of this user and group can read the file.
