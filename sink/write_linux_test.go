@@ -28,7 +28,7 @@ const (
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("giving files away, and mounting, needs root")
 	}
 }
 
@@ -40,7 +40,7 @@ func mount(t *testing.T, kind, options string) (dir string, remount func(flags u
 	must(t, os.Mkdir(dir, 0o755))
 	err := unix.Mount("credagent-test", dir, kind, 0, options)
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs the privilege to mount")
+		t.Skip("mounting needs a privilege that root lacks here")
 	}
 	must(t, err)
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
