@@ -125,6 +125,30 @@ func TestFileThatCannotBeTakenOverIsReplaced(t *testing.T) {
 	})
 }
 
+// Where the file system decides whose files are, a file that was just made shows it.
+func TestFileSystemThatDecidesWhoseFilesAre(t *testing.T) {
+	needRoot(t)
+	bindfs, err := exec.LookPath("bindfs")
+	if err != nil {
+		t.Skip("bindfs is missing: apt-get install bindfs")
+	}
+	under, dir := t.TempDir(), t.TempDir()
+	if out, err := exec.Command(bindfs, "--force-group=4242", "--chgrp-deny", under, dir).CombinedOutput(); err != nil {
+		t.Skipf("no user-space file system can be mounted here: %v: %s", err, out)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	path := filepath.Join(dir, "token")
+	f := newSink(t, sink.Options{Path: path, Mode: 0o640})
+	write(t, f, "one", sink.Written)
+	wantOwner(t, path, 0, 4242)
+	wantHolds(t, f, "one", true)
+	write(t, f, "one", sink.Unchanged)
+	write(t, f, "two", sink.Written)
+	again := newSink(t, sink.Options{Path: path, Mode: 0o640}) // after a restart, it is learnt anew
+	write(t, again, "two", sink.Written)
+	write(t, again, "two", sink.Unchanged)
+}
+
 // withoutChown does something in a thread that may give no files away, as in a container.
 func withoutChown(t *testing.T, do func()) {
 	t.Helper()
