@@ -153,7 +153,7 @@ func TestWhereAPIDFileMayBe(t *testing.T) {
 			wantFailure(t, Signal{path, "KILL"}, path, tc.want)
 		})
 	}
-	if isZombie(cmd.Process.Pid) {
+	if stat, ok := process.ReadStat(cmd.Process.Pid); ok && stat.Ended() {
 		t.Error("one of these was sent all the same")
 	}
 }
