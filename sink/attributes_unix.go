@@ -43,7 +43,11 @@ func (a attributes) give(file *os.File) error {
 		return err
 	}
 	// Then the owner: chown clears bits that chmod sets.
-	if err := a.chown(file); err != nil {
+	if err := a.chown(file); errors.Is(err, errKept) {
+		if err := a.learnOwner(file); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	if err := file.Chmod(a.mode); err != nil {
@@ -71,6 +75,9 @@ func (a attributes) mend(file *os.File) error {
 	return file.Chmod(a.shown)
 }
 
+// errKept means that a file keeps an owner or a group that nobody configured.
+var errKept = errors.New("its owner stays")
+
 func (a attributes) chown(file *os.File) error {
 	if a.uid != unset || a.gid != unset {
 		if err := file.Chown(a.uid, a.gid); err != nil {
@@ -82,13 +89,22 @@ func (a attributes) chown(file *os.File) error {
 		return atomicfile.Cause(err)
 	}
 	is, known := ownershipOf(info)
-	if want := a.wanted(); !known || is == want {
-		return nil
-	} else if file.Chown(want.uid, want.gid) == nil {
-		return nil
+	if want := a.wanted(); known && is != want && file.Chown(want.uid, want.gid) != nil {
+		return errKept
 	}
-	// Nothing was configured that it is not: the file system decides whose files are.
-	a.defaultOwner.Store(&is)
+	return nil
+}
+
+// learnOwner takes the owner of a file that was just made for what the file system gives to all of them.
+// One that was there may be a stranger's, and shows nothing.
+func (a attributes) learnOwner(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return atomicfile.Cause(err)
+	}
+	if is, known := ownershipOf(info); known {
+		a.defaultOwner.Store(&is)
+	}
 	return nil
 }
 

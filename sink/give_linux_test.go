@@ -22,7 +22,7 @@ func TestACLIsClearedBeforeTheMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Fsetxattr(int(file.Fd()), aclAttribute, acl, 0); err != nil {
-		t.Skipf("SKIPPED: no POSIX ACLs here: %v", err)
+		t.Skipf("no POSIX ACLs here: %v", err)
 	}
 	if err := clearACL(file); err != nil {
 		t.Fatal(err)

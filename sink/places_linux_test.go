@@ -19,7 +19,7 @@ func volume(t *testing.T, mode fs.FileMode) string {
 	dir := filepath.Join(peertest.Dir(t), "volume")
 	must(t, os.Mkdir(dir, 0o755))
 	if err := unix.Mount("credagent-test", dir, "tmpfs", 0, ""); err != nil {
-		t.Skipf("SKIPPED: needs the privilege to mount: %v", err)
+		t.Skipf("mounting needs a privilege that root lacks here: %v", err)
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 	must(t, os.Chmod(dir, mode))
@@ -115,7 +115,7 @@ func TestDefaultACLGivesNobodyAnything(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "run")
 			must(t, os.Mkdir(dir, 0o755))
 			if err := unix.Setxattr(dir, "system.posix_acl_default", aclFor(65533), 0); err != nil {
-				t.Skipf("SKIPPED: no POSIX ACLs here: %v", err)
+				t.Skipf("no POSIX ACLs here: %v", err)
 			}
 			o.Path = filepath.Join(dir, "token")
 			f := newSink(t, o)

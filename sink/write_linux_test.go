@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,7 +28,7 @@ const (
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("giving files away, and mounting, needs root")
 	}
 }
 
@@ -39,7 +40,7 @@ func mount(t *testing.T, kind, options string) (dir string, remount func(flags u
 	must(t, os.Mkdir(dir, 0o755))
 	err := unix.Mount("credagent-test", dir, kind, 0, options)
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs the privilege to mount")
+		t.Skip("mounting needs a privilege that root lacks here")
 	}
 	must(t, err)
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
@@ -107,6 +108,62 @@ func TestOwner(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file of somebody else's that cannot be taken over is replaced, and what the next ones are to be is not
+// learnt from it.
+func TestFileThatCannotBeTakenOverIsReplaced(t *testing.T) {
+	needRoot(t)
+	path := filepath.Join(t.TempDir(), "token")
+	f := newSink(t, sink.Options{Path: path, Mode: 0o640})
+	write(t, f, "one", sink.Written)
+	must(t, os.Chown(path, 4242, 4242))
+	withoutChown(t, func() {
+		write(t, f, "one", sink.Written)
+		wantOwner(t, path, 0, 0)
+		wantHolds(t, f, "one", true)
+	})
+}
+
+// Where the file system decides whose files are, a file that was just made shows it.
+func TestFileSystemThatDecidesWhoseFilesAre(t *testing.T) {
+	needRoot(t)
+	bindfs, err := exec.LookPath("bindfs")
+	if err != nil {
+		t.Skip("bindfs is missing: apt-get install bindfs")
+	}
+	under, dir := t.TempDir(), t.TempDir()
+	if out, err := exec.Command(bindfs, "--force-group=4242", "--chgrp-deny", under, dir).CombinedOutput(); err != nil {
+		t.Skipf("no user-space file system can be mounted here: %v: %s", err, out)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	path := filepath.Join(dir, "token")
+	f := newSink(t, sink.Options{Path: path, Mode: 0o640})
+	write(t, f, "one", sink.Written)
+	wantOwner(t, path, 0, 4242)
+	wantHolds(t, f, "one", true)
+	write(t, f, "one", sink.Unchanged)
+	write(t, f, "two", sink.Written)
+	again := newSink(t, sink.Options{Path: path, Mode: 0o640}) // after a restart, it is learnt anew
+	write(t, again, "two", sink.Written)
+	write(t, again, "two", sink.Unchanged)
+}
+
+// withoutChown does something in a thread that may give no files away, as in a container.
+func withoutChown(t *testing.T, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var held [2]unix.CapUserData
+		must(t, unix.Capget(&header, &held[0]))
+		held[0].Effective &^= 1 << unix.CAP_CHOWN
+		must(t, unix.Capset(&header, &held[0]))
+		do()
+	}()
+	<-done
 }
 
 // readAs reports whether a process of this user and group can read the file.

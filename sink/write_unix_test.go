@@ -337,7 +337,7 @@ func TestLeftOversOfOthersStay(t *testing.T) {
 		"a pipe": func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o600)) },
 		"another user's": func(t *testing.T, path string) {
 			if os.Geteuid() != 0 {
-				t.Skip("SKIPPED: needs root")
+				t.Skip("giving a file away needs root")
 			}
 			must(t, os.WriteFile(path, nil, 0o600))
 			must(t, os.Chown(path, 65533, -1))

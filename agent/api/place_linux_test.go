@@ -27,7 +27,7 @@ func TestWhereASocketMayBe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if os.Geteuid() != 0 {
-				t.Skip("SKIPPED: giving directories away needs root")
+				t.Skip("giving directories away needs root")
 			}
 			above := filepath.Join(t.TempDir(), "above")
 			dir := filepath.Join(above, "dir")

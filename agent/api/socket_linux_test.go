@@ -160,7 +160,7 @@ func TestSocketFile(t *testing.T) {
 
 func TestSocketGroup(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skipf("SKIPPED: giving a file to any group needs root, and this test runs as user %d", os.Geteuid())
+		t.Skipf("giving a file to any group needs root, and this test runs as user %d", os.Geteuid())
 	}
 	path := filepath.Join(t.TempDir(), "socket")
 	listener, err := SocketFile{Path: path, Mode: 0o660, Group: "62100"}.Listen(slog.Default())
@@ -379,7 +379,7 @@ func TestADefaultACLLetsNobodyConnect(t *testing.T) {
 		t.Fatal(len(acl))
 	}
 	if err := unix.Setxattr(dir, "system.posix_acl_default", acl, 0); err != nil {
-		t.Skipf("SKIPPED: this file system has no ACLs: %v", err)
+		t.Skipf("this file system has no ACLs: %v", err)
 	}
 	probe := filepath.Join(dir, "probe")
 	if err := os.WriteFile(probe, nil, 0o600); err != nil {

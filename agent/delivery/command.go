@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,8 @@ func (c Command) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	output, errs, end := c.lines(), c.lines(), &tail{}
+	held := c.tokens() // while it runs, they may be refreshed
+	output, errs, end := c.lines(held), c.lines(held), &tail{}
 	defer output.Finish()
 	defer errs.Finish()
 	limited, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w after %v", errTimeLimit, c.Timeout))
@@ -68,31 +70,50 @@ func (c Command) Run(ctx context.Context) error {
 		Path: path, Args: c.Words, Env: c.environment(), Dir: "/", Errors: io.MultiWriter(errs, end),
 	}, output)
 	if err != nil {
-		return &CommandError{err, end.text(c.withoutTokens)}
+		return &CommandError{err, end.text(c.without(held))}
 	}
 	return nil
 }
 
-// lines puts what a command prints into the log.
-func (c Command) lines() *process.LineLog {
+// lines puts what a command prints into the log, without the tokens held at its start and those of now.
+func (c Command) lines(held []string) *process.LineLog {
 	return &process.LineLog{
-		Line: func(line string) { c.Log.Debug("command printed", "line", c.withoutTokens(line)) },
+		Line: func(line string) { c.Log.Debug("command printed", "line", line) },
+		Clean: func(line string) string {
+			if !c.Log.Enabled(context.Background(), slog.LevelDebug) {
+				return "" // nobody sees it, and looking for tokens takes time
+			}
+			return c.without(held)(line)
+		},
 		Full: func(lines int) { c.Log.Debug("command prints too much, the rest is dropped", "lines", lines) },
 	}
 }
 
-// withoutTokens hides the tokens in what a command prints: it may have read the sink.
-func (c Command) withoutTokens(text string) string {
-	var hidden redact.Redactor
+// tokens are those that the sink can have now.
+func (c Command) tokens() (all []string) {
+	if c.Lookup == nil {
+		return nil
+	}
 	for _, name := range c.Tokens {
-		if c.Lookup == nil {
-			break
-		}
 		if t, ok := c.Lookup(name); ok {
-			hidden.Hide(t.AccessToken.Reveal())
+			all = append(all, t.AccessToken.Reveal())
 		}
 	}
-	return hidden.Text(text)
+	return all
+}
+
+// without hides tokens in what a command prints: those held at its start and those of now, because it
+// may have read the sink at any time.
+func (c Command) without(held []string) func(text string) string {
+	return func(text string) string {
+		hidden := redact.New(held...)
+		for _, token := range c.tokens() {
+			if !slices.Contains(held, token) {
+				hidden.Hide(token)
+			}
+		}
+		return hidden.Text(text)
+	}
 }
 
 func (c Command) environment() []string {

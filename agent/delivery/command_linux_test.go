@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,6 +164,50 @@ func TestStderrOfACommand(t *testing.T) {
 				t.Error("the log shows the token")
 			}
 		})
+	}
+}
+
+// A line is cut only after the tokens in it are hidden, and those that the sink held when the command was
+// started are hidden as well as those that took their place.
+func TestTokensInWhatACommandPrints(t *testing.T) {
+	long := strings.Repeat("Abcd3fgh1j", 120)
+	const old, current = "OLDtokenOLDtokenOLDtoken", "NEWtokenNEWtokenNEWtoken"
+	script := `printf '%0490d%s\n' 0 "$1"; echo "$2"; echo "$3"; printf '%0490d%s\n' 0 "$2" >&2; echo "$2 $3" >&2; exit 1`
+	var log bytes.Buffer
+	c := command(&log, time.Minute, "sh", "-c", script, "sh", long, old, current)
+	var started atomic.Bool
+	c.Lookup = func(name string) (token.Token, bool) {
+		value := long
+		if name == "mail" {
+			value = current
+			if !started.Swap(true) {
+				value = old // it is refreshed while the command runs
+			}
+		}
+		return token.Token{AccessToken: secret.New(value)}, true
+	}
+	var failed *CommandError
+	if err := c.Run(t.Context()); !errors.As(err, &failed) || !strings.HasSuffix(failed.Stderr, "\n[redacted] [redacted]") {
+		t.Errorf("error %v, standard error %q", err, failed.Stderr)
+	}
+	if lines := strings.Count(log.String(), "[redacted]"); lines != 6 {
+		t.Errorf("%d tokens are hidden: %s", lines, log.String())
+	}
+	for _, part := range []string{long[:10], old[:8], current[:8]} {
+		if strings.Contains(log.String()+failed.Stderr, part) {
+			t.Errorf("%q is shown: %s, %s", part, log.String(), failed.Stderr)
+		}
+	}
+}
+
+// Where nobody sees what a command prints, nobody looks for tokens in it.
+func TestUnseenOutputIsNotSearched(t *testing.T) {
+	c := command(nil, time.Minute, "sh", "-c", "echo one; echo two >&2")
+	c.Log = slog.New(slog.DiscardHandler)
+	asked := 0
+	c.Lookup = func(string) (token.Token, bool) { asked++; return token.Token{}, false }
+	if err := c.Run(t.Context()); err != nil || asked != len(c.Tokens) {
+		t.Errorf("%v, asked %d times for the tokens, want once for each at the start", err, asked)
 	}
 }
 

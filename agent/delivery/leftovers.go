@@ -32,7 +32,10 @@ func RemoveLeftOvers(known directories, sinks []config.Sink, log *slog.Logger) {
 		if _, shared := used[dir]; !shared {
 			used[dir] = host.NoOwner
 		}
-		if uid, err := host.User(s.Owner); s.Owner != "" && err == nil {
+		if s.Owner == "" {
+			continue // nobody to look up, which would ask the system's directory of users
+		}
+		if uid, err := host.User(s.Owner); err == nil {
 			used[dir] = uid
 		}
 	}

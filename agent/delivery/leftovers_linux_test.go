@@ -47,7 +47,7 @@ func TestLeftOversWhereSinksWere(t *testing.T) {
 			}
 			path := filepath.Join(former, temporary)
 			if err := tc.make(path); errors.Is(err, fs.ErrPermission) {
-				t.Skip("needs root")
+				t.Skip("giving a file away needs root")
 			} else if err != nil {
 				t.Fatal(err)
 			}

@@ -66,7 +66,7 @@ func inItsPlace() map[string]spoiling {
 		"a device": {spoil: func(t *testing.T, path string) error {
 			err := errors.Join(os.Remove(path), unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 			if errors.Is(err, fs.ErrPermission) {
-				t.Skip("needs the privilege to make a device")
+				t.Skip("making a device needs root, with its privileges")
 			}
 			return err
 		}},

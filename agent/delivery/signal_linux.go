@@ -9,20 +9,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/credagent/credagent/internal/process"
 )
 
 const (
 	// tick is the unit of a process's start in /proc: the same on every Linux system.
 	tick = time.Second / 100
-	// startField is where the start stands in /proc/PID/stat, counted from what follows the name.
-	startField = 19
 	// slack is by how much a process may seem younger than its file: clocks are slewed.
 	slack = 2 * time.Second
 )
 
 // check refuses a process that cannot be the one that is meant, as far as /proc tells of it.
 func (f pidFile) check() error {
-	if isZombie(f.pid) {
+	if stat, ok := process.ReadStat(f.pid); ok && stat.Ended() {
 		return fmt.Errorf("process %d has ended, and whoever started it has not noticed (a zombie); the program is not running", f.pid)
 	}
 	if started, ok := startOf(f.pid); ok && started.After(f.info.ModTime().Add(slack)) {
@@ -40,34 +40,14 @@ func (f pidFile) check() error {
 	return nil
 }
 
-// isZombie reports whether a process has ended, but still has its number.
-func isZombie(pid int) bool {
-	fields := statOf(pid)
-	return len(fields) > 0 && (fields[0] == "Z" || fields[0] == "X")
-}
-
-// statOf returns what /proc/PID/stat says after the process's name; nil where there is none.
-func statOf(pid int) []string {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return nil
-	}
-	text := string(stat)
-	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // a name may hold anything
-}
-
 // startOf is when a process began, by the wall clock as it is now.
 func startOf(pid int) (time.Time, bool) {
-	fields := statOf(pid)
-	if len(fields) <= startField {
-		return time.Time{}, false
-	}
-	ticks, err := strconv.ParseInt(fields[startField], 10, 64)
+	stat, ok := process.ReadStat(pid)
 	var sinceBoot unix.Timespec
-	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot) != nil {
+	if !ok || unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot) != nil {
 		return time.Time{}, false
 	}
-	age := time.Duration(sinceBoot.Nano()) - time.Duration(ticks)*tick
+	age := time.Duration(sinceBoot.Nano()) - time.Duration(stat.Start)*tick //nolint:gosec // a boot is not that long ago
 	return time.Now().Add(-age), true
 }
 

@@ -34,7 +34,7 @@ func openTemp(tb testing.TB) string {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("being other users, and mounting, needs root")
 	}
 }
 

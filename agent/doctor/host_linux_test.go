@@ -22,7 +22,7 @@ func mountAt(t *testing.T, source, at, kind, options string) {
 	}
 	err := unix.Mount(source, at, kind, flags, options)
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs the privilege to mount")
+		t.Skip("mounting needs a privilege that root lacks here")
 	}
 	must(t, err)
 	t.Cleanup(func() { must(t, unix.Unmount(at, unix.MNT_DETACH)) })

@@ -51,7 +51,7 @@ func mkdir(path string, mode os.FileMode) error {
 
 func TestRootSharesWithTheServicesUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to be another user")
+		t.Skip("giving a directory away needs root")
 	}
 	const user = 4242
 	dir := t.TempDir()
@@ -74,7 +74,7 @@ func TestRootSharesWithTheServicesUser(t *testing.T) {
 
 func TestDirectoryOfSomebodyElseIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to be another user")
+		t.Skip("giving a directory away needs root")
 	}
 	dir := t.TempDir()
 	sub := filepath.Join(dir, subdirectory)

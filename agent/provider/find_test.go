@@ -145,7 +145,7 @@ func locateSpoilt(t *testing.T, spoil func(t *testing.T, dir, path string), want
 func giveAway(t *testing.T, path string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give a file away")
+		t.Skip("giving a file away needs root")
 	}
 	if err := os.Chown(path, 12345, -1); err != nil {
 		t.Fatal(err)

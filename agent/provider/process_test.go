@@ -450,3 +450,31 @@ func TestAProcessIsBoundToItsServer(t *testing.T) {
 		t.Errorf("%v, %v, and %d requests", failure, err, requests.Load())
 	}
 }
+
+func TestWhatAProcessIsNotToldOf(t *testing.T) {
+	at := func(origin, connection string) handshake.Destination {
+		return handshake.Destination{Origins: []string{origin}, Connection: connection}
+	}
+	full := make([]handshake.Destination, maxConnections)
+	for i := range full {
+		full[i] = at("https://a:443", strconv.Itoa(i))
+	}
+	for name, tc := range map[string]struct {
+		bound []handshake.Destination
+		to    handshake.Destination
+		want  error
+	}{
+		"what it knows":                     {full[:1], at("https://a:443", "0"), nil},
+		"another server":                    {full[:1], at("https://b:443", "1"), errFull},
+		"another server, by the same proxy": {full[:1], at("https://b:443", "0"), errFull},
+		"what it knows, and it is full":     {full, at("https://a:443", "7"), nil},
+		"one too many":                      {full, at("https://a:443", "another"), errFull},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &running{bound: tc.bound}
+			if err := r.bind(&tc.to); !errors.Is(err, tc.want) {
+				t.Errorf("%v, want %v", err, tc.want)
+			}
+		})
+	}
+}

@@ -55,10 +55,13 @@ func (r *running) bind(to *handshake.Destination) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.bound) > 0 && !slices.Equal(r.bound[0].Origins, to.Origins) {
+		return errFull // also when it knows the connection: many servers are reached the same way
+	}
 	if slices.ContainsFunc(r.bound, func(known handshake.Destination) bool { return known.Connection == to.Connection }) {
 		return nil
 	}
-	if len(r.bound) >= maxConnections || len(r.bound) > 0 && !slices.Equal(r.bound[0].Origins, to.Origins) {
+	if len(r.bound) >= maxConnections {
 		return errFull
 	}
 	// A process that does not read may not hold up its caller.

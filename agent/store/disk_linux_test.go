@@ -13,13 +13,13 @@ import (
 func mountedStore(t *testing.T, options string) (s *Store, remount func(flags uintptr)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("mounting needs root")
 	}
 	dir := filepath.Join(t.TempDir(), "mount")
 	must(t, os.Mkdir(dir, 0o755))
 	err := unix.Mount("credagent-test", dir, "tmpfs", 0, options)
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("needs the privilege to mount")
+		t.Skip("mounting needs a privilege that root lacks here")
 	}
 	must(t, err)
 	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })

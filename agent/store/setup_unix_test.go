@@ -97,7 +97,7 @@ func TestDirectoriesThatAreAccepted(t *testing.T) {
 
 func TestOwnersThatAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("giving a directory away needs root")
 	}
 	keyFile, dir := writeKey(t), filepath.Join(t.TempDir(), "state")
 	must(t, os.Mkdir(dir, 0o700))

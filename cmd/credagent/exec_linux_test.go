@@ -415,7 +415,7 @@ func TestFirstProcessOfAContainer(t *testing.T) {
 		namespace = []string{"unshare", "--pid", "--fork", "--mount-proc"}
 	}
 	if out, err := exec.CommandContext(t.Context(), namespace[0], append(namespace[1:], "true")...).CombinedOutput(); err != nil {
-		t.Skipf("NOT TESTED: no PID namespace can be made here: %v: %s", err, out)
+		t.Skipf("no PID namespace can be made here: %v: %s", err, out)
 	}
 	place := newExecPlace(t, "")
 	words := append(namespace[1:], os.Args[0], "exec", "-c", place.config, "--", "sh", "-c", orphaning, place.dir)

@@ -215,7 +215,7 @@ func TestTenThousandConnections(t *testing.T) {
 	const connections = 10_000
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < connections+500 {
-		t.Skipf("SKIPPED: %d connections need as many open files, and this process may have %d (%v)", connections, files.Cur, err)
+		t.Skipf("%d connections need as many open files, and this process may have %d (%v)", connections, files.Cur, err)
 	}
 	a := prepareSocketAgent(t, 14*time.Second, os.Geteuid())
 	a.run(t, exec.CommandContext(t.Context(), os.Args[0]))

@@ -54,7 +54,7 @@ func TestOnlyATrustedListenerIsBelieved(t *testing.T) {
 // The user that the configuration's own places belong to is taken for the agent's; of several, none is.
 func TestAgentsUserIsKnownByItsPlaces(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root gives directories to others")
+		t.Skip("giving directories away needs root")
 	}
 	dir := t.TempDir()
 	place := func(name string, uid int, mode os.FileMode) string {
@@ -136,7 +136,7 @@ func TestOnlyATrustedSocketIsBelieved(t *testing.T) {
 // TestAFalseAgentIsNotAsked: a user who has taken the path of the agent's socket is asked nothing.
 func TestAFalseAgentIsNotAsked(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: being another user needs root")
+		t.Skip("being another user needs root")
 	}
 	dir := filepath.Join(peertest.Dir(t), "sticky")
 	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777|fs.ModeSticky)); err != nil {
@@ -186,16 +186,16 @@ func falseAgent(path string) {
 // have made it.
 func TestWhoCanHavePlacedASocket(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: giving files away needs root")
+		t.Skip("giving files away needs root")
 	}
 	const agent, other, nobody = 61001, 61002, -1
 	base, err := os.MkdirTemp("/run", "credagent-trust-")
 	if err != nil {
-		t.Skipf("SKIPPED: it needs a directory that is root's up to /: %v", err)
+		t.Skipf("a directory is needed that is root's up to /: %v", err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
 	if _, ok := placedBy(base); !ok {
-		t.Skip("SKIPPED: /run is not root's alone")
+		t.Skip("/run is not root's alone")
 	}
 	type dir struct {
 		name string

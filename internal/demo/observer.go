@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// observer turns what changes between two checks the agent's status into words. It is for one
+// observer turns what changes between two checks of the agent's status into words. It is for one
 // goroutine at a time.
 type observer struct {
 	acquired map[string]time.Time // by token

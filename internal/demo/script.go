@@ -21,7 +21,7 @@ const (
 	// calmFor is for how long no request may be planned when a certificate is removed at the
 	// server, because a request under way would still be signed with it.
 	calmFor = time.Second
-	// pollEvery is the time between two checks the agent's status.
+	// pollEvery is the time between two checks of the agent's status.
 	pollEvery = 50 * time.Millisecond
 )
 

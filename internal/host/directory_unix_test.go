@@ -88,7 +88,7 @@ func must(t *testing.T, err error) {
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: giving files away needs root")
+		t.Skip("giving files away needs root")
 	}
 }
 

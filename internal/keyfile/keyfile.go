@@ -96,11 +96,16 @@ func unwrap(data []byte) wrapped {
 	return w
 }
 
+// derTags are those of a number, a string of bits or octets and an object: whatever is a certificate, a key
+// or a container of them has one, and no text has such a byte.
+const derTags = "\x02\x03\x04\x06"
+
 // isDER distinguishes DER, of which everything here is a SEQUENCE, from text that begins with a zero.
 func isDER(data []byte) bool {
 	var first asn1.RawValue
 	_, err := asn1.Unmarshal(data, &first)
-	return err == nil && first.Class == asn1.ClassUniversal && first.Tag == asn1.TagSequence && first.IsCompound
+	return err == nil && first.Class == asn1.ClassUniversal && first.Tag == asn1.TagSequence && first.IsCompound &&
+		bytes.ContainsAny(first.Bytes, derTags)
 }
 
 // fromBase64 decodes base64 that holds DER or text with PEM; other base64, such as a secret, it is not for.

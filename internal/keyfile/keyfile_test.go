@@ -112,6 +112,30 @@ func TestReadFindsWhatIsWrapped(t *testing.T) {
 	}
 }
 
+// A zero is also the byte that DER begins with, and what follows it is a length there.
+func TestTextThatBeginsWithAZero(t *testing.T) {
+	text, der := key()
+	encode := base64.StdEncoding.EncodeToString
+	for name, in := range map[string]string{
+		"openssl s_client -showcerts": "0 s:CN = x\n   i:CN = x\n" + text,
+		"a number":                    "01 my certificate\n" + text,
+		"a serial number":             "00:9a:3c:51\n" + text,
+		"hexadecimal":                 "0x1f2e\n" + text,
+		"Windows' line breaks":        "0\r\n" + text,
+		"Latin-1":                     "0 Schl\xfcssel des Dienstes\n" + text,
+		"UTF-16 without its mark":     string(utf16Of("0 s:CN = x\n"+text, binary.LittleEndian)),
+		"in base64":                   encode([]byte("0 s:CN = x\n" + text)),
+		"base64 that begins with one": encode([]byte("Сертификат\n" + text)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := Read([]byte(in))
+			if len(c.Blocks) != 1 || !bytes.Equal(c.Blocks[0].Bytes, der) {
+				t.Errorf("read %+v", c)
+			}
+		})
+	}
+}
+
 func TestReadKeepsEncryption(t *testing.T) {
 	_, der := key()
 	block := &pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,0011223344556677"}, Bytes: der}

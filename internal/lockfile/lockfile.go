@@ -14,13 +14,13 @@ import (
 
 // HeldError means that another process holds a lock.
 type HeldError struct {
-	PID int // 0 where it has no number here, as in another container
+	PID int // 0 or less where it has no number here, as in another container
 }
 
 // Error implements error.
 func (e *HeldError) Error() string {
 	if e.PID <= 0 {
-		return "another credagent uses it, in another container"
+		return "another credagent uses it, whose process is not known here: it may be in another container"
 	}
 	return fmt.Sprintf("another credagent uses it, process %d", e.PID)
 }

@@ -12,20 +12,37 @@ import (
 
 func lockByte(file *os.File, at int64) error {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
-	err := unix.FcntlFlock(file.Fd(), unix.F_SETLK, &lock)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		return &HeldError{PID: holder(file, at)}
-	}
-	return err
+	return take(
+		func() error { return unix.FcntlFlock(file.Fd(), unix.F_SETLK, &lock) },
+		func() (int, bool) { return holder(file, at) },
+	)
 }
 
-// holder returns the process that holds a lock; 0 where it is not known any more.
-func holder(file *os.File, at int64) int {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
-	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil || lock.Type == unix.F_UNLCK {
-		return 0
+// take tries once more where the holder is gone when it is asked for: it has ended in between.
+func take(try func() error, holder func() (pid int, held bool)) error {
+	pid, held := 0, false
+	for range 2 {
+		err := try()
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			return err
+		}
+		if pid, held = holder(); held {
+			break
+		}
 	}
-	return int(lock.Pid)
+	return &HeldError{PID: pid}
+}
+
+// holder returns the process that holds a lock, 0 where it is not known, and whether any does.
+func holder(file *os.File, at int64) (pid int, held bool) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
+	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil {
+		return 0, true
+	}
+	if lock.Type == unix.F_UNLCK {
+		return 0, false
+	}
+	return int(lock.Pid), true
 }
 
 func unlockByte(file *os.File, at int64) {

@@ -23,7 +23,7 @@ const showAmbient = "grep ^CapAmb: /proc/self/status"
 
 func TestAmbientCapabilitiesAreNotPassedOn(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("having capabilities to pass on needs root")
 	}
 	dir, err := os.MkdirTemp("", "ambient")
 	if err != nil {

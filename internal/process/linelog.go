@@ -8,18 +8,25 @@ import (
 )
 
 const (
-	maxLine  = 500 // bytes of a line that are kept
+	maxLine  = 500 // bytes of a line that are handed on
 	maxLines = 100 // lines of one process that are handed on
+
+	// maxRaw is how many bytes of a line are kept until it is cleaned: a token has up to 128 KiB, and
+	// twice as many in hexadecimal, which is maxSecret.
+	maxRaw    = 300 << 10
+	maxSecret = 256 << 10
 )
 
 // LineLog takes what a process prints and hands it on line by line, up to a bound: one that prints
 // without end costs neither memory nor disk.
 type LineLog struct {
-	Line func(line string) // for every line, one after another
-	Full func(lines int)   // once, when the bound is reached
+	Line  func(line string)              // for every line, one after another
+	Clean func(line string) (out string) // takes secrets out of a line before it is cut; nil for none
+	Full  func(lines int)                // once, when the bound is reached
 
 	mu     sync.Mutex
-	line   []byte // guarded by mu, as is lines
+	line   []byte // guarded by mu, as are the others
+	cut    bool   // the line was longer than what is kept of it
 	lines  int
 	filled bool // the bound was reached and reported
 }
@@ -30,8 +37,8 @@ func (l *LineLog) Write(data []byte) (int, error) {
 	defer l.mu.Unlock()
 	for rest := data; len(rest) > 0 && !l.filled; {
 		part, after, found := bytes.Cut(rest, []byte("\n"))
-		room := min(max(maxLine-len(l.line), 0), len(part))
-		l.line = append(l.line, part[:room]...)
+		room := min(l.kept()-len(l.line), len(part))
+		l.line, l.cut = append(l.line, part[:room]...), l.cut || room < len(part)
 		rest = after
 		if found {
 			l.flush()
@@ -55,6 +62,26 @@ func (l *LineLog) flush() {
 		l.Full(maxLines)
 		return
 	}
-	l.Line(printable.Text(string(l.line), maxLine))
-	l.line = l.line[:0]
+	l.Line(printable.Text(l.cleaned(), maxLine))
+	l.line, l.cut = l.line[:0], false
+}
+
+// kept is how many bytes of a line are kept.
+func (l *LineLog) kept() int {
+	if l.Clean == nil {
+		return maxLine
+	}
+	return maxRaw
+}
+
+// cleaned is the line without what Clean takes out.
+func (l *LineLog) cleaned() string {
+	if l.Clean == nil {
+		return string(l.line)
+	}
+	text := l.Clean(string(l.line))
+	if l.cut { // its end may be the first part of a secret, which Clean does not know
+		text = text[:max(0, len(text)-maxSecret)]
+	}
+	return text
 }

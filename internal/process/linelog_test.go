@@ -1,6 +1,7 @@
 package process
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,38 @@ func TestLineLog(t *testing.T) {
 			l.Finish()
 			if strings.Join(got, "|") != strings.Join(tc.want, "|") || dropped != (name == "without end") || cap(l.line) > 2*maxLine {
 				t.Errorf("got %q, dropped: %v", got, dropped)
+			}
+		})
+	}
+}
+
+// What is cleaned is the whole line: a cut before would leave the first part of a secret.
+func TestLineLogCleansBeforeItCuts(t *testing.T) {
+	secret := strings.Repeat("Abcd3fgh1j", 13<<10) // 130 KiB
+	fill := func(n int) string { return strings.Repeat("x", n) }
+	for name, tc := range map[string]struct{ line, want string }{
+		"short":                     {"a " + secret[:20], "a " + secret[:20]},
+		"at the start":              {secret + " end", "[-] end"},
+		"across the cut":            {fill(maxLine-20) + secret, fill(maxLine-20) + "[-]"},
+		"behind another":            {secret + secret + " end", "[-][-] end"},
+		"no end in what is kept":    {secret + secret + secret, ""},
+		"no end, long before":       {fill(10) + secret + secret + secret, ""},
+		"long, with no secret":      {fill(5 << 20), fill(maxLine) + "…"},
+		"long, one at the start":    {secret[:100] + "[-]" + fill(5<<20), secret[:100] + "[-]" + fill(maxLine-103) + "…"},
+		"across what is kept of it": {fill(maxRaw-20) + secret, fill(maxLine) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			l := &LineLog{
+				Line:  func(line string) { got = append(got, line) },
+				Clean: func(line string) string { return strings.ReplaceAll(line, secret, "[-]") },
+				Full:  func(int) {},
+			}
+			for part := range slices.Chunk([]byte(tc.line+"\nnext\n"), 1000) {
+				_, _ = l.Write(part)
+			}
+			if len(got) != 2 || got[0] != tc.want || got[1] != "next" || cap(l.line) > 2*maxRaw {
+				t.Errorf("got %.700q with room for %d bytes, want %.700q", got, cap(l.line), tc.want)
 			}
 		})
 	}

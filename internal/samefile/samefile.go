@@ -33,16 +33,26 @@ func (f *Finder) Of(path string) ID {
 		if info, err := os.Stat(path); err == nil {
 			return known(path, info)
 		}
+		path = resolved(path)
 		target, err := os.Readlink(path)
 		if err != nil {
 			break
 		}
 		if !filepath.IsAbs(target) { // it dangles: what is written there would be where it leads
-			target = filepath.Join(filepath.Dir(path), target)
+			target = filepath.Dir(path) + string(filepath.Separator) + target
 		}
 		path = target
 	}
 	return f.missing(filepath.Clean(path))
+}
+
+// resolved is a path without links in its directory. Only then ".." means the same by spelling.
+func resolved(path string) string {
+	dir, name := filepath.Split(path)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return filepath.Join(real, name)
+	}
+	return filepath.Clean(path)
 }
 
 func (f *Finder) missing(path string) ID {

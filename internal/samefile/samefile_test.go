@@ -23,6 +23,11 @@ func TestOf(t *testing.T) {
 	must(t, os.Symlink(dir, dir+"/here"))
 	must(t, os.Symlink("later", dir+"/dangling"))
 	must(t, os.Symlink("loop", dir+"/loop"))
+	must(t, os.MkdirAll(dir+"/x/y", 0o755))
+	must(t, os.Symlink("x/y", dir+"/deep"))
+	must(t, os.Symlink("../later", dir+"/x/y/up"))
+	must(t, os.Symlink("deep/../later", dir+"/down-and-up"))
+	must(t, os.Symlink(dir+"/deep/../later", dir+"/absolute"))
 	for name, tc := range map[string]struct {
 		a, b string
 		same bool
@@ -37,6 +42,10 @@ func TestOf(t *testing.T) {
 		"deeper and not there":         {"no/such/file", "here/no/such/file", true},
 		"deeper, and others":           {"no/such/file", "such/file", false},
 		"a link that dangles":          {"dangling", "here/later", true},
+		"up from where a link leads":   {"deep/up", "x/later", true},
+		"not up from the link":         {"deep/up", "later", false},
+		"down by a link, and up":       {"down-and-up", "x/later", true},
+		"the same from the root":       {"absolute", "x/later", true},
 		"a loop is only itself":        {"loop", "file", false},
 		"a directory is no file":       {"here", "file", false},
 		"upper case, where it differs": {"other", "OTHER", looksFolding(dir)},

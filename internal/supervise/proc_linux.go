@@ -1,8 +1,6 @@
 package supervise
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -60,62 +58,28 @@ func hasSignal(pid, mask string, n int) bool {
 	return false
 }
 
-// kin is a process of the table; its start time distinguishes it from a later one of the same number.
-type kin struct {
-	parent, group, session int
-	start                  string
-}
-
 // processes are all that run, without those that have ended and wait to be buried.
-func processes() map[int]kin {
-	all := map[int]kin{}
+func processes() map[int]process.Stat {
+	all := map[int]process.Stat{}
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
-		text, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
-		if err != nil {
-			continue
-		}
-		if k, ok := parseStat(text); ok {
-			all[pid] = k
+		if stat, ok := process.ReadStat(pid); ok && !stat.Ended() {
+			all[pid] = stat
 		}
 	}
 	return all
-}
-
-// parseStat reads proc_pid_stat(5). A program's name, in parentheses, may hold anything.
-func parseStat(text []byte) (kin, bool) {
-	end := bytes.LastIndexByte(text, ')')
-	if end < 0 {
-		return kin{}, false
-	}
-	words := bufio.NewScanner(bytes.NewReader(text[end+1:]))
-	words.Split(bufio.ScanWords)
-	var fields []string
-	for words.Scan() {
-		fields = append(fields, words.Text())
-	}
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return kin{}, false
-	}
-	var k kin
-	var errs [3]error
-	k.parent, errs[0] = strconv.Atoi(fields[1])
-	k.group, errs[1] = strconv.Atoi(fields[2])
-	k.session, errs[2] = strconv.Atoi(fields[3])
-	k.start = fields[19]
-	return k, errs == [3]error{}
 }
 
 // family is a command and all that it has started. For what its parents have left, this process is the
 // parent: it is a subreaper (prctl(2)).
 type family struct {
 	kill    os.Signal
-	limit   time.Duration // until what does not end is killed
-	members map[int]kin   // when it was last looked at
+	limit   time.Duration        // until what does not end is killed
+	members map[int]process.Stat // when it was last looked at
 }
 
 func newFamily(plan Plan) *family {
@@ -129,13 +93,13 @@ func newFamily(plan Plan) *family {
 func (f *family) update(command int) { f.members = below(processes(), command) }
 
 // below are the processes that descend from one.
-func below(all map[int]kin, root int) map[int]kin {
-	found := map[int]kin{}
+func below(all map[int]process.Stat, root int) map[int]process.Stat {
+	found := map[int]process.Stat{}
 	for grown := true; grown; {
 		grown = false
 		for pid, k := range all {
-			_, parentFound := found[k.parent]
-			if _, known := found[pid]; !known && (k.parent == root || parentFound) {
+			_, parentFound := found[k.Parent]
+			if _, known := found[pid]; !known && (k.Parent == root || parentFound) {
 				found[pid], grown = k, true
 			}
 		}
@@ -150,7 +114,7 @@ func (f *family) left() (members []int, detached []int) {
 	all := processes()
 	found := map[int]bool{}
 	for pid, k := range f.members {
-		if now, runs := all[pid]; runs && now.start == k.start {
+		if now, runs := all[pid]; runs && now.Start == k.Start {
 			found[pid] = true
 			for child := range below(all, pid) {
 				found[child] = true
@@ -160,10 +124,10 @@ func (f *family) left() (members []int, detached []int) {
 	self, group := os.Getpid(), unix.Getpgrp()
 	for pid, k := range all {
 		switch {
-		case k.parent != self || found[pid] || process.Started(pid):
-		case k.group == group:
+		case k.Parent != self || found[pid] || process.Started(pid):
+		case k.Group == group:
 			found[pid] = true
-		case k.session == pid:
+		case k.Session == pid:
 			detached = append(detached, pid)
 		}
 	}

@@ -58,31 +58,8 @@ func TestIgnoredAtStart(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	tail := strings.Repeat(" 0", 15) + " 4711 0 0"
-	for name, tc := range map[string]struct {
-		text string
-		want kin
-		ok   bool
-	}{
-		"a process":         {"7 (app) S 1 2 3" + tail, kin{1, 2, 3, "4711"}, true},
-		"an odd name":       {"7 (a) R 9 9 (b) S 1 2 3" + tail, kin{1, 2, 3, "4711"}, true},
-		"ended, not buried": {"7 (app) Z 1 2 3" + tail, kin{}, false},
-		"cut off":           {"7 (app) S 1 2", kin{}, false},
-		"no name":           {"7 app S 1 2 3" + tail, kin{}, false},
-		"no numbers":        {"7 (app) S a b c" + tail, kin{}, false},
-		"nothing":           {"", kin{}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got, ok := parseStat([]byte(tc.text)); ok != tc.ok || ok && got != tc.want {
-				t.Errorf("%+v, %v", got, ok)
-			}
-		})
-	}
-}
-
 func TestBelow(t *testing.T) {
-	all := map[int]kin{2: {parent: 1}, 3: {parent: 2}, 4: {parent: 3}, 5: {parent: 1}, 6: {parent: 5}, 1: {parent: 0}}
+	all := map[int]process.Stat{2: {Parent: 1}, 3: {Parent: 2}, 4: {Parent: 3}, 5: {Parent: 1}, 6: {Parent: 5}, 1: {Parent: 0}}
 	got := below(all, 2)
 	if _, child := got[3]; len(got) != 2 || !child {
 		t.Errorf("%v", got)
@@ -161,13 +138,4 @@ func TestHears(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("7 (app) S 1 2 3" + strings.Repeat(" 0", 15) + " 4711"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if k, ok := parseStat(text); ok && k.start == "" {
-			t.Errorf("%+v", k)
-		}
-	})
 }

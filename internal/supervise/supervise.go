@@ -166,12 +166,17 @@ func (s *Supervisor) Run(ctx context.Context, offers <-chan Offer) (status int, 
 	}
 }
 
-// offered takes the newest offer. A command that has ended meanwhile is not restarted.
+// offered takes the newest offer. A command that has ended meanwhile is not restarted, unless it was asked
+// to end for that.
 func (s *Supervisor) offered(o Offer) verdict {
 	s.newest = o
 	select {
 	case status := <-s.ended:
-		s.machine.endedBefore()
+		if s.machine.phase == restarting {
+			s.machine.offered(digestOf(o))
+		} else {
+			s.machine.endedBefore()
+		}
 		return s.left(status)
 	default:
 	}

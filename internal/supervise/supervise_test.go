@@ -200,6 +200,30 @@ func TestEndedJustBeforeARestart(t *testing.T) {
 	}
 }
 
+// What an offer does that is seen before the end of a command.
+func TestOfferJustAfterTheEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		phase phase
+		want  verdict
+	}{
+		"it ended by itself":               {running, verdict{finish: true, status: 143}},
+		"it was asked to end, for restart": {restarting, verdict{start: true}},
+		"it was asked to end, for good":    {leaving, verdict{finish: true, status: 143}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sup := newSupervisor(Plan{Restart: true, KillSignal: syscall.SIGTERM}, slog.New(slog.DiscardHandler), nil, nil)
+			sup.machine.phase = tc.phase
+			sup.ended <- 143
+			if got := sup.offered(offer("B")); got != tc.want {
+				t.Errorf("%+v, want %+v", got, tc.want)
+			}
+			if tc.want.start && sup.machine.given != digestOf(offer("B")) {
+				t.Error("it is not started with what was offered")
+			}
+		})
+	}
+}
+
 func TestNoSecondStart(t *testing.T) {
 	failure := &process.StartError{Program: "app", Err: os.ErrNotExist}
 	s := &stage{obeys: map[os.Signal]int{syscall.SIGTERM: 0}}

@@ -192,11 +192,11 @@ func fuse(t *testing.T) string {
 	t.Helper()
 	bindfs, err := exec.LookPath("bindfs")
 	if err != nil || os.Geteuid() != 0 {
-		t.Skipf("SKIPPED: needs root and bindfs (%v), and this test runs as user %d", err, os.Geteuid())
+		t.Skipf("a user-space file system needs root and bindfs (%v), and this test runs as user %d", err, os.Geteuid())
 	}
 	under, dir := t.TempDir(), t.TempDir()
 	if out, err := exec.Command(bindfs, under, dir).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: no user-space file system can be mounted here: %v: %s", err, out)
+		t.Skipf("no user-space file system can be mounted here: %v: %s", err, out)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
 	return dir

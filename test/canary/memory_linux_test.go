@@ -20,7 +20,7 @@ import (
 // memory it finds them all, so it is known to see.
 func TestMemory(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: only root may look into the memory of a provider")
+		t.Skip("looking into the memory of a provider needs root")
 	}
 	w := newWorld(t, 12*time.Second)
 	w.front.holdUp(forMetadata)

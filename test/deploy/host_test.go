@@ -68,7 +68,7 @@ type host struct {
 func needE2E(t *testing.T) {
 	t.Helper()
 	if os.Getenv("E2E") == "" {
-		t.Skip("needs root and minutes: run make e2e")
+		t.Skip("booting a machine needs root and minutes: run make e2e")
 	}
 }
 

@@ -50,7 +50,7 @@ func must(tb testing.TB, err error) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: what this test shows is NOT shown here")
+		t.Skip("mounting and control groups need root: what this test shows is NOT shown here")
 	}
 }
 

@@ -38,7 +38,7 @@ func Dir(t testing.TB) string {
 func Command(t testing.TB, as Identity, args ...string) *exec.Cmd {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skipf("SKIPPED: being user %d needs root, and this test runs as user %d", as.UID, os.Geteuid())
+		t.Skipf("being user %d needs root, and this test runs as user %d", as.UID, os.Geteuid())
 	}
 	cmd := exec.CommandContext(t.Context(), executable(t), args...)
 	cmd.Dir = "/"
