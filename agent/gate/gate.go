@@ -10,7 +10,6 @@ package gate
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -355,7 +354,7 @@ func (r Request) isUrgent() bool { return r.Urgent != nil && r.Urgent.Load() }
 // closed is the answer to a request that may not be sent now.
 func closed(g policy.Gate, now time.Time) exchange.Answer {
 	a := exchange.Answer{At: now}
-	left := wholeSeconds(g.OpensAt().Sub(now))
+	left := policy.WholeSeconds(g.OpensAt().Sub(now))
 	message := fmt.Sprintf("not asked: the client has to wait, %v more after its last request", left)
 	if !policy.Passed(now, g.BlockedUntil) {
 		message = fmt.Sprintf("not asked: the client has to wait, the server asked for %v more", left)
@@ -370,9 +369,4 @@ func unnoted(why error, now time.Time) exchange.Answer {
 	a := exchange.Answer{At: now}
 	a.Fail(&exchange.Failure{Class: policy.Transient, Message: fmt.Sprintf("not asked: the request could not be noted before: %v", why), Local: true}, false)
 	return a
-}
-
-// wholeSeconds rounds a wait up to seconds, to one at least.
-func wholeSeconds(wait time.Duration) time.Duration {
-	return max(time.Duration(math.Ceil(wait.Seconds()))*time.Second, time.Second)
 }
