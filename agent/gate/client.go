@@ -29,7 +29,7 @@ type Provider interface {
 }
 
 // Client is a registered client at one authorization server: where its requests go and what
-// authenticates them. Its gate's goroutine is the only one to send requests.
+// authenticates them. Only its gate sends its requests.
 type Client struct {
 	cfg         config.Client
 	log         *slog.Logger
