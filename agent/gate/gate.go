@@ -217,15 +217,27 @@ func (g *Gate) begin(r Request) {
 	now := time.Now()
 	sending := g.state.Sent(now)
 	g.requests.Go(func() {
-		found := r.Client.find(g.ctx)
-		if found.failed == nil {
-			found.waits = g.gates.waitsOf(g.ctx, found.key)
-			if found.key == g.key {
-				found.unnoted = g.waitForNote(r.Sending(sending, now))
-			}
+		found := g.find(r.Client)
+		if found.failed == nil && !found.held && found.key == g.key {
+			found.unnoted = g.waitForNote(r.Sending(sending, now))
 		}
 		g.work.Post(func() { g.prepared(r, now, found) })
 	})
+}
+
+// find finds where a client's request goes, unless others know of a wait: it may be one that the issuer
+// asked for, who would be asked for the endpoint.
+func (g *Gate) find(c *Client) found {
+	waits := g.gates.waitsOf(g.ctx, g.key)
+	if !policy.Passed(time.Now(), waits) {
+		return found{key: g.key, waits: waits, held: true}
+	}
+	to := c.find(g.ctx)
+	if to.failed == nil && c.cfg.Issuer != "" { // to ask may have taken a while
+		waits = g.gates.waitsOf(g.ctx, to.key)
+	}
+	to.waits = waits
+	return to
 }
 
 // waitForNote waits for a request to be noted, but not for long. Only where a request must not go out
@@ -269,7 +281,7 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		r.Client.Gate().Enqueue(r)
 	default:
 		g.heed(found.waits, now)
-		if !g.state.Open(now) {
+		if found.held || !g.state.Open(now) {
 			g.publish()
 			g.ended(r.Client)
 			g.line.push(r)
