@@ -44,8 +44,9 @@ type Client struct {
 	ahead       atomic.Int64           // the server's clock before this host's, nanoseconds
 
 	choosing  sync.Mutex
-	choice    policy.Choice // guarded by choosing, as is rotations
+	choice    policy.Choice // guarded by choosing, as is all that follows
 	rotations int           // how often a credential was replaced
+	compared  bool          // the credential is, or is about to be, compared with what an earlier process used
 }
 
 // ClientOptions are what clients are made with.
@@ -292,11 +293,12 @@ func (c *Client) Saved() store.Credential {
 	}
 }
 
-// Restore takes over which credential an earlier process used, unless the client has used one itself.
+// Restore takes over which credential an earlier process used, unless the client has used one itself, or
+// was compared with that already.
 func (c *Client) Restore(r store.Credential) {
 	c.choosing.Lock()
 	defer c.choosing.Unlock()
-	if c.credentials[0].published.Load().known.Identity != "" {
+	if c.compared || c.credentials[0].published.Load().known.Identity != "" {
 		return
 	}
 	if len(c.credentials) > 1 {
