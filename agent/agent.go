@@ -14,10 +14,10 @@
 // everything. A program brings what it has of its own in [Options]: the providers of its credentials,
 // its sinks, and the memory that outlives the process.
 //
-// The package owns the goroutines: one for each gate, which all the tokens of a client pass, one that watches
-// the clock, and one for each token and sink only while there is something to do for it. What they
-// decide comes from package policy; what they know is published as values that anybody may read. It
-// never sees a credential: requests are authenticated and sent by a provider's process.
+// The package owns the goroutines: one that watches the clock; and one for each gate, token and sink only
+// while there is something to do for it, with one for each request under way. What they decide comes from
+// package policy; what they know is published as values that anybody may read. It never sees a credential:
+// requests are authenticated and sent by a provider's process.
 package agent
 
 import (

@@ -26,7 +26,7 @@ type changes struct {
 
 func newChanges() *changes { return &changes{told: make(chan struct{}, 1)} }
 
-// looked takes note of how long a look at everything took.
+// readIn takes note of how long a look at everything took.
 func (c *changes) readIn(took time.Duration) { c.took.Store(int64(took)) }
 
 // tell tells the reader, at once if it has rested.

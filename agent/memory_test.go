@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,6 +307,95 @@ func TestCredentialReplacedWhileNobodyWatchedIsProved(t *testing.T) {
 			t.Errorf("%d requests with another credential, want a third as proof", got)
 		}
 	})
+}
+
+// TestReplacedCredentialIsProvedOnce: an embedding program adds the tokens of an earlier process one by one,
+// whether the provider names its credential or not.
+func TestReplacedCredentialIsProvedOnce(t *testing.T) {
+	for name, identities := range map[string][]string{
+		"another one":     {"first", "first", "second"},
+		"without a name":  {"first", "first", ""},
+		"from now on one": {"", "", "first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				state := newMemory()
+				for life, want := range []int{6, 0, 1} {
+					p := newProgram(good)
+					p.agent.options.Memory = state
+					p.agent.options.Provider = func(provider.Spec) Provider {
+						return named{&scripted{answer: p.server.exchange}, provider.Credential{Files: []string{"/nothing"}, Identity: identities[life]}}
+					}
+					p.agent.restore()
+					stop := p.run(t.Context())
+					p.apply(t, SetClient(clientOf("c", "id")))
+					for i := range 6 {
+						p.apply(t, SetToken(tokenOf(fmt.Sprintf("t%d", i), "c")))
+						pass(10 * time.Second)
+					}
+					if n := len(p.server.requests()); n != want {
+						t.Errorf("%d requests in life %d, want %d", n, life, want)
+					}
+					stop()
+				}
+			})
+		})
+	}
+}
+
+// TestCredentialThatDidNotLoadIsComparedLater: the next token of an earlier process is another occasion.
+func TestCredentialThatDidNotLoadIsComparedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := newMemory()
+		for life, want := range []int{2, 1} {
+			p := newProgram(good)
+			p.agent.options.Memory = state
+			var fails atomic.Bool
+			p.agent.options.Provider = func(provider.Spec) Provider {
+				credential := provider.Credential{Files: []string{"/nothing"}, Identity: fmt.Sprint(life)}
+				return named{&scripted{answer: p.server.exchange, check: func() (provider.Credential, error) {
+					if fails.Load() {
+						return provider.Credential{}, errNoSpace
+					}
+					return credential, nil
+				}}, credential}
+			}
+			p.agent.restore()
+			stop := p.run(t.Context())
+			fails.Store(life == 1)
+			p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+			pass(10 * time.Second)
+			fails.Store(false)
+			p.apply(t, SetToken(tokenOf("b", "c")))
+			pass(10 * time.Second)
+			if n := len(p.server.requests()); n != want {
+				t.Errorf("%d requests in life %d, want %d", n, life, want)
+			}
+			stop()
+		}
+	})
+}
+
+// named is a provider that tells which credential it uses when it has loaded it.
+type named struct {
+	*scripted
+	credential provider.Credential
+}
+
+func (n named) Exchange(ctx context.Context, r provider.Request) (provider.Reply, error) {
+	reply, err := n.scripted.Exchange(ctx, r)
+	reply.Credential = n.credential
+	return reply, err
+}
+
+func (n named) Check(ctx context.Context, load bool) (provider.Credential, []provider.Problem, error) {
+	switch {
+	case !load:
+		return provider.Credential{}, nil, nil
+	case n.check == nil:
+		return n.credential, nil, nil
+	}
+	return n.scripted.Check(ctx, load)
 }
 
 func TestStateThatCannotBeSavedIsTriedAgain(t *testing.T) {

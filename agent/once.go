@@ -139,7 +139,7 @@ func left(until time.Time) time.Duration {
 	if policy.Passed(now, until) {
 		return 0
 	}
-	return (until.Sub(now) + time.Second - 1).Truncate(time.Second)
+	return policy.WholeSeconds(until.Sub(now))
 }
 
 // Probe makes one token request for each client that has a token, and writes no sink. What an earlier

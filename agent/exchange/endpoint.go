@@ -31,9 +31,9 @@ const (
 type Endpoint struct {
 	cfg config.Client
 
-	mu        sync.Mutex // held while the issuer is asked: others need not ask too
-	metadata  oauth.Metadata
-	fetchedAt time.Time // of the metadata; zero while there is none
+	mu        sync.Mutex     // held while the issuer is asked: others need not ask too
+	metadata  oauth.Metadata // guarded by mu, as is all that follows
+	fetchedAt time.Time      // of the metadata; zero while there is none
 
 	soundRoots [sha256.Size]byte // of the content of ca_file that was found to hold certificates
 }
@@ -64,14 +64,14 @@ func (e *Endpoint) URL() string {
 
 // Request begins a token request: everything that is the same for all the client's tokens.
 func (e *Endpoint) Request(ctx context.Context) (provider.Request, *Answer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	roots, err := e.roots()
 	if err != nil {
 		a := Answer{At: time.Now()}
 		a.Fail(&Failure{Class: policy.Configuration, Message: err.Error(), Advice: "fix ca_file: it names a file with PEM certificates that the agent's user can read", Local: true}, true)
 		return provider.Request{}, &a
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if failed := e.discover(ctx, roots); failed != nil {
 		return provider.Request{}, failed
 	}
@@ -87,6 +87,7 @@ func (e *Endpoint) Request(ctx context.Context) (provider.Request, *Answer) {
 	}, nil
 }
 
+// roots reads the certificates that the server is trusted by; e.mu is held.
 func (e *Endpoint) roots() ([]byte, error) {
 	if e.cfg.CAFile == "" {
 		return nil, nil

@@ -1,9 +1,18 @@
 package exchange
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,4 +159,31 @@ func TestWaitsOfAnswersWithoutAToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRequestsBeginTogether: requests of one client find out at the same time where they go.
+func TestRequestsBeginTogether(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := NewEndpoint(config.Client{TokenURL: "https://login.example.com/token", CAFile: roots})
+	var together sync.WaitGroup
+	for range 4 {
+		together.Go(func() {
+			if _, failed := e.Request(t.Context()); failed != nil {
+				t.Error(failed.Failure)
+			}
+		})
+	}
+	together.Wait()
 }

@@ -29,7 +29,7 @@ type Provider interface {
 }
 
 // Client is a registered client at one authorization server: where its requests go and what
-// authenticates them. Its gate's goroutine is the only one to send requests.
+// authenticates them. Only its gate sends its requests.
 type Client struct {
 	cfg         config.Client
 	log         *slog.Logger
@@ -44,8 +44,9 @@ type Client struct {
 	ahead       atomic.Int64           // the server's clock before this host's, nanoseconds
 
 	choosing  sync.Mutex
-	choice    policy.Choice // guarded by choosing, as is rotations
+	choice    policy.Choice // guarded by choosing, as is all that follows
 	rotations int           // how often a credential was replaced
+	compared  bool          // the credential is, or is about to be, compared with what an earlier process used
 }
 
 // ClientOptions are what clients are made with.
@@ -138,6 +139,7 @@ type found struct {
 	request provider.Request
 	key     Key
 	waits   time.Time        // until when other commands on the host know that the server asked for a wait
+	held    bool             // nobody was asked, because of that wait
 	failed  *exchange.Answer // nil where it was found
 	unnoted error            // why the request may not be sent without a note; nil where it may
 }
@@ -291,11 +293,12 @@ func (c *Client) Saved() store.Credential {
 	}
 }
 
-// Restore takes over which credential an earlier process used, unless the client has used one itself.
+// Restore takes over which credential an earlier process used, unless the client has used one itself, or
+// was compared with that already.
 func (c *Client) Restore(r store.Credential) {
 	c.choosing.Lock()
 	defer c.choosing.Unlock()
-	if c.credentials[0].published.Load().known.Identity != "" {
+	if c.compared || c.credentials[0].published.Load().known.Identity != "" {
 		return
 	}
 	if len(c.credentials) > 1 {

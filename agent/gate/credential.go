@@ -21,7 +21,7 @@ type credential struct {
 	cfg      config.Credential
 	provider Provider
 	log      *slog.Logger
-	earlier  *store.Credential // what an earlier process used; nil where nothing is remembered
+	earlier  *store.Credential // what an earlier process used, until it is compared; nil where nothing is remembered
 	watched  watched
 
 	learning  sync.Mutex // guards writes of published

@@ -10,7 +10,6 @@ package gate
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -218,15 +217,27 @@ func (g *Gate) begin(r Request) {
 	now := time.Now()
 	sending := g.state.Sent(now)
 	g.requests.Go(func() {
-		found := r.Client.find(g.ctx)
-		if found.failed == nil {
-			found.waits = g.gates.waitsOf(g.ctx, found.key)
-			if found.key == g.key {
-				found.unnoted = g.waitForNote(r.Sending(sending, now))
-			}
+		found := g.find(r.Client)
+		if found.failed == nil && !found.held && found.key == g.key {
+			found.unnoted = g.waitForNote(r.Sending(sending, now))
 		}
 		g.work.Post(func() { g.prepared(r, now, found) })
 	})
+}
+
+// find finds where a client's request goes, unless others know of a wait: it may be one that the issuer
+// asked for, who would be asked for the endpoint.
+func (g *Gate) find(c *Client) found {
+	waits := g.gates.waitsOf(g.ctx, g.key)
+	if !policy.Passed(time.Now(), waits) {
+		return found{key: g.key, waits: waits, held: true}
+	}
+	to := c.find(g.ctx)
+	if to.failed == nil && c.cfg.Issuer != "" { // to ask may have taken a while
+		waits = g.gates.waitsOf(g.ctx, to.key)
+	}
+	to.waits = waits
+	return to
 }
 
 // waitForNote waits for a request to be noted, but not for long. Only where a request must not go out
@@ -270,7 +281,7 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		r.Client.Gate().Enqueue(r)
 	default:
 		g.heed(found.waits, now)
-		if !g.state.Open(now) {
+		if found.held || !g.state.Open(now) {
 			g.publish()
 			g.ended(r.Client)
 			g.line.push(r)
@@ -355,7 +366,7 @@ func (r Request) isUrgent() bool { return r.Urgent != nil && r.Urgent.Load() }
 // closed is the answer to a request that may not be sent now.
 func closed(g policy.Gate, now time.Time) exchange.Answer {
 	a := exchange.Answer{At: now}
-	left := wholeSeconds(g.OpensAt().Sub(now))
+	left := policy.WholeSeconds(g.OpensAt().Sub(now))
 	message := fmt.Sprintf("not asked: the client has to wait, %v more after its last request", left)
 	if !policy.Passed(now, g.BlockedUntil) {
 		message = fmt.Sprintf("not asked: the client has to wait, the server asked for %v more", left)
@@ -370,9 +381,4 @@ func unnoted(why error, now time.Time) exchange.Answer {
 	a := exchange.Answer{At: now}
 	a.Fail(&exchange.Failure{Class: policy.Transient, Message: fmt.Sprintf("not asked: the request could not be noted before: %v", why), Local: true}, false)
 	return a
-}
-
-// wholeSeconds rounds a wait up to seconds, to one at least.
-func wholeSeconds(wait time.Duration) time.Duration {
-	return max(time.Duration(math.Ceil(wait.Seconds()))*time.Second, time.Second)
 }

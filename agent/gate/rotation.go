@@ -12,6 +12,7 @@ import (
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/logkey"
 )
@@ -85,12 +86,11 @@ func (c *Client) use(in *credential, identity string) {
 }
 
 // CompareCredential compares the client's credential with the one that an earlier process used. One
-// that was replaced while nobody watched is proved as if somebody had.
+// that was replaced while nobody watched is proved as if somebody had: once, however many tokens of that
+// process come one by one.
 func (c *Client) CompareCredential(ctx context.Context) {
 	first := c.credentials[0]
-	c.choosing.Lock()
-	earlier := first.earlier
-	c.choosing.Unlock()
+	earlier := c.takeEarlier()
 	if earlier == nil {
 		return
 	}
@@ -99,6 +99,7 @@ func (c *Client) CompareCredential(ctx context.Context) {
 		return
 	}
 	if err != nil {
+		c.giveBackEarlier(earlier)
 		first.found("it cannot be loaded: " + err.Error())
 		first.log.Warn("credential cannot be loaded", logkey.Error, err)
 		return
@@ -113,6 +114,24 @@ func (c *Client) CompareCredential(ctx context.Context) {
 	if loaded.Identity != earlier.Identity || moved {
 		c.use(first, loaded.Identity)
 	}
+}
+
+// takeEarlier returns what an earlier process used, for the one who compares it; nil where there is nothing
+// to compare.
+func (c *Client) takeEarlier() *store.Credential {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	earlier := c.credentials[0].earlier
+	c.credentials[0].earlier = nil
+	c.compared = c.compared || earlier != nil
+	return earlier
+}
+
+// giveBackEarlier leaves the comparison to the next token that is restored.
+func (c *Client) giveBackEarlier(earlier *store.Credential) {
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	c.credentials[0].earlier, c.compared = earlier, false
 }
 
 // named returns the credential of a name: the first or the fallback.

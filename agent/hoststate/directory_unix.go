@@ -98,7 +98,8 @@ func probe(dir *os.Root) error {
 	return giveToOwner(dir, file)
 }
 
-// giveToOwner gives a file that root makes to whoever owns the directory, who could not read it else.
+// giveToOwner gives a file that root makes to whoever owns the directory, who could not read it else. The
+// owner may have put a hard link to somebody else's file there before, which stays whose it is.
 func giveToOwner(dir *os.Root, file *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -106,6 +107,18 @@ func giveToOwner(dir *os.Root, file *os.File) error {
 	owner, err := ownerOf(dir)
 	if err != nil || owner == 0 {
 		return err
+	}
+	opened, err := file.Stat()
+	if err != nil || int(opened.Sys().(*syscall.Stat_t).Uid) == owner {
+		return err
+	}
+	// The open file alone could tell of one link, because its name here was removed meanwhile.
+	named, err := dir.Lstat(filepath.Base(file.Name()))
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(opened, named) || named.Sys().(*syscall.Stat_t).Nlink > 1 {
+		return fmt.Errorf("%q has another name elsewhere, so it is not given to user %d; run: rm %q", filepath.Base(file.Name()), owner, file.Name())
 	}
 	return file.Chown(owner, -1)
 }

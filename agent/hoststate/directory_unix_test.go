@@ -88,3 +88,39 @@ func TestDirectoryOfSomebodyElseIsRefused(t *testing.T) {
 		t.Errorf("Open = %v", err)
 	}
 }
+
+// TestHardLinkStaysWhoseItIs: the unprivileged owner of the directory has put somebody else's file there, and
+// root does not give it away.
+func TestHardLinkStaysWhoseItIs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	const user = 4242
+	for _, name := range []string{lockName, claimsName} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			dir, theirs := filepath.Join(base, "run"), filepath.Join(base, "theirs")
+			sub := filepath.Join(dir, subdirectory)
+			for _, err := range []error{
+				mkdir(dir, 0o755), mkdir(sub, 0o700), os.Chown(dir, user, -1), os.Chown(sub, user, -1),
+				os.WriteFile(theirs, []byte("root's"), 0o600), os.Link(theirs, filepath.Join(sub, name)),
+			} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := Open(Options{Runtime: []string{dir}})
+			defer s.Close()
+			if name == lockName && (err == nil || !strings.Contains(err.Error(), "has another name elsewhere") || !strings.Contains(err.Error(), "run: rm ")) {
+				t.Errorf("Open = %v", err)
+			}
+			info, err := os.Stat(theirs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 0 {
+				t.Errorf("it belongs to user %d now", uid)
+			}
+		})
+	}
+}

@@ -14,8 +14,8 @@ import (
 
 const (
 	sinkDirsName = "sinkdirs"
-	maxSinkDirs  = 256      // directories that are remembered
-	maxSinkFile  = 64 << 10 // bytes
+	maxSinkDirs  = 256     // directories that are remembered
+	maxSinkFile  = 4 << 20 // bytes: however many sinks are in use, their directories are all written
 	maxOwner     = 1<<32 - 2
 )
 
@@ -34,7 +34,7 @@ func (s *Store) AddSinkDirectories(used map[string]int) (ever map[string]int, er
 		known, err := addSinkDirs(dir, used)
 		maps.Copy(ever, known)
 		if err != nil && !errors.Is(err, fs.ErrClosed) { // a store that was closed meanwhile is the next process's
-			problems = append(problems, fmt.Errorf("keeping the sinks' directories in %q: %w", filepath.Join(dir.Name(), sinkDirsName), atomicfile.Cause(err)))
+			problems = append(problems, fmt.Errorf("keeping the sinks' directories in %q: %w", filepath.Join(dir.Name(), sinkDirsName), err))
 		}
 	}
 	maps.Copy(ever, used)
@@ -48,10 +48,12 @@ func addSinkDirs(dir *os.Root, used map[string]int) (known map[string]int, err e
 	if err == nil {
 		known, err = decodeSinkDirs(content)
 	}
+	var lost error
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		known = nil // what cannot be read is written anew
+		known, lost = nil, fmt.Errorf("%w: it is written anew, look for temporary files of former sinks yourself", atomicfile.Cause(err))
 	}
-	next := maps.Clone(used)
+	next := map[string]int{}
+	maps.Copy(next, used)
 	for path, owner := range known {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || len(next) >= maxSinkDirs {
 			continue
@@ -60,28 +62,32 @@ func addSinkDirs(dir *os.Root, used map[string]int) (known map[string]int, err e
 			next[path] = owner
 		}
 	}
-	if maps.Equal(next, known) {
+	if lost == nil && maps.Equal(next, known) {
 		return known, nil
 	}
-	text, err := json.Marshal(sinkDirs{next})
+	return known, errors.Join(lost, writeSinkDirs(dir, next))
+}
+
+func writeSinkDirs(dir *os.Root, all map[string]int) error {
+	text, err := json.Marshal(sinkDirs{all})
 	if err != nil {
-		return known, err
+		return err
 	}
-	return known, atomicfile.Replace(dir, atomicfile.File{
+	return atomicfile.Cause(atomicfile.Replace(dir, atomicfile.File{
 		Name:    sinkDirsName,
 		Content: append(text, '\n'),
 		Prepare: func(f *os.File) error { return giveToOwner(dir, f) },
-	})
+	}))
 }
 
 func decodeSinkDirs(content []byte) (map[string]int, error) {
 	var d sinkDirs
 	if err := json.Unmarshal(content, &d); err != nil {
-		return nil, errors.New("it is not a list of directories; remove it")
+		return nil, errors.New("it is not a list of directories")
 	}
 	for path, owner := range d.Directories {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path || owner < -1 || owner > maxOwner {
-			return nil, errors.New("what it names is no directory with its owner; remove it")
+			return nil, errors.New("what it names is no directory with its owner")
 		}
 	}
 	return d.Directories, nil

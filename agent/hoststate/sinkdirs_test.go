@@ -4,9 +4,11 @@ package hoststate
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -20,18 +22,24 @@ func TestSinkDirectories(t *testing.T) {
 		return dir
 	}
 	a, b, c := at("a"), at("b"), at("c")
+	damage := func() error { return os.WriteFile(filepath.Join(host, subdirectory, sinkDirsName), []byte("{"), 0o600) }
 	for i, step := range []struct {
 		before func() error
 		used   map[string]int
 		ever   map[string]int
+		lost   bool
 	}{
-		{nil, map[string]int{a: -1}, map[string]int{a: -1}},
-		{nil, map[string]int{b: 1000}, map[string]int{a: -1, b: 1000}},
-		{nil, map[string]int{b: 1001}, map[string]int{a: -1, b: 1001}},
-		{nil, map[string]int{}, map[string]int{a: -1, b: 1001}},
-		{func() error { return os.Remove(a) }, map[string]int{c: -1}, map[string]int{a: -1, b: 1001, c: -1}},
-		{nil, map[string]int{c: -1}, map[string]int{b: 1001, c: -1}}, // it was gone
-		{func() error { return os.WriteFile(filepath.Join(host, subdirectory, sinkDirsName), []byte("{"), 0o600) }, map[string]int{c: -1}, map[string]int{c: -1}},
+		{nil, map[string]int{a: -1}, map[string]int{a: -1}, false},
+		{nil, map[string]int{b: 1000}, map[string]int{a: -1, b: 1000}, false},
+		{nil, map[string]int{b: 1001}, map[string]int{a: -1, b: 1001}, false},
+		{nil, map[string]int{}, map[string]int{a: -1, b: 1001}, false},
+		{nil, nil, map[string]int{a: -1, b: 1001}, false},
+		{func() error { return os.Remove(a) }, map[string]int{c: -1}, map[string]int{a: -1, b: 1001, c: -1}, false},
+		{nil, map[string]int{c: -1}, map[string]int{b: 1001, c: -1}, false}, // it was gone
+		{damage, map[string]int{c: -1}, map[string]int{c: -1}, true},
+		{nil, map[string]int{c: -1}, map[string]int{c: -1}, false}, // it was written anew
+		{damage, map[string]int{}, map[string]int{}, true},
+		{nil, map[string]int{}, map[string]int{}, false},
 	} {
 		if step.before != nil {
 			if err := step.before(); err != nil {
@@ -43,14 +51,39 @@ func TestSinkDirectories(t *testing.T) {
 			t.Fatal(err)
 		}
 		ever, err := s.AddSinkDirectories(step.used)
-		if err != nil || !maps.Equal(ever, step.ever) {
+		if (err != nil) != step.lost || !maps.Equal(ever, step.ever) {
 			t.Errorf("step %d: %v, %v; want %v", i, ever, err, step.ever)
+		}
+		if step.lost && !strings.Contains(err.Error(), "it is written anew, look for temporary files of former sinks") {
+			t.Errorf("step %d: the error does not say what is next: %v", i, err)
 		}
 		s.Close()
 	}
 	info, err := os.Stat(filepath.Join(host, subdirectory, sinkDirsName))
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// TestManySinkDirectories: what was written is read again, however much that is.
+func TestManySinkDirectories(t *testing.T) {
+	sinks := t.TempDir()
+	s := open(t, t.TempDir(), nil)
+	used := map[string]int{}
+	for i := range 700 {
+		used[filepath.Join(sinks, fmt.Sprintf("%0120d", i))] = -1
+	}
+	former := filepath.Join(sinks, fmt.Sprintf("%0120d", 0))
+	if err := os.Mkdir(former, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddSinkDirectories(used); err != nil {
+		t.Fatal(err)
+	}
+	delete(used, former)
+	ever, err := s.AddSinkDirectories(used)
+	if _, known := ever[former]; err != nil || !known {
+		t.Errorf("the former directory is forgotten, %v", err)
 	}
 }
 

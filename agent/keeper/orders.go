@@ -68,7 +68,7 @@ func (k *Keeper) postOrder(reply chan<- verdict) {
 // line already, that is the one.
 func (k *Keeper) startOrder(reply chan<- verdict, now time.Time) {
 	if hold := policy.Holding(now, *k.client.Gate().View(), k.view.Attempts); hold.For > 0 {
-		reply <- verdict{err: &HeldBackError{Token: k.cfg.Name, Reason: hold.Reason, RetryIn: wholeSeconds(hold.For)}}
+		reply <- verdict{err: &HeldBackError{Token: k.cfg.Name, Reason: hold.Reason, RetryIn: policy.WholeSeconds(hold.For)}}
 		return
 	}
 	k.orders = append(k.orders, reply)

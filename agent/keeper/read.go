@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/credagent/credagent/agent/exchange"
@@ -48,7 +47,7 @@ func (k *Keeper) Token() (token.Token, error) {
 	if v.Token.ValidAt(now) {
 		return v.Token, nil
 	}
-	e := &NotYetError{Token: k.cfg.Name, Expired: v.Token.Expiry, RetryIn: wholeSeconds(k.NextRequest(v, now).Sub(now))}
+	e := &NotYetError{Token: k.cfg.Name, Expired: v.Token.Expiry, RetryIn: policy.WholeSeconds(k.NextRequest(v, now).Sub(now))}
 	if e.Expired.IsZero() {
 		e.Expired = v.history().Expiry
 	}
@@ -63,11 +62,6 @@ func (k *Keeper) NextRequest(v *View, now time.Time) time.Time {
 		next = opens
 	}
 	return next
-}
-
-// wholeSeconds rounds a wait up to seconds, to one at least.
-func wholeSeconds(wait time.Duration) time.Duration {
-	return max(time.Duration(math.Ceil(wait.Seconds()))*time.Second, time.Second)
 }
 
 // Status returns what there is to tell of the token.

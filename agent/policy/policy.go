@@ -94,6 +94,11 @@ func Overdue(now, at time.Time) bool {
 // Passed reports whether a wait that the server asked for is over. A clock set forward does not end it.
 func Passed(now, until time.Time) bool { return !now.Before(until) }
 
+// WholeSeconds rounds a wait up to seconds, to one at least: what is told of it must not be too short.
+func WholeSeconds(wait time.Duration) time.Duration {
+	return max((wait + time.Second - 1).Truncate(time.Second), time.Second)
+}
+
 func latest(instants ...time.Time) time.Time {
 	var last time.Time
 	for _, t := range instants {

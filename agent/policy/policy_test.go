@@ -243,3 +243,19 @@ func TestAgainAtKeepsTheFloorAndDoubles(t *testing.T) {
 		}
 	}
 }
+
+func TestWholeSeconds(t *testing.T) {
+	for wait, want := range map[time.Duration]time.Duration{
+		-time.Hour:                     time.Second,
+		0:                              time.Second,
+		1:                              time.Second,
+		time.Second:                    time.Second,
+		time.Second + 1:                2 * time.Second,
+		time.Hour - time.Nanosecond:    time.Hour,
+		24*time.Hour + time.Nanosecond: 24*time.Hour + time.Second,
+	} {
+		if got := policy.WholeSeconds(wait); got != want {
+			t.Errorf("WholeSeconds(%v) = %v, want %v", wait, got, want)
+		}
+	}
+}

@@ -23,14 +23,11 @@ func checkDirectory(dir string, info fs.FileInfo) error {
 
 // checkKeyFile refuses a key that others can read, or could have chosen.
 func checkKeyFile(file string, info fs.FileInfo) error {
-	if uid, known := host.OwnerOf(info); known && uid != 0 && uid != os.Geteuid() {
-		return fmt.Errorf("it belongs to uid %d, who could read and choose it; run: chown %d %q", uid, os.Geteuid(), file)
+	if owner, known := host.OwnerOf(info); known && owner != 0 && owner != os.Geteuid() {
+		return fmt.Errorf("it belongs to uid %d, neither root nor the agent's user (uid %d); make a new one, as its owner knows this one: (umask 077; credagent keygen > NEW)", owner, os.Geteuid())
 	}
 	if mode := info.Mode().Perm(); mode&0o027 != 0 {
 		return fmt.Errorf("its mode %04o is too wide for a key; run: chmod g-w,o-rwx %q", mode, file)
-	}
-	if owner, known := host.OwnerOf(info); known && owner != 0 && owner != os.Geteuid() {
-		return fmt.Errorf("it belongs to uid %d, neither root nor the agent's user (uid %d); make a new one, as its owner knows this one: (umask 077; credagent keygen > NEW)", owner, os.Geteuid())
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func TestOwnersThatAreRefused(t *testing.T) {
 	must(t, os.Chown(dir, 0, 0))
 	must(t, os.Chown(keyFile, 4001, 4001))
 	_, err = Open(dir, keyFile)
-	wantSetup(t, err, "key_file", "it belongs to uid 4001, who could read and choose it; run: chown 0")
+	wantSetup(t, err, "key_file", "it belongs to uid 4001, neither root nor the agent's user (uid 0)", "make a new one, as its owner knows this one: (umask 077; credagent keygen > NEW)")
 	must(t, os.Chown(keyFile, 0, 0))
 	link := dir + "-link"
 	must(t, os.Symlink(dir, link))
@@ -119,7 +119,7 @@ func TestOwnersThatAreRefused(t *testing.T) {
 	must(t, os.Lchown(link, 0, 0))
 	must(t, os.Chown(keyFile, 4001, 4001))
 	_, err = Open(dir, keyFile)
-	wantSetup(t, err, "key_file", "it belongs to uid 4001", "run: chown 0")
+	wantSetup(t, err, "key_file", "it belongs to uid 4001", "make a new one")
 }
 
 // TestKeyThatOthersCouldReplace lies in a directory, or is reached by one, that others may write to.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/token"
 )
@@ -250,18 +250,13 @@ func (f historyForm) history() (h History, sound bool) {
 	return h, known && class != policy.Success && f.Requests >= 0
 }
 
-// line makes a text one line of a bounded length, without control characters.
+// line makes a text one printable line of a bounded length. It is not [printable.Text], whose mark of the
+// cut would make a text longer each time that it is read and written.
 func line(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\ufffd"))
 	if len(text) > maxMessage {
 		text = strings.ToValidUTF8(text[:maxMessage], "")
 	}
-	return text
+	return printable.Line(text)
 }
 
 // maxToken bounds an access token, in bytes, as it does in a server's answer.

@@ -14,6 +14,17 @@ import (
 	"github.com/credagent/credagent/internal/devserver"
 )
 
+const devserverExample = `  credagent devserver --ttl 10s --fault 'ok*3' --fault 'throttle=7*2' > client.json &
+  until [ -s client.json ]; do sleep 0.1; done
+  credagent once -c "$(jq -r .config client.json)"
+  curl -d grant_type=client_credentials -d scope=demo.read -d client_id=demo \
+    --data-urlencode "client_secret@$(jq -r .secret_file client.json)" "$(jq -r .token_url client.json)"
+  curl -X POST "$(jq -r .control client.json)/faults?fault=outage*3"
+  curl "$(jq -r .control client.json)/faults"
+  curl -X DELETE "$(jq -r .control client.json)/faults"
+  curl -X POST "$(jq -r .control client.json)/revoke"
+  curl -i -H "Authorization: Bearer $TOKEN" "$(jq -r .resource client.json)"`
+
 func newDevserver() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "devserver",
@@ -39,17 +50,8 @@ With --manner it plays a known server: its paths, what it wants, and how it refu
 The faults:
 
 ` + faultHelp(),
-		Example: `  credagent devserver --ttl 10s --fault 'ok*3' --fault 'throttle=7*2' > client.json &
-  until [ -s client.json ]; do sleep 0.1; done
-  credagent once -c "$(jq -r .config client.json)"
-  curl -d grant_type=client_credentials -d scope=demo.read -d client_id=demo \
-    --data-urlencode "client_secret@$(jq -r .secret_file client.json)" "$(jq -r .token_url client.json)"
-  curl -X POST "$(jq -r .control client.json)/faults?fault=outage*3"
-  curl "$(jq -r .control client.json)/faults"
-  curl -X DELETE "$(jq -r .control client.json)/faults"
-  curl -X POST "$(jq -r .control client.json)/revoke"
-  curl -i -H "Authorization: Bearer $TOKEN" "$(jq -r .resource client.json)"`,
-		Args: noArguments,
+		Example: devserverExample,
+		Args:    noArguments,
 	}
 	listen := c.Flags().String("listen", "127.0.0.1:0", "the `address` to listen on; port 0 is a free one")
 	ttl := c.Flags().Duration("ttl", 30*time.Second, "the life of a token, at least 1s")

@@ -1,0 +1,84 @@
+package gate
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/exchange"
+	"github.com/credagent/credagent/agent/metrics"
+	"github.com/credagent/credagent/agent/policy"
+	"github.com/credagent/credagent/agent/provider"
+)
+
+// hostWaits are waits that another command was asked for.
+type hostWaits map[Key]time.Time
+
+func (w hostWaits) Until(server, clientID string) (time.Time, error) {
+	return w[Key{ClientID: clientID, Server: server}], nil
+}
+
+func (hostWaits) Extend(string, string, time.Time) error { return nil }
+
+// newWaiting makes a client of one provider that goes by waits.
+func newWaiting(waits hostWaits, cfg config.Client) (*Gates, *Client) {
+	log := slog.New(slog.DiscardHandler)
+	gates := NewGates(Options{
+		Waits: waits, Waiting: func() {}, Recovered: func(*Gate, time.Time) {}, Log: log,
+		Roll: func(string) func() float64 { return func() float64 { return 0 } },
+	})
+	return gates, NewClient(cfg, gates, ClientOptions{
+		Open: func(provider.Spec) Provider { return granting{} }, Metrics: metrics.New(prometheus.NewRegistry(), "test"), Log: log,
+	})
+}
+
+// TestIssuerIsNotAskedWithinItsWait: another command was asked to wait when it read the metadata.
+func TestIssuerIsNotAskedWithinItsWait(t *testing.T) {
+	var asked atomic.Int32
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer issuer.Close()
+	cfg := config.Client{Name: "client", Issuer: issuer.URL, AllowInsecureHTTP: true, ClientID: "id", RequestTimeout: time.Minute}
+	gates, c := newWaiting(hostWaits{unresolved(cfg): time.Now().Add(time.Hour)}, cfg)
+	gates.Start(t.Context())
+	defer gates.Stop()
+	answers := make(chan exchange.Answer, 1)
+	c.Gate().Enqueue(Request{
+		Ctx: t.Context(), Client: c, Token: "a", Once: true,
+		Form: func() url.Values { return url.Values{} },
+		Sending: func(policy.Gate, time.Time) <-chan error {
+			t.Error("a request is noted that is not to be sent")
+			noted := make(chan error)
+			close(noted)
+			return noted
+		},
+		Reply: func(a exchange.Answer) { answers <- a },
+	})
+	if got := <-answers; got.Failure == nil || got.Failure.Class != policy.Throttled || !got.Failure.Local {
+		t.Errorf("the answer is %+v", got.Failure)
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the issuer was asked %d times", n)
+	}
+}
+
+// TestHeldRequestIsNotSentUnprepared: the wait that held it back may be over a moment later.
+func TestHeldRequestIsNotSentUnprepared(t *testing.T) {
+	_, c := newWaiting(nil, config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: time.Minute})
+	g, now := c.Gate(), time.Now()
+	g.ctx = t.Context()
+	g.underWay[c]++
+	g.prepared(Request{Ctx: t.Context(), Client: c, Token: "a"}, now, found{key: g.key, waits: now, held: true})
+	if len(g.state.Recent) != 0 || len(g.line.waiting) != 1 || g.total() != 0 {
+		t.Errorf("%d sent, %d in line, %d under way", len(g.state.Recent), len(g.line.waiting), g.total())
+	}
+}
