@@ -82,19 +82,26 @@ func SetClient(c config.Client) Change {
 		if was := a.parts.client(c.Name); was != nil && sameClient(*was.client.Config(), c) {
 			return &prepared{edit: func() (*edit, error) { return nil, nil }}, nil
 		}
-		a.parts.hold(c.ClientID)
+		a.parts.hold(c)
 		part := a.newClient(c, a.parts.settings())
 		if err := askOne(ctx, part.client); err != nil {
 			part.client.Close()
-			a.parts.release(c.ClientID)
+			a.release(part)
 			return nil, err
 		}
 		return &prepared{
 			edit:    func() (*edit, error) { return a.clientEdit(part) },
 			abandon: part.client.Close,
-			done:    func() { a.parts.release(c.ClientID) },
+			done:    func() { a.release(part) },
 		}, nil
 	}}
+}
+
+// release ends what holds the gates of a client that was being made. One that was refused leaves none
+// behind, unless its server asked for a wait.
+func (a *Agent) release(part *clientPart) {
+	a.parts.release(*part.client.Config())
+	a.dropGate(part.first)
 }
 
 // clientEdit puts a client in the place of another one, with all its tokens.

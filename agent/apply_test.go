@@ -385,6 +385,91 @@ func TestReloadAsksNoClientAgainThatIsTheSame(t *testing.T) {
 	})
 }
 
+// TestRefusedClientsLeaveNoGate: one that comes again and again with another client_id must not fill the
+// memory, however it is refused.
+func TestRefusedClientsLeaveNoGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(good)
+		p.agent.options.Provider = func(spec provider.Spec) Provider {
+			if spec.Client == "unsound" {
+				return &judge{problem: "no key"}
+			}
+			return &scripted{answer: p.server.exchange}
+		}
+		defer p.run(t.Context())()
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		for i := range 20 {
+			id := fmt.Sprint("id", i)
+			if err := p.agent.Apply(t.Context(), SetClient(clientOf("unsound", id))); err == nil {
+				t.Fatal("a client that its provider refuses is applied")
+			}
+			unfit := clientOf("c", id)
+			unfit.TokenURL, unfit.Entra = "", &config.Entra{Tenant: "contoso.com"}
+			if err := p.agent.Apply(t.Context(), SetClient(unfit)); err == nil {
+				t.Fatal("a client is applied that does not suit its token")
+			}
+			if n := len(p.agent.gates.All()); n != 1 {
+				t.Fatalf("%d gates, want that of the one client", n)
+			}
+			next := *p.agent.parts.config()
+			next.Clients = append(slices.Clone(next.Clients), clientOf("unsound", id))
+			if err := p.agent.Reload(t.Context(), &next); err == nil {
+				t.Fatal("a client that its provider refuses is loaded")
+			}
+		}
+		if n := len(p.agent.gates.All()); n != 1 {
+			t.Errorf("after the reloads %d gates, want that of the one client", n)
+		}
+		p.agent.parts.consistent(t)
+	})
+}
+
+// TestMovedClientLeavesNoGate: its client_id is at another server now.
+func TestMovedClientLeavesNoGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(good)
+		defer p.run(t.Context())()
+		for i := range 20 {
+			moved := clientOf("c", "id")
+			moved.TokenURL = fmt.Sprintf("https://login%d.example.com/token", i)
+			p.apply(t, SetClient(moved))
+		}
+		for range 10 { // each time a few gates are looked at
+			p.apply(t, SetClient(clientOf("d", "other")), RemoveClient("d"))
+		}
+		if n := len(p.agent.gates.All()); n != 1 {
+			t.Errorf("%d gates, want that of the one client", n)
+		}
+	})
+}
+
+// TestRefusedClientLeavesTheWait: what the server asked for outlives a client that is refused.
+func TestRefusedClientLeavesTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(func(int, arrival) (provider.Reply, error) {
+			return refusal(http.StatusTooManyRequests, "", "3600"), nil
+		})
+		p.agent.options.Provider = func(spec provider.Spec) Provider {
+			if spec.Client == "unsound" {
+				return &judge{problem: "no key"}
+			}
+			return &scripted{answer: p.server.exchange}
+		}
+		defer p.run(t.Context())()
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		pass(time.Second)
+		p.apply(t, RemoveToken("a"), RemoveClient("c"))
+		if err := p.agent.Apply(t.Context(), SetClient(clientOf("unsound", "id"))); err == nil {
+			t.Fatal("a client that its provider refuses is applied")
+		}
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		pass(time.Minute)
+		if n := len(p.server.requests()); n != 1 {
+			t.Errorf("%d requests within the wait", n)
+		}
+	})
+}
+
 func TestUpdatesTellByName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProgram(good)
