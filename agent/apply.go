@@ -24,8 +24,9 @@ type prepared struct {
 	done    func() // called at the end; may be nil
 }
 
-// Apply adds, changes or removes one client, token or sink of a running agent, at a cost that does not
-// depend on how many others there are. After an error, which is a [*config.Error] or that of ctx, nothing
+// Apply adds, changes or removes one client, token or sink of a running agent, at a cost to the agent that
+// does not depend on how many others there are. Whoever applies a client or a sink waits for a look at the
+// files of the others, which takes the longer the more there are. After an error, which is a [*config.Error] or that of ctx, nothing
 // has changed. What is not changed keeps its schedule and its waits; what is changed starts anew, but for
 // what its server asked for. A change of a client is one of its tokens too. What is there just so already
 // stays as it is, and so does what is to be removed and is not there.
@@ -84,7 +85,7 @@ func SetClient(c config.Client) Change {
 		}
 		a.parts.hold(c)
 		part := a.newClient(c, a.parts.settings())
-		if err := askOne(ctx, part.client); err != nil {
+		if err := a.askOne(ctx, part.client); err != nil {
 			part.client.Close()
 			a.release(part)
 			return nil, err
@@ -170,6 +171,9 @@ func SetSink(s config.Sink) Change {
 		}
 		if was := a.parts.sink(s.Path); was != nil && sameSink(was.cfg, s) {
 			return &prepared{edit: func() (*edit, error) { return nil, nil }}, nil
+		}
+		if err := errorOf(a.sinkApart(s)); err != nil {
+			return nil, err
 		}
 		opened, err := a.opener()(s)
 		if err != nil {

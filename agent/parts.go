@@ -101,6 +101,29 @@ func (p *parts) config() *config.Config {
 	return &whole
 }
 
+// written is the configuration as far as it says what is written: the settings, and the sinks in no order.
+func (p *parts) written() *config.Config {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	cfg := *p.cfg
+	cfg.Sinks = make([]config.Sink, 0, len(p.sinks))
+	for _, s := range p.sinks {
+		cfg.Sinks = append(cfg.Sinks, s.cfg)
+	}
+	return &cfg
+}
+
+// running are the clients, in no order.
+func (p *parts) running() []*gate.Client {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	all := make([]*gate.Client, 0, len(p.clients))
+	for _, c := range p.clients {
+		all = append(all, c.client)
+	}
+	return all
+}
+
 func (p *parts) client(name string) *clientPart {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
