@@ -24,8 +24,9 @@ type prepared struct {
 	done    func() // called at the end; may be nil
 }
 
-// Apply adds, changes or removes one client, token or sink of a running agent, at a cost that does not
-// depend on how many others there are. After an error, which is a [*config.Error] or that of ctx, nothing
+// Apply adds, changes or removes one client, token or sink of a running agent, at a cost to the agent that
+// does not depend on how many others there are. Whoever applies a client or a sink waits for a look at the
+// files of the others, which takes the longer the more there are. After an error, which is a [*config.Error] or that of ctx, nothing
 // has changed. What is not changed keeps its schedule and its waits; what is changed starts anew, but for
 // what its server asked for. A change of a client is one of its tokens too. What is there just so already
 // stays as it is, and so does what is to be removed and is not there.
@@ -82,19 +83,26 @@ func SetClient(c config.Client) Change {
 		if was := a.parts.client(c.Name); was != nil && sameClient(*was.client.Config(), c) {
 			return &prepared{edit: func() (*edit, error) { return nil, nil }}, nil
 		}
-		a.parts.hold(c.ClientID)
+		a.parts.hold(c)
 		part := a.newClient(c, a.parts.settings())
-		if err := askOne(ctx, part.client); err != nil {
+		if err := a.askOne(ctx, part.client); err != nil {
 			part.client.Close()
-			a.parts.release(c.ClientID)
+			a.release(part)
 			return nil, err
 		}
 		return &prepared{
 			edit:    func() (*edit, error) { return a.clientEdit(part) },
 			abandon: part.client.Close,
-			done:    func() { a.parts.release(c.ClientID) },
+			done:    func() { a.release(part) },
 		}, nil
 	}}
+}
+
+// release ends what holds the gates of a client that was being made. One that was refused leaves none
+// behind, unless its server asked for a wait.
+func (a *Agent) release(part *clientPart) {
+	a.parts.release(*part.client.Config())
+	a.dropGate(part.first)
 }
 
 // clientEdit puts a client in the place of another one, with all its tokens.
@@ -163,6 +171,9 @@ func SetSink(s config.Sink) Change {
 		}
 		if was := a.parts.sink(s.Path); was != nil && sameSink(was.cfg, s) {
 			return &prepared{edit: func() (*edit, error) { return nil, nil }}, nil
+		}
+		if err := errorOf(a.sinkApart(s)); err != nil {
+			return nil, err
 		}
 		opened, err := a.opener()(s)
 		if err != nil {

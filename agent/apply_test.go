@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -381,6 +383,191 @@ func TestReloadAsksNoClientAgainThatIsTheSame(t *testing.T) {
 		bad.Sinks = []config.Sink{{Type: config.SinkFile, Path: "/credential", Token: "x", Place: "sinks[0]"}}
 		if err := p.agent.Reload(t.Context(), &bad); err == nil {
 			t.Error("a sink may be written over the credential of a client that is the same")
+		}
+	})
+}
+
+// TestApplyWritesOverNothingThatIsRead: neither a sink that comes where something is read or written, nor a
+// client that reads what is written, by any spelling.
+func TestApplyWritesOverNothingThatIsRead(t *testing.T) {
+	dir := readFiles(t)
+	reads := func(name string) config.Client {
+		c := clientOf(name, name)
+		c.CAFile = filepath.Join(dir, "ca")
+		c.Credential.Config = fmt.Appendf(nil, `{"secret_file":%q,"assertion_file":%q}`, filepath.Join(dir, "secret"), filepath.Join(dir, "assertion"))
+		return c
+	}
+	into := func(token, name string) Change {
+		s := sinkOf(token)
+		s.Path = filepath.Join(dir, name)
+		return SetSink(s)
+	}
+	for name, tc := range map[string]struct {
+		changes []Change // of which the last one is refused
+		want    string   // "" where it is not refused
+	}{
+		"a sink over what the provider names":        {[]Change{SetClient(reads("b")), into("a", "beside")}, "which the provider of clients.b.credential reads"},
+		"a sink over what the configuration names":   {[]Change{SetClient(reads("b")), into("a", "secret")}, "the same file as clients.b.credential.config.secret_file"},
+		"a sink over that by another name":           {[]Change{SetClient(reads("b")), into("a", "link")}, "the same file as clients.b.credential.config.secret_file"},
+		"a sink over certificates":                   {[]Change{SetClient(reads("b")), into("a", "ca")}, "the same file as clients.b.ca_file"},
+		"a sink over the state's key":                {[]Change{into("a", "key")}, "the same file as state.key_file"},
+		"a sink among the state":                     {[]Change{into("a", "state/a.age")}, "where the agent has files of its own"},
+		"a sink over another one":                    {[]Change{into("a", "one"), into("a", "alias/one")}, "the same file as sinks["},
+		"a sink that changes":                        {[]Change{into("a", "one"), SetSink(config.Sink{Type: config.SinkFile, Path: filepath.Join(dir, "one"), Token: "a", Format: config.FormatJSON})}, ""},
+		"a sink over the header's file":              {[]Change{into("a", "header")}, "the same file as identity_endpoint.header_file"},
+		"a client that reads the agent's own header": {[]Change{SetClient(clientOf("b", "b")), SetClient(withFile("b", filepath.Join(dir, "header")))}, "the same file as clients.b.credential.config.secret_file"},
+		"a client of what a sink writes":             {[]Change{into("a", "secret"), SetClient(reads("b"))}, "the same file as clients.b.credential.config.secret_file"},
+		"a client whose provider reads that":         {[]Change{into("a", "beside"), SetClient(reads("b"))}, "which the provider of clients.b.credential reads"},
+		"another's token as an assertion":            {[]Change{SetClient(reads("b")), into("a", "assertion")}, ""},
+		"an assertion that comes after the token":    {[]Change{into("a", "assertion"), SetClient(reads("b"))}, ""},
+		"the own token as an assertion":              {[]Change{SetClient(reads("b")), SetToken(tokenOf("own", "b")), into("own", "assertion")}, "the same file as clients.b.credential.config.assertion_file"},
+		"a sink beside all that":                     {[]Change{SetClient(reads("b")), into("a", "new")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProgramIn(dir)
+				defer p.run(t.Context())()
+				p.apply(t, SetClient(clientOf("a", "a")), SetToken(tokenOf("a", "a")))
+				last := len(tc.changes) - 1
+				p.apply(t, tc.changes[:last]...)
+				before := p.agent.parts.list()
+				err := p.agent.Apply(t.Context(), tc.changes[last])
+				var problems *config.Error
+				switch {
+				case tc.want == "" && err != nil:
+					t.Error(err)
+				case tc.want != "" && (!errors.As(err, &problems) || !strings.Contains(err.Error(), tc.want) || p.agent.parts.list() != before):
+					t.Errorf("error %v, want one with %q, and no change", err, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// readFiles makes a directory of files that are read, with a link to one of them and one to itself.
+func readFiles(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, name := range []string{"beside", "secret", "ca", "key", "assertion"} {
+		putFile(t, filepath.Join(dir, name), name)
+	}
+	for link, to := range map[string]string{"link": "secret", "alias": "."} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// newProgramIn makes an agent whose files are in a directory, as are those that the providers of all clients
+// but a read.
+func newProgramIn(dir string) *program {
+	p := newProgram(good)
+	settings := *config.Empty()
+	settings.State = &config.State{Dir: filepath.Join(dir, "state"), KeyFile: filepath.Join(dir, "key")}
+	settings.Identity = &config.IdentityEndpoint{HeaderFile: filepath.Join(dir, "header")}
+	o := p.agent.options
+	o.Config, o.Registry = &settings, nil
+	o.Provider = func(spec provider.Spec) Provider {
+		return &scripted{answer: p.server.exchange, check: func() (provider.Credential, error) {
+			if spec.Client == "a" {
+				return provider.Credential{}, nil
+			}
+			return provider.Credential{Files: []string{filepath.Join(dir, "beside"), filepath.Join(dir, "assertion")}}, nil
+		}}
+	}
+	p.agent = newAgent(o, p.machine())
+	return p
+}
+
+// withFile is a client whose configuration names a file.
+func withFile(name, file string) config.Client {
+	c := clientOf(name, name)
+	c.Credential.Config = fmt.Appendf(nil, `{"secret_file":%q}`, file)
+	return c
+}
+
+// TestRefusedClientsLeaveNoGate: one that comes again and again with another client_id must not fill the
+// memory, however it is refused.
+func TestRefusedClientsLeaveNoGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(good)
+		p.agent.options.Provider = func(spec provider.Spec) Provider {
+			if spec.Client == "unsound" {
+				return &judge{problem: "no key"}
+			}
+			return &scripted{answer: p.server.exchange}
+		}
+		defer p.run(t.Context())()
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		for i := range 20 {
+			id := fmt.Sprint("id", i)
+			if err := p.agent.Apply(t.Context(), SetClient(clientOf("unsound", id))); err == nil {
+				t.Fatal("a client that its provider refuses is applied")
+			}
+			unfit := clientOf("c", id)
+			unfit.TokenURL, unfit.Entra = "", &config.Entra{Tenant: "contoso.com"}
+			if err := p.agent.Apply(t.Context(), SetClient(unfit)); err == nil {
+				t.Fatal("a client is applied that does not suit its token")
+			}
+			if n := len(p.agent.gates.All()); n != 1 {
+				t.Fatalf("%d gates, want that of the one client", n)
+			}
+			next := *p.agent.parts.config()
+			next.Clients = append(slices.Clone(next.Clients), clientOf("unsound", id))
+			if err := p.agent.Reload(t.Context(), &next); err == nil {
+				t.Fatal("a client that its provider refuses is loaded")
+			}
+		}
+		if n := len(p.agent.gates.All()); n != 1 {
+			t.Errorf("after the reloads %d gates, want that of the one client", n)
+		}
+		p.agent.parts.consistent(t)
+	})
+}
+
+// TestMovedClientLeavesNoGate: its client_id is at another server now.
+func TestMovedClientLeavesNoGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(good)
+		defer p.run(t.Context())()
+		for i := range 20 {
+			moved := clientOf("c", "id")
+			moved.TokenURL = fmt.Sprintf("https://login%d.example.com/token", i)
+			p.apply(t, SetClient(moved))
+		}
+		for range 10 { // each time a few gates are looked at
+			p.apply(t, SetClient(clientOf("d", "other")), RemoveClient("d"))
+		}
+		if n := len(p.agent.gates.All()); n != 1 {
+			t.Errorf("%d gates, want that of the one client", n)
+		}
+	})
+}
+
+// TestRefusedClientLeavesTheWait: what the server asked for outlives a client that is refused.
+func TestRefusedClientLeavesTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(func(int, arrival) (provider.Reply, error) {
+			return refusal(http.StatusTooManyRequests, "", "3600"), nil
+		})
+		p.agent.options.Provider = func(spec provider.Spec) Provider {
+			if spec.Client == "unsound" {
+				return &judge{problem: "no key"}
+			}
+			return &scripted{answer: p.server.exchange}
+		}
+		defer p.run(t.Context())()
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		pass(time.Second)
+		p.apply(t, RemoveToken("a"), RemoveClient("c"))
+		if err := p.agent.Apply(t.Context(), SetClient(clientOf("unsound", "id"))); err == nil {
+			t.Fatal("a client that its provider refuses is applied")
+		}
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		pass(time.Minute)
+		if n := len(p.server.requests()); n != 1 {
+			t.Errorf("%d requests within the wait", n)
 		}
 	})
 }

@@ -40,10 +40,12 @@ func (a *Agent) ask(ctx context.Context, clients []*gate.Client, cfg *config.Con
 	return answers
 }
 
-// askOne asks the providers of one client. It is for any goroutine, also while the agent stops.
-func askOne(ctx context.Context, c *gate.Client) error {
-	var problems []config.Problem
-	for _, check := range c.Checks(&config.Config{}, false) {
+// askOne asks the providers of one client, which is new, and sees whether anything is written over what it
+// reads. It is for any goroutine, also while the agent stops.
+func (a *Agent) askOne(ctx context.Context, c *gate.Client) error {
+	written := a.parts.written()
+	problems := a.clientApart(*c.Config(), written)
+	for _, check := range c.Checks(written, false) {
 		problems = append(problems, check(ctx)...)
 	}
 	if ctx.Err() != nil {

@@ -124,7 +124,8 @@ func (a *Agent) inherit(e *edit) (restored []*gate.Client) {
 }
 
 // dropGates ends the gates that no client passes any more. Those at which the server asked for a wait
-// outlive their clients; a few of them are tried again each time, so that their number is bounded.
+// outlive their clients, as do those of a client_id of which another client is being made; a few of them are
+// tried again each time, so that their number is bounded.
 func (a *Agent) dropGates(old *edit) {
 	for _, c := range old.clients {
 		a.idleGates = append(a.idleGates, c.first)
@@ -135,7 +136,7 @@ func (a *Agent) dropGates(old *edit) {
 	for range min(len(a.idleGates), 2*len(old.clients)+2) {
 		g := a.idleGates[0]
 		a.idleGates = a.idleGates[1:]
-		if a.dropGate(g) {
+		if a.dropGate(g) || a.parts.holds(g) {
 			a.idleGates = append(a.idleGates, g)
 		}
 	}

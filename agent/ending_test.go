@@ -67,7 +67,7 @@ func TestWaitAskedForAtTheEndIsKept(t *testing.T) {
 					return refusal(http.StatusTooManyRequests, "slow_down", "7200"), nil
 				}
 				f := newFixture(answer, "a")
-				waits := &slowWaits{sharedWaits{until: map[string]time.Time{}}, tc.takes}
+				waits := &slowWaits{sharedWaits: sharedWaits{until: map[string]time.Time{}}, takes: tc.takes}
 				f.waits = waits
 				f.make(f.agent.parts.config(), answer)
 				stop := f.run(t.Context())

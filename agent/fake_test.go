@@ -107,7 +107,26 @@ var errNoSpace = errors.New("no space left on device")
 // sharedWaits are the waits of a host, in memory.
 type sharedWaits struct {
 	mu    sync.Mutex
-	until map[string]time.Time // guarded by mu
+	until map[string]time.Time // guarded by mu, as is turns
+	turns map[string]bool      // whose turn is taken
+}
+
+func (w *sharedWaits) Turn(endpoint, clientID string) (done func(), taken bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := endpoint + " " + clientID
+	if w.turns[key] {
+		return nil, false
+	}
+	if w.turns == nil {
+		w.turns = map[string]bool{}
+	}
+	w.turns[key] = true
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.turns, key)
+	}, true
 }
 
 func (w *sharedWaits) Until(endpoint, clientID string) (time.Time, error) {

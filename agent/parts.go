@@ -101,6 +101,29 @@ func (p *parts) config() *config.Config {
 	return &whole
 }
 
+// written is the configuration as far as it says what is written: the settings, and the sinks in no order.
+func (p *parts) written() *config.Config {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	cfg := *p.cfg
+	cfg.Sinks = make([]config.Sink, 0, len(p.sinks))
+	for _, s := range p.sinks {
+		cfg.Sinks = append(cfg.Sinks, s.cfg)
+	}
+	return &cfg
+}
+
+// running are the clients, in no order.
+func (p *parts) running() []*gate.Client {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	all := make([]*gate.Client, 0, len(p.clients))
+	for _, c := range p.clients {
+		all = append(all, c.client)
+	}
+	return all
+}
+
 func (p *parts) client(name string) *clientPart {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -169,19 +192,30 @@ func passesOf(c *gate.Client) gate.Key {
 	return c.Gate().Key()
 }
 
-// hold keeps the gates of a client_id, as a client of it is being made. It ends with release.
-func (p *parts) hold(clientID string) {
+// hold keeps the gates of the clients' client_ids, as the clients are being made. It ends with release.
+func (p *parts) hold(clients ...config.Client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held[clientID]++
+	for _, c := range clients {
+		p.held[c.ClientID]++
+	}
 }
 
-func (p *parts) release(clientID string) {
+func (p *parts) release(clients ...config.Client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.held[clientID]--; p.held[clientID] == 0 {
-		delete(p.held, clientID)
+	for _, c := range clients {
+		if p.held[c.ClientID]--; p.held[c.ClientID] == 0 {
+			delete(p.held, c.ClientID)
+		}
 	}
+}
+
+// holds reports whether a client that may pass a gate is being made.
+func (p *parts) holds(g *gate.Gate) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.held[g.Key().ClientID] > 0
 }
 
 // free reports whether no client passes a gate, nor is about to.

@@ -46,6 +46,21 @@ func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
 }
 
 func (a *Agent) reload(ctx context.Context, cfg *config.Config) error {
+	a.parts.hold(cfg.Clients...)
+	err := a.follow(ctx, cfg)
+	a.parts.release(cfg.Clients...)
+	for _, g := range a.gates.All() {
+		a.dropGate(g)
+	}
+	if err == nil {
+		a.resetBackoff()
+		a.removeLeftOvers()
+	}
+	return err
+}
+
+// follow puts what a configuration has in the place of what is different.
+func (a *Agent) follow(ctx context.Context, cfg *config.Config) error {
 	e := a.difference(cfg)
 	err := a.checkEdit(ctx, e)
 	var admitted map[string]*access
@@ -61,11 +76,6 @@ func (a *Agent) reload(ctx context.Context, cfg *config.Config) error {
 	}
 	a.admit(e, admitted)
 	a.commit(ctx, e)
-	for _, g := range a.gates.All() {
-		a.dropGate(g)
-	}
-	a.resetBackoff()
-	a.removeLeftOvers()
 	return nil
 }
 

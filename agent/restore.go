@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/policy"
@@ -22,8 +23,11 @@ func (a *Agent) restore() {
 		a.log.Warn("state cannot be used", logkey.Error, err)
 	}
 	for key, state := range store.Gates(records) {
+		of := config.Client{ClientID: key.ClientID}
+		a.parts.hold(of) // who applies a client too early must not drop the gate before it knows of the wait
 		g := a.gates.At(gate.Key(key))
 		g.Restore(state) // also one that no client passes now: a later configuration may have it
+		a.parts.release(of)
 		a.idleGates = append(a.idleGates, g)
 	}
 	now := time.Now()

@@ -139,6 +139,7 @@ type found struct {
 	request provider.Request
 	key     Key
 	waits   time.Time        // until when other commands on the host know that the server asked for a wait
+	turn    func()           // gives back the turn among the host's commands; nil where none was needed
 	held    bool             // nobody was asked, because of that wait
 	failed  *exchange.Answer // nil where it was found
 	unnoted error            // why the request may not be sent without a note; nil where it may

@@ -41,6 +41,7 @@ type Gate struct {
 
 	line      line            // owned by the worker, as is all that follows
 	preparing bool            // the next request is being noted
+	turn      func()          // gives back the turn of the one request that is under way after a wait; nil for none
 	underWay  map[*Client]int // requests that were sent, or are about to be
 	finishing map[*Client][]chan<- struct{}
 	state     policy.Gate
@@ -215,9 +216,9 @@ func (g *Gate) begin(r Request) {
 	g.preparing = true
 	g.underWay[r.Client]++
 	now := time.Now()
-	sending := g.state.Sent(now)
+	sending, afterWait := g.state.Sent(now), g.state.AfterWait()
 	g.requests.Go(func() {
-		found := g.find(r.Client)
+		found := g.find(r.Client, afterWait)
 		if found.failed == nil && !found.held && found.key == g.key {
 			found.unnoted = g.waitForNote(r.Sending(sending, now))
 		}
@@ -226,8 +227,9 @@ func (g *Gate) begin(r Request) {
 }
 
 // find finds where a client's request goes, unless others know of a wait: it may be one that the issuer
-// asked for, who would be asked for the endpoint.
-func (g *Gate) find(c *Client) found {
+// asked for, who would be asked for the endpoint. After a wait one command of the host at a time finds out
+// whether the server answers again: all that waited for it wake at once.
+func (g *Gate) find(c *Client, afterWait bool) found {
 	waits := g.gates.waitsOf(g.ctx, g.key)
 	if !policy.Passed(time.Now(), waits) {
 		return found{key: g.key, waits: waits, held: true}
@@ -235,6 +237,10 @@ func (g *Gate) find(c *Client) found {
 	to := c.find(g.ctx)
 	if to.failed == nil && c.cfg.Issuer != "" { // to ask may have taken a while
 		waits = g.gates.waitsOf(g.ctx, to.key)
+	}
+	if to.failed == nil && to.key == g.key && afterWait && policy.Passed(time.Now(), waits) {
+		to.turn = g.gates.turn(g.ctx, g.key, c.cfg.RequestTimeout+NoteTimeout)
+		waits = g.gates.waitsOf(g.ctx, g.key) // whoever had the turn before may have learnt of one
 	}
 	to.waits = waits
 	return to
@@ -264,10 +270,11 @@ func (g *Gate) waitForNote(tried <-chan error) error {
 // prepared sends a request, unless it has become clear meanwhile that it may not be sent, or that it
 // belongs to another gate.
 func (g *Gate) prepared(r Request, begun time.Time, found found) {
-	g.preparing = false
+	g.preparing, g.turn = false, found.turn
 	now := time.Now()
 	switch {
 	case g.ctx.Err() != nil:
+		g.endTurn()
 		g.ended(r.Client)
 	case found.failed != nil:
 		g.state = g.state.Sent(begun)
@@ -283,6 +290,7 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		g.heed(found.waits, now)
 		if found.held || !g.state.Open(now) {
 			g.publish()
+			g.endTurn()
 			g.ended(r.Client)
 			g.line.push(r)
 			g.explainWait(r.Client)
@@ -306,6 +314,7 @@ func (g *Gate) send(r Request, request provider.Request, now time.Time) {
 // take it for a failure, and remember that.
 func (g *Gate) answered(r Request, got exchange.Answer) {
 	g.ended(r.Client)
+	defer g.endTurn()
 	if got.Cut {
 		return
 	}
@@ -344,7 +353,22 @@ func (g *Gate) learn(o policy.Outcome, at time.Time) {
 	g.state = g.state.Answered(at, o, g.roll())
 	if until := g.state.BlockedUntil; until.After(before) {
 		g.knownTo = until
-		g.requests.Go(func() { g.gates.keepWait(g.key, until) })
+		turn := g.turn
+		g.turn = nil
+		g.requests.Go(func() {
+			g.gates.keepWait(g.key, until)
+			if turn != nil {
+				turn() // not before the next one can know of the wait
+			}
+		})
+	}
+}
+
+// endTurn lets another command of the host find out whether the server answers.
+func (g *Gate) endTurn() {
+	if turn := g.turn; turn != nil {
+		g.turn = nil
+		g.requests.Go(turn)
 	}
 }
 

@@ -33,6 +33,9 @@ func unresolved(cfg config.Client) Key {
 type Waits interface {
 	Until(endpoint, clientID string) (time.Time, error)
 	Extend(endpoint, clientID string, until time.Time) error
+	// Turn takes the client's turn to send a request after a wait. taken is false while another command
+	// has it; else done gives it back.
+	Turn(endpoint, clientID string) (done func(), taken bool)
 }
 
 // Options are what gates are made with.
@@ -145,6 +148,48 @@ func (s *Gates) waitsOf(ctx context.Context, key Key) time.Time {
 	case <-ctx.Done():
 	}
 	return time.Time{}
+}
+
+// turnInterval is how often a turn is tried for.
+const turnInterval = 20 * time.Millisecond
+
+// turn waits for a client's turn to find out whether the server answers again after a wait, for no longer than
+// limit: a command that was stopped must not stop others. It returns what gives the turn back.
+func (s *Gates) turn(ctx context.Context, key Key, limit time.Duration) (done func()) {
+	if s.o.Waits == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	taken := make(chan func(), 1)
+	go func() { taken <- s.takeTurn(ctx, key) }()
+	select {
+	case done := <-taken:
+		return done
+	case <-ctx.Done():
+		go func() {
+			if late := <-taken; late != nil { // from a file system that did not answer
+				late()
+			}
+		}()
+		return nil
+	}
+}
+
+// takeTurn tries for a client's turn until ctx ends; nil is none.
+func (s *Gates) takeTurn(ctx context.Context, key Key) (done func()) {
+	again := time.NewTicker(turnInterval)
+	defer again.Stop()
+	for {
+		if done, taken := s.o.Waits.Turn(key.Server, key.ClientID); taken {
+			return done
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // keepWait has other commands on the host know what the server asked for. A file system that does not

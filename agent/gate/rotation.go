@@ -197,7 +197,9 @@ func (c *Client) Checks(cfg *config.Config, load bool) []func(context.Context) [
 func (c *Client) Overwritten(cfg *config.Config) []config.Problem {
 	var problems []config.Problem
 	for _, in := range c.credentials {
-		problems = append(problems, cfg.Overwritten(in.cfg, in.published.Load().known.Files)...)
+		if files := in.published.Load().known.Files; len(files) > 0 {
+			problems = append(problems, cfg.Overwritten(in.cfg, files)...)
+		}
 	}
 	return problems
 }

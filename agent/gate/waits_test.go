@@ -27,6 +27,8 @@ func (w hostWaits) Until(server, clientID string) (time.Time, error) {
 
 func (hostWaits) Extend(string, string, time.Time) error { return nil }
 
+func (hostWaits) Turn(string, string) (done func(), taken bool) { return func() {}, true }
+
 // newWaiting makes a client of one provider that goes by waits.
 func newWaiting(waits hostWaits, cfg config.Client) (*Gates, *Client) {
 	log := slog.New(slog.DiscardHandler)

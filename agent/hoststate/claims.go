@@ -42,7 +42,7 @@ func (s *Store) Release(path string) {
 
 // Turn takes the turn of a client at a token endpoint to find out whether the server answers again after a
 // wait, so that the commands that waited do not ask all at once. taken is false while another process has
-// it; else done gives it back.
+// it; else done gives it back. Within a process it is for the one gate of the client to take.
 func (s *Store) Turn(endpoint, clientID string) (done func(), taken bool) {
 	name := "turn " + fileOf(endpoint, clientID)
 	if s.lock(name) != nil {

@@ -4,6 +4,7 @@ package hoststate
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +23,11 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	s, err := Open(Options{Runtime: []string{dir}, Probe: true})
-	if err == nil {
+	if client, turn := strings.CutPrefix(path, "turn of "); turn && err == nil {
+		if _, taken := s.Turn("https://login.example/token", client); !taken {
+			err = errors.New("another process has the turn")
+		}
+	} else if err == nil {
 		err = s.Claim(path)
 	}
 	fmt.Println(err)
@@ -129,5 +134,27 @@ func TestClaimOfAPathWhoseDirectoryIsMadeLater(t *testing.T) {
 	s.Release(path)
 	if _, said := claimElsewhere(t, dir, path); said != "<nil>" {
 		t.Errorf("after the last release it says %q", said)
+	}
+}
+
+func TestTurnIsOneProcessAtATime(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	done, taken := s.Turn("https://login.example/token", "app")
+	if !taken {
+		t.Fatal("nobody has the turn, and it cannot be taken")
+	}
+	if _, said := claimElsewhere(t, dir, "turn of app"); said != "another process has the turn" {
+		t.Errorf("another process says %q", said)
+	}
+	if _, said := claimElsewhere(t, dir, "turn of another"); said != "<nil>" {
+		t.Errorf("of another client another process says %q", said)
+	}
+	done()
+	if _, said := claimElsewhere(t, dir, "turn of app"); said != "<nil>" {
+		t.Errorf("after it was given back another process says %q", said)
+	}
+	if _, taken := s.Turn("https://login.example/token", "app"); taken {
+		t.Error("it was taken while another process has it")
 	}
 }

@@ -31,6 +31,9 @@ type Gate struct {
 // and processes that end soon after their start do not waste what each token may send.
 func (g Gate) MaxUnderWay() int { return min(max(g.Answers, 1), MaxUnderWay) }
 
+// AfterWait reports whether nothing has gone well since the server asked for a wait.
+func (g Gate) AfterWait() bool { return g.Answers == 0 && !g.BlockedUntil.IsZero() }
+
 // Open reports whether a request may be sent now.
 func (g Gate) Open(now time.Time) bool {
 	return Passed(now, g.BlockedUntil) && Overdue(now, g.RetryAt) && Passed(now, g.paced())
