@@ -110,7 +110,9 @@ func TestHardLinkStaysWhoseItIs(t *testing.T) {
 				}
 			}
 			s, err := Open(Options{Runtime: []string{dir}})
-			defer s.Close()
+			if s != nil {
+				defer s.Close()
+			}
 			if name == lockName && (err == nil || !strings.Contains(err.Error(), "has another name elsewhere") || !strings.Contains(err.Error(), "run: rm ")) {
 				t.Errorf("Open = %v", err)
 			}
