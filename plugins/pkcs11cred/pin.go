@@ -80,10 +80,11 @@ func (s source) refusal(why string) error {
 	return fmt.Errorf("%s; it is not tried again, as wrong ones lock a token, until pin_file %q changes (after a change on the token's side, touch it)", why, s.PINFile)
 }
 
-// mark is the file that remembers the state of a pin_file whose PIN was refused.
+// mark is the file that remembers the state of a pin_file whose PIN was refused. Its name is no temporary
+// file's, because the agent removes those that were left in the directories of its sinks.
 func (s source) mark() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%v\x00%s", os.Geteuid(), s.selection(), s.PINFile))
-	return filepath.Join(s.PINGuardDir, fmt.Sprintf(".credagent-refused-pin-%x", sum[:8]))
+	return filepath.Join(s.PINGuardDir, fmt.Sprintf(".credagent-refused-pin-%x.mark", sum[:8]))
 }
 
 // stateOf is what stat reports about a file.
