@@ -11,7 +11,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	fresh := func(id string) []byte {
-		return []byte(assertion("RS256", fmt.Sprintf(`{"sub":"system:serviceaccount:a:b","jti":%q,"exp":%d}`, id, time.Now().Add(time.Hour).Unix())))
+		return []byte(signed("RS256", fmt.Sprintf(`{"sub":"system:serviceaccount:a:b","jti":%q,"exp":%d}`, id, time.Now().Add(time.Hour).Unix())))
 	}
 	plugintest.Run(t, plugintest.Config{
 		Provider: Provider{},

@@ -11,15 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/internal/credtest"
 )
 
 const signature = "Y2FuYXJ5LXNpZ25hdHVyZQ"
 
-// assertion is a JWT as somebody else would have signed it.
-func assertion(alg, claims string) string {
+// signed is a JWT as somebody else would have signed it.
+func signed(alg, claims string) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	return encode(fmt.Appendf(nil, `{"alg":%q}`, alg)) + "." + encode([]byte(claims)) + "." + signature
 }
@@ -41,24 +40,24 @@ func TestOpenFindsEveryProblem(t *testing.T) {
 }
 
 func TestLoadFails(t *testing.T) {
-	parts := strings.Split(assertion("RS256", `{"sub":"canary-subject"}`), ".")
+	parts := strings.Split(signed("RS256", `{"sub":"canary-subject"}`), ".")
 	for name, tc := range map[string]struct{ content, want string }{
 		"empty":          {"", "it is empty"},
 		"blank":          {" \n", "it is not a signed JWT"},
 		"no JWT":         {"canary-secret", "it is not a signed JWT"},
 		"two parts":      {parts[0] + "." + parts[1], "it is not a signed JWT"},
 		"no base64":      {parts[0] + ".canary!." + parts[2], "it is not a signed JWT"},
-		"unsigned":       {assertion("none", "{}"), "it is not a signed JWT"},
-		"unsigned, None": {assertion("None", "{}"), "it is not a signed JWT"},
-		"no algorithm":   {assertion("", "{}"), "it is not a signed JWT"},
+		"unsigned":       {signed("none", "{}"), "it is not a signed JWT"},
+		"unsigned, None": {signed("None", "{}"), "it is not a signed JWT"},
+		"no algorithm":   {signed("", "{}"), "it is not a signed JWT"},
 		"no signature":   {parts[0] + "." + parts[1] + ".", "it is not a signed JWT"},
 		"header no JSON": {"YWJj." + parts[1] + "." + parts[2], "it is not a signed JWT"},
 		"four parts":     {strings.Join(append(parts, "YWJj"), "."), "it is not a signed JWT"},
 		"two lines":      {parts[0] + "." + parts[1] + "\n." + parts[2], "it is not a signed JWT"},
 		"a list":         {parts[0] + ".W10." + parts[2], "it is not a signed JWT"},
-		"claims no JSON": {assertion("RS256", "canary-claims"), "it is not a signed JWT"},
-		"expired, text":  {assertion("RS256", `{"exp":"1000000000"}`), "it expired at 2001-09-09T01:46:40Z; whatever writes it has stopped"},
-		"expired":        {assertion("RS256", `{"exp":1000000000}`), "it expired at 2001-09-09T01:46:40Z; whatever writes it has stopped"},
+		"claims no JSON": {signed("RS256", "canary-claims"), "it is not a signed JWT"},
+		"expired, text":  {signed("RS256", `{"exp":"1000000000"}`), "it expired at 2001-09-09T01:46:40Z; whatever writes it has stopped"},
+		"expired":        {signed("RS256", `{"exp":1000000000}`), "it expired at 2001-09-09T01:46:40Z; whatever writes it has stopped"},
 		"too large":      {strings.Repeat("canary-x", 1<<17+1), "larger than 1 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +100,7 @@ func TestLoad(t *testing.T) {
 		"sub a number":    {`{"sub":4711}`, time.Time{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			jwt := assertion("ES256", tc.claims)
+			jwt := signed("ES256", tc.claims)
 			file := credtest.File(t, "assertion", []byte("\n"+jwt+"\n"))
 			config := map[string]any{"assertion_file": file}
 			credential := credtest.Load(t, Provider{}, config)
@@ -130,19 +129,19 @@ func TestLoadPassesOnWhatServersMayKnow(t *testing.T) {
 		return encode([]byte(header)) + "." + encode([]byte(`{"sub":"a"}`)) + "." + signature
 	}
 	for name, jwt := range map[string]string{
-		"HS256":             assertion("HS256", "{}"),
-		"Ed25519":           assertion("Ed25519", "{}"),
-		"ES256K":            assertion("ES256K", "{}"),
-		"ML-DSA-65":         assertion("ML-DSA-65", "{}"),
-		"an alg to come":    assertion("SLH-DSA-SHA2-128s", "{}"),
+		"HS256":             signed("HS256", "{}"),
+		"Ed25519":           signed("Ed25519", "{}"),
+		"ES256K":            signed("ES256K", "{}"),
+		"ML-DSA-65":         signed("ML-DSA-65", "{}"),
+		"an alg to come":    signed("SLH-DSA-SHA2-128s", "{}"),
 		"x5c":               odd(`{"alg":"RS256","x5c":["AAAA"]}`),
 		"jwk":               odd(`{"alg":"RS256","jwk":{"kty":"OKP"}}`),
 		"crit":              odd(`{"alg":"RS256","crit":["x"],"x":1}`),
 		"kid is a number":   odd(`{"alg":"RS256","kid":1}`),
 		"encrypted":         encode([]byte(`{"alg":"RSA-OAEP-256","enc":"A256GCM"}`)) + ".YWJj.YWJj.YWJj.YWJj",
 		"encrypted, direct": encode([]byte(`{"alg":"dir","enc":"A256GCM"}`)) + "..YWJj.YWJj.YWJj",
-		"byte order mark":   "\ufeff" + assertion("RS256", "{}") + "\r\n",
-		"a NUL at its end":  assertion("RS256", "{}") + "\x00",
+		"byte order mark":   "\ufeff" + signed("RS256", "{}") + "\r\n",
+		"a NUL at its end":  signed("RS256", "{}") + "\x00",
 	} {
 		t.Run(name, func(t *testing.T) {
 			credential := credtest.Load(t, Provider{}, map[string]any{"assertion_file": credtest.File(t, "assertion", []byte(jwt))})
@@ -161,36 +160,13 @@ func TestLoadPassesOnWhatServersMayKnow(t *testing.T) {
 func TestLoadAroundTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := time.Now().Add(time.Minute)
-		file := credtest.File(t, "assertion", []byte(assertion("RS256", fmt.Sprintf(`{"exp":%d}`, end.Unix()))))
+		file := credtest.File(t, "assertion", []byte(signed("RS256", fmt.Sprintf(`{"exp":%d}`, end.Unix()))))
 		source := credtest.Open(t, Provider{}, map[string]any{"assertion_file": file})
-		<-time.After(time.Until(end) + leeway)
+		<-time.After(time.Until(end) + time.Minute)
 		if _, err := source.Load(t.Context()); err != nil {
 			t.Errorf("within the leeway: %v", err)
 		}
 		<-time.After(time.Second)
 		credtest.CheckFails(t, source, "it expired at")
-	})
-}
-
-// Whatever the file holds, reading it ends in claims that the agent takes or in an error that
-// shows nothing of it.
-func FuzzReadClaims(f *testing.F) {
-	for _, seed := range []string{"", "a.b.c", assertion("RS256", `{"sub":"s","exp":2000000000}`), assertion("none", "{}"), assertion("ES256", `{"exp":1e400}`), `{"payload":"e30","signatures":[]}`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data string) {
-		claims, err := readClaims(secret.New(data))
-		if err != nil {
-			if err.Error() != "it is not a signed JWT" {
-				t.Errorf("error %q", err)
-			}
-			return
-		}
-		if year := claims.expires.UTC().Year(); !claims.expires.IsZero() && (year < 1970 || year > 9999) {
-			t.Errorf("%q expires in %d", data, year)
-		}
-		if dots := strings.Count(data, "."); dots != 2 && dots != 4 {
-			t.Errorf("%q was taken as a JWT", data)
-		}
 	})
 }

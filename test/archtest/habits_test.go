@@ -68,6 +68,7 @@ var revealers = map[string]string{
 	"plugins/pkcs11cred/pin.go":             "the PIN opens the token",
 	"plugins/secretcred/secretcred.go":      "the request carries the secret",
 	"plugins/jwtcred/jwtcred.go":            "the request carries the assertion",
+	"plugins/internal/assertion/jwt.go":     "whether it is a JWT, and until when, shows only in it",
 	"agent/store/wire.go":                   "the file is encrypted, and a restart needs the token",
 	"cmd/credagent/keygen.go":               "the new key is what was asked for",
 	"internal/setup/make.go":                "the secret is written to the file that a provider reads",
