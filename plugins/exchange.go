@@ -117,15 +117,7 @@ func newHTTPRequest(ctx context.Context, r *Request) (*http.Request, error) {
 // readAnswer reads as much of an answer as there is. An answer that breaks off is still an answer:
 // its status and its Retry-After count.
 func readAnswer(response *http.Response) *providerpb.Answer {
-	answer := &providerpb.Answer{Status: int32(response.StatusCode)}
-	for _, name := range answerHeaders {
-		for _, value := range response.Header.Values(name) {
-			if value = plain(value); value != "" && len(value) <= maxHeader {
-				answer.Headers = append(answer.Headers, &providerpb.Parameter{Name: name, Value: value})
-			}
-		}
-	}
-	answer.Headers = answer.Headers[:min(len(answer.Headers), maxHeaders)]
+	answer := &providerpb.Answer{Status: int32(response.StatusCode), Headers: shownHeaders(response.Header)}
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		// Its body is the naked connection, on which no time limit would hold.
 		answer.BodyError = "reading the answer: the server switched to another protocol"
@@ -143,6 +135,19 @@ func readAnswer(response *http.Response) *providerpb.Answer {
 		answer.Body = body
 	}
 	return answer
+}
+
+// shownHeaders are the headers of an answer that are handed on.
+func shownHeaders(header http.Header) []*providerpb.Parameter {
+	var shown []*providerpb.Parameter
+	for _, name := range answerHeaders {
+		for _, value := range header.Values(name) {
+			if value = plain(value); value != "" && len(value) <= maxHeader {
+				shown = append(shown, &providerpb.Parameter{Name: name, Value: value})
+			}
+		}
+	}
+	return shown[:min(len(shown), maxHeaders)]
 }
 
 // plain replaces what the protocol with the agent does not carry: control characters, and bytes

@@ -36,9 +36,22 @@ type Source interface {
 	Files() []string
 	// Load reads the credential afresh and checks that it could be used. It is called for every
 	// request, so that a rotated credential is used at once. It makes no token request. Its error
-	// says what is wrong and with which file, and holds nothing secret.
+	// says what is wrong and with which file, and holds nothing secret. It is an [Unavailable] where
+	// waiting may be all that is needed; any other needs a person.
 	Load(ctx context.Context) (Credential, error)
 }
+
+// Unavailable is the error of a credential that cannot be had for now: what hands it out does not
+// answer, or wants to be left alone. The agent waits as it does for the server, and no shorter than Header
+// asks for. A [Source] does not try again by itself.
+type Unavailable struct {
+	Message string      // what happened; it holds nothing secret
+	Status  int         // of the HTTP answer; 0 where there was none
+	Header  http.Header // of that answer; of it the agent sees Retry-After and the like
+}
+
+// Error implements error.
+func (e *Unavailable) Error() string { return e.Message }
 
 // Credential authenticates token requests.
 type Credential struct {

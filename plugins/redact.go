@@ -81,18 +81,23 @@ func credentials(header string) []string {
 func redactReply(r redact.Redactor, reply *providerpb.ExchangeReply) {
 	if failure := reply.GetFailure(); failure != nil {
 		failure.Message = r.Text(failure.GetMessage())
+		redactHeaders(r, failure.GetHeaders())
 	}
 	answer := reply.GetAnswer()
 	if answer == nil {
 		return
 	}
-	for _, header := range answer.GetHeaders() {
-		header.Value = r.Text(header.GetValue())
-	}
+	redactHeaders(r, answer.GetHeaders())
 	answer.BodyError = r.Text(answer.GetBodyError())
 	if answer.GetStatus()/100 != 2 || !holdsToken(answer.GetBody()) {
 		body := r.Bytes(answer.GetBody())
 		answer.Body = body[:min(len(body), maxBody)]
+	}
+}
+
+func redactHeaders(r redact.Redactor, headers []*providerpb.Parameter) {
+	for _, header := range headers {
+		header.Value = r.Text(header.GetValue())
 	}
 }
 

@@ -40,9 +40,11 @@ func (s *server) Check(ctx context.Context, in *providerpb.CheckRequest) (*provi
 	if !in.GetLoad() {
 		return reply, nil
 	}
+	ctx, cancel := early(ctx)
+	defer cancel()
 	credential, err := load(ctx, source)
 	if err != nil {
-		reply.Failure = &providerpb.Failure{Kind: providerpb.Failure_KIND_CREDENTIAL, Message: plain(err.Error())}
+		reply.Failure = notLoaded(err)
 		return reply, nil
 	}
 	describe(reply.Credential, credential)
@@ -55,9 +57,11 @@ func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (
 	if err != nil {
 		return failed(providerpb.Failure_KIND_CONFIG, oneLine(problems(err))), nil
 	}
+	ctx, cancel := early(ctx)
+	defer cancel()
 	about := &providerpb.Credential{Files: files}
 	request := newRequest(in)
-	credential, err := load(ctx, source)
+	credential, err := loadWithin(ctx, source, in)
 	if err == nil {
 		describe(about, credential)
 		err = authenticate(credential, request)
@@ -67,7 +71,7 @@ func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (
 	}
 	var reply *providerpb.ExchangeReply
 	if err != nil {
-		reply = failed(providerpb.Failure_KIND_CREDENTIAL, err.Error())
+		reply = &providerpb.ExchangeReply{Result: &providerpb.ExchangeReply_Failure{Failure: notLoaded(err)}}
 	} else {
 		reply = s.exchanger.exchange(ctx, in, request)
 	}
@@ -76,6 +80,38 @@ func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (
 	redactReply(hidden, reply)
 	reply.Credential = about
 	return reply, nil
+}
+
+// early returns a context that ends somewhat before the agent gives up, so that the agent hears of what takes
+// too long: a provider that does not answer at all is ended, whoever else it serves.
+func early(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end.Add(-min(answerTime, time.Until(end)/10)))
+}
+
+// answerTime is how long before the agent gives up its question is answered, in any case.
+const answerTime = time.Second
+
+// loadWithin loads a credential within the time of its request, which begins to count again when that is sent.
+func loadWithin(ctx context.Context, source Source, in *providerpb.ExchangeRequest) (Credential, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.GetTimeoutMilliseconds())*time.Millisecond)
+	defer cancel()
+	return load(ctx, source)
+}
+
+// notLoaded is the failure of a credential that could not be loaded or used.
+func notLoaded(err error) *providerpb.Failure {
+	failure := &providerpb.Failure{Kind: providerpb.Failure_KIND_CREDENTIAL, Message: plain(err.Error())}
+	var unavailable *Unavailable
+	if errors.As(err, &unavailable) {
+		failure.Kind = providerpb.Failure_KIND_UNAVAILABLE
+		failure.Status = int32(unavailable.Status)
+		failure.Headers = shownHeaders(unavailable.Header)
+	}
+	return failure
 }
 
 func newRequest(in *providerpb.ExchangeRequest) *Request {

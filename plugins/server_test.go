@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/credagent/credagent/plugins/providerpb"
 )
@@ -60,6 +64,56 @@ func severalProblems() error {
 	)
 }
 
+// busy is the error of what hands credentials out and wants to be left alone.
+func busy() error {
+	return &Unavailable{Message: "too many requests", Status: 429, Header: http.Header{
+		"Retry-After": {"30"}, "Date": {"today"}, "Set-Cookie": {"canary"}, "X-Secret": {"canary"},
+	}}
+}
+
+// The agent hears for how long to leave alone what hands a credential out, by either question, and of its
+// answer nothing else.
+func TestUnavailableCredentials(t *testing.T) {
+	s := &server{provider: fake{load: func(context.Context) (Credential, error) { return Credential{}, busy() }}}
+	checked, err := s.Check(t.Context(), &providerpb.CheckRequest{Config: []byte("{}"), Load: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, failure := range map[string]*providerpb.Failure{
+		"check":    checked.GetFailure(),
+		"exchange": exchange(t, s, asking("https://127.0.0.1:1/token")).GetFailure(),
+	} {
+		var headers []string
+		for _, header := range failure.GetHeaders() {
+			headers = append(headers, header.GetName()+": "+header.GetValue())
+		}
+		if failure.GetKind() != providerpb.Failure_KIND_UNAVAILABLE || failure.GetStatus() != 429 || strings.Join(headers, "\n") != "Date: today\nRetry-After: 30" {
+			t.Errorf("%s: failure %v", name, failure)
+		}
+	}
+}
+
+// A credential that never loads does not have the agent give its provider up: the agent is answered in time.
+func TestLoadingEndsBeforeTheAgentGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{provider: fake{load: func(ctx context.Context) (Credential, error) {
+			<-ctx.Done()
+			return Credential{}, &Unavailable{Message: "no answer"}
+		}}}
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		begun := time.Now()
+		reply, err := s.Exchange(ctx, asking("https://127.0.0.1:1/token"))
+		if took := time.Since(begun); err != nil || took != 10*time.Second || reply.GetFailure().GetMessage() != "no answer" {
+			t.Errorf("after %v: %v, %v", took, reply, err)
+		}
+		checked, err := s.Check(ctx, &providerpb.CheckRequest{Config: []byte("{}"), Load: true})
+		if took := time.Since(begun); err != nil || took >= 15*time.Second || checked.GetFailure().GetMessage() != "no answer" {
+			t.Errorf("after %v: %v, %v", took, checked, err)
+		}
+	})
+}
+
 // Nothing is sent when there is nothing to authenticate with.
 func TestExchangeWithoutCredential(t *testing.T) {
 	s, requests := counting(t, nil)
@@ -72,6 +126,7 @@ func TestExchangeWithoutCredential(t *testing.T) {
 		"panic in Open":         {fake{open: func(json.RawMessage) error { panic("canary") }}, providerpb.Failure_KIND_CONFIG, withheld},
 		"panic in Files":        {fake{files: func() []string { panic("canary") }}, providerpb.Failure_KIND_CONFIG, withheld},
 		"load":                  {fake{load: func(context.Context) (Credential, error) { return Credential{}, errors.New("no file") }}, providerpb.Failure_KIND_CREDENTIAL, "no file"},
+		"load, not now":         {fake{load: func(context.Context) (Credential, error) { return Credential{}, fmt.Errorf("loading: %w", busy()) }}, providerpb.Failure_KIND_UNAVAILABLE, "loading: too many requests"},
 		"panic in Load":         {fake{load: func(context.Context) (Credential, error) { panic("canary") }}, providerpb.Failure_KIND_CREDENTIAL, withheld},
 		"panic in Authenticate": {fake{authenticate: func(*Request) error { panic("canary") }}, providerpb.Failure_KIND_CREDENTIAL, withheld},
 		"no Authenticate":       {fake{load: func(context.Context) (Credential, error) { return Credential{}, nil }}, providerpb.Failure_KIND_CREDENTIAL, withheld},

@@ -206,6 +206,10 @@ func unanswered(err error, limit time.Duration, at time.Time) Answer {
 	case provider.KindCredential:
 		a.Fail(&Failure{Class: policy.Credential, Message: failure.Message, Local: true,
 			Advice: "fix the credential's files; nothing was sent to the server"}, true)
+	case provider.KindUnavailable:
+		a.readWait(provider.Reply{Status: failure.Status, Header: failure.Header})
+		a.Fail(&Failure{Class: policy.Transient, Message: failure.Message, Local: true,
+			Advice: "nothing was sent to the server: what hands the credential out did not"}, true)
 	case provider.KindRefused:
 		a.Fail(&Failure{Class: policy.Credential, Message: failure.Message, RefusesClient: true,
 			Advice: adviceFor(policy.Credential, "")}, true)

@@ -24,6 +24,7 @@ func TestUnansweredExchangesHaveTheirClasses(t *testing.T) {
 		"no answer in time":    {provider.KindTimeout, policy.Transient, false, false},
 		"unsound config":       {provider.KindConfig, policy.Configuration, true, false},
 		"unusable credential":  {provider.KindCredential, policy.Credential, true, false},
+		"nobody hands it out":  {provider.KindUnavailable, policy.Transient, true, false},
 		"refused in handshake": {provider.KindRefused, policy.Credential, false, true},
 	}
 	for name, tc := range tests {
@@ -34,6 +35,14 @@ func TestUnansweredExchangesHaveTheirClasses(t *testing.T) {
 				t.Errorf("failure %+v, outcome %+v", f, got.Outcome)
 			}
 		})
+	}
+}
+
+// What hands a credential out is left alone for as long as it asks.
+func TestWaitsOfSources(t *testing.T) {
+	got := unanswered(&provider.Failure{Kind: provider.KindUnavailable, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"40"}}}, time.Second, time.Now())
+	if !got.Outcome.HasRetryAfter || got.Outcome.RetryAfter != 40*time.Second || got.Failure.Status != 0 {
+		t.Errorf("outcome %+v, failure %+v", got.Outcome, got.Failure)
 	}
 }
 

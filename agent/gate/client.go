@@ -192,12 +192,11 @@ func (c *Client) hiddenIn(r Request) []string {
 	return append(c.hidden, r.Held().Reveal())
 }
 
-// count counts a request that was sent, and logs what a person should know of its answer.
+// count counts a request if it was sent, and logs what a person should know of its answer.
 func (c *Client) count(token string, got exchange.Answer) {
-	if got.Failure != nil && got.Failure.Local {
-		return
+	if got.Failure == nil || !got.Failure.Local {
+		c.metrics.Requested(c.cfg.Name, token, got.Outcome.Class, got.At.Sub(got.Sent))
 	}
-	c.metrics.Requested(c.cfg.Name, token, got.Outcome.Class, got.At.Sub(got.Sent))
 	if got.Capped {
 		c.log.Error("server asked for more than a day, waiting one day", logkey.Error, got.Failure)
 	}

@@ -237,12 +237,22 @@ func readFailure(in *providerpb.Failure, credential Credential) *Failure {
 		providerpb.Failure_KIND_NETWORK:    KindNetwork,
 		providerpb.Failure_KIND_TIMEOUT:    KindTimeout,
 		providerpb.Failure_KIND_REFUSED:    KindRefused,
+
+		providerpb.Failure_KIND_UNAVAILABLE: KindUnavailable,
 	}
 	kind, known := kinds[in.GetKind()]
 	if !known {
 		kind = KindProvider
 	}
-	return &Failure{Kind: kind, Message: printable.Text(in.GetMessage(), maxText), Credential: credential}
+	failure := &Failure{Kind: kind, Message: printable.Text(in.GetMessage(), maxText), Credential: credential}
+	if kind != KindUnavailable {
+		return failure
+	}
+	header, ok := readHeader(in.GetHeaders())
+	if ok && len(in.GetHeaders()) <= maxHeaders && in.GetStatus() >= 0 && in.GetStatus() <= 999 {
+		failure.Status, failure.Header = int(in.GetStatus()), header
+	}
+	return failure
 }
 
 func nonsense(what string) error {

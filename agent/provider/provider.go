@@ -92,12 +92,13 @@ type Kind int
 
 // The kinds of failure.
 const (
-	KindProvider   Kind = iota // the provider's process did not start, crashed, hung or talked nonsense
-	KindConfig                 // the provider's configuration is not sound; nothing was sent
-	KindCredential             // the credential could not be loaded; nothing was sent
-	KindNetwork                // no answer came
-	KindTimeout                // no answer came in time
-	KindRefused                // the server ended the handshake because of the client's certificate
+	KindProvider    Kind = iota // the provider's process did not start, crashed, hung or talked nonsense
+	KindConfig                  // the provider's configuration is not sound; nothing was sent
+	KindCredential              // the credential could not be loaded; nothing was sent
+	KindNetwork                 // no answer came
+	KindTimeout                 // no answer came in time
+	KindRefused                 // the server ended the handshake because of the client's certificate
+	KindUnavailable             // what hands the credential out did not, for now; nothing was sent
 )
 
 // Failure is the error of every call on a [Process].
@@ -105,13 +106,19 @@ type Failure struct {
 	Kind       Kind
 	Message    string
 	Credential Credential // what is known of the credential nevertheless
+
+	// Of what hands the credential out, with [KindUnavailable]: its answer, in which a wait may be asked for.
+	Status int // 0 where there was no answer
+	Header http.Header
 }
 
 // Error implements error.
 func (f *Failure) Error() string { return f.Message }
 
 // Sent reports whether the request may have reached the server.
-func (f *Failure) Sent() bool { return f.Kind != KindConfig && f.Kind != KindCredential }
+func (f *Failure) Sent() bool {
+	return f.Kind != KindConfig && f.Kind != KindCredential && f.Kind != KindUnavailable
+}
 
 // Problem is a mistake in a provider's configuration.
 type Problem struct {

@@ -22,19 +22,43 @@ func TestFailureKinds(t *testing.T) {
 		providerpb.Failure_KIND_NETWORK:     KindNetwork,
 		providerpb.Failure_KIND_TIMEOUT:     KindTimeout,
 		providerpb.Failure_KIND_REFUSED:     KindRefused,
+		providerpb.Failure_KIND_UNAVAILABLE: KindUnavailable,
 		providerpb.Failure_KIND_UNSPECIFIED: KindProvider,
 		providerpb.Failure_Kind(99):         KindProvider,
 	} {
 		_, failure, err := readReply(&providerpb.ExchangeReply{
-			Result:     &providerpb.ExchangeReply_Failure{Failure: &providerpb.Failure{Kind: in, Message: "why\n"}},
+			Result: &providerpb.ExchangeReply_Failure{Failure: &providerpb.Failure{
+				Kind: in, Message: "why\n", Status: 429, Headers: []*providerpb.Parameter{{Name: "Retry-After", Value: "7"}},
+			}},
 			Credential: &providerpb.Credential{Files: []string{"/k"}},
 		})
 		if err != nil || failure == nil || failure.Kind != want || failure.Error() != "why " || failure.Credential.Files[0] != "/k" {
 			t.Errorf("%v became %+v, %v", in, failure, err)
 		}
-		if failure.Sent() != (want != KindConfig && want != KindCredential) {
+		if failure.Sent() != (want != KindConfig && want != KindCredential && want != KindUnavailable) {
 			t.Errorf("%v: Sent() is %v", in, failure.Sent())
 		}
+		// Nobody else's answer is a reason to wait.
+		if asked := failure.Status == 429 && failure.Header.Get("Retry-After") == "7"; asked != (want == KindUnavailable) {
+			t.Errorf("%v: status %d, header %v", in, failure.Status, failure.Header)
+		}
+	}
+}
+
+// What hands credentials out is no more believed than the provider: an answer that cannot be counts for nothing.
+func TestAnswersOfSourcesThatCannotBe(t *testing.T) {
+	for name, failure := range map[string]*providerpb.Failure{
+		"status":  {Status: 1000},
+		"header":  {Status: 429, Headers: []*providerpb.Parameter{{Name: "Retry-After", Value: "1\r\nX: y"}}},
+		"headers": {Status: 429, Headers: make([]*providerpb.Parameter, maxHeaders+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			failure.Kind, failure.Message = providerpb.Failure_KIND_UNAVAILABLE, "it does not answer"
+			got := readFailure(failure, Credential{})
+			if got.Kind != KindUnavailable || got.Status != 0 || got.Header != nil || got.Message != "it does not answer" {
+				t.Errorf("failure %+v", got)
+			}
+		})
 	}
 }
 

@@ -36,6 +36,7 @@ const (
 	Failure_KIND_NETWORK     Failure_Kind = 3 // no answer came: name resolution, connection, TLS, reset
 	Failure_KIND_TIMEOUT     Failure_Kind = 4 // no answer came in time
 	Failure_KIND_REFUSED     Failure_Kind = 5 // the server ended the TLS handshake because of the client's certificate
+	Failure_KIND_UNAVAILABLE Failure_Kind = 6 // the credential could not be had for now from what hands it out; nothing was sent to the server
 )
 
 // Enum value maps for Failure_Kind.
@@ -47,6 +48,7 @@ var (
 		3: "KIND_NETWORK",
 		4: "KIND_TIMEOUT",
 		5: "KIND_REFUSED",
+		6: "KIND_UNAVAILABLE",
 	}
 	Failure_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -55,6 +57,7 @@ var (
 		"KIND_NETWORK":     3,
 		"KIND_TIMEOUT":     4,
 		"KIND_REFUSED":     5,
+		"KIND_UNAVAILABLE": 6,
 	}
 )
 
@@ -672,9 +675,12 @@ func (x *Answer) GetTimedOut() bool {
 
 // Failure says why there is no answer.
 type Failure struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          Failure_Kind           `protobuf:"varint,1,opt,name=kind,proto3,enum=credagent.provider.v1.Failure_Kind" json:"kind,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // for people; never a secret
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Kind    Failure_Kind           `protobuf:"varint,1,opt,name=kind,proto3,enum=credagent.provider.v1.Failure_Kind" json:"kind,omitempty"`
+	Message string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // for people; never a secret
+	// Of the answer of what hands the credential out, with KIND_UNAVAILABLE; absent where it did not answer.
+	Status        int32        `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"`
+	Headers       []*Parameter `protobuf:"bytes,4,rep,name=headers,proto3" json:"headers,omitempty"` // as an Answer's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -721,6 +727,20 @@ func (x *Failure) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *Failure) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Failure) GetHeaders() []*Parameter {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
 }
 
 var File_plugins_providerpb_provider_proto protoreflect.FileDescriptor
@@ -778,17 +798,20 @@ const file_plugins_providerpb_provider_proto_rawDesc = "" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1d\n" +
 	"\n" +
 	"body_error\x18\x04 \x01(\tR\tbodyError\x12\x1b\n" +
-	"\ttimed_out\x18\x05 \x01(\bR\btimedOut\"\xd6\x01\n" +
+	"\ttimed_out\x18\x05 \x01(\bR\btimedOut\"\xc1\x02\n" +
 	"\aFailure\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.credagent.provider.v1.Failure.KindR\x04kind\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"x\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\x12:\n" +
+	"\aheaders\x18\x04 \x03(\v2 .credagent.provider.v1.ParameterR\aheaders\"\x8e\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_CONFIG\x10\x01\x12\x13\n" +
 	"\x0fKIND_CREDENTIAL\x10\x02\x12\x10\n" +
 	"\fKIND_NETWORK\x10\x03\x12\x10\n" +
 	"\fKIND_TIMEOUT\x10\x04\x12\x10\n" +
-	"\fKIND_REFUSED\x10\x052\xb5\x01\n" +
+	"\fKIND_REFUSED\x10\x05\x12\x14\n" +
+	"\x10KIND_UNAVAILABLE\x10\x062\xb5\x01\n" +
 	"\bProvider\x12O\n" +
 	"\x05Check\x12#.credagent.provider.v1.CheckRequest\x1a!.credagent.provider.v1.CheckReply\x12X\n" +
 	"\bExchange\x12&.credagent.provider.v1.ExchangeRequest\x1a$.credagent.provider.v1.ExchangeReplyB3Z1github.com/credagent/credagent/plugins/providerpbb\x06proto3"
@@ -830,15 +853,16 @@ var file_plugins_providerpb_provider_proto_depIdxs = []int32{
 	4,  // 7: credagent.provider.v1.ExchangeReply.credential:type_name -> credagent.provider.v1.Credential
 	5,  // 8: credagent.provider.v1.Answer.headers:type_name -> credagent.provider.v1.Parameter
 	0,  // 9: credagent.provider.v1.Failure.kind:type_name -> credagent.provider.v1.Failure.Kind
-	1,  // 10: credagent.provider.v1.Provider.Check:input_type -> credagent.provider.v1.CheckRequest
-	6,  // 11: credagent.provider.v1.Provider.Exchange:input_type -> credagent.provider.v1.ExchangeRequest
-	2,  // 12: credagent.provider.v1.Provider.Check:output_type -> credagent.provider.v1.CheckReply
-	7,  // 13: credagent.provider.v1.Provider.Exchange:output_type -> credagent.provider.v1.ExchangeReply
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	5,  // 10: credagent.provider.v1.Failure.headers:type_name -> credagent.provider.v1.Parameter
+	1,  // 11: credagent.provider.v1.Provider.Check:input_type -> credagent.provider.v1.CheckRequest
+	6,  // 12: credagent.provider.v1.Provider.Exchange:input_type -> credagent.provider.v1.ExchangeRequest
+	2,  // 13: credagent.provider.v1.Provider.Check:output_type -> credagent.provider.v1.CheckReply
+	7,  // 14: credagent.provider.v1.Provider.Exchange:output_type -> credagent.provider.v1.ExchangeReply
+	13, // [13:15] is the sub-list for method output_type
+	11, // [11:13] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_plugins_providerpb_provider_proto_init() }
