@@ -113,4 +113,7 @@ var plan = []group{
 	{pkg: "sink", benchmark: "Write", benchtime: "1000x", rows: []row{
 		{"a write of a sink", "by=credagent", "by=syscalls", "sec/op", ratio(1.1)},
 	}},
+	{pkg: "sink", benchmark: "WriteInMemory", benchtime: "3000x", rows: []row{
+		{"on a tmpfs: processor time", "by=credagent", "by=syscalls", "cpu-sec/op", ratio(1.1)},
+	}},
 }

@@ -4,6 +4,7 @@ package sink
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
@@ -18,4 +19,4 @@ func (a attributes) match(*os.File) bool { return true }
 
 func (a attributes) mend(*os.File) error { return nil }
 
-func (a attributes) give(file *os.File) error { return file.Chmod(a.mode) }
+func (a attributes) give(file *os.File) (fs.FileInfo, error) { return nil, file.Chmod(a.mode) }

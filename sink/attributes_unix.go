@@ -19,11 +19,12 @@ func checkOwnership(attributes) error { return nil }
 // match reports whether the open file has these attributes.
 func (a attributes) match(file *os.File) bool {
 	info, err := file.Stat()
-	if err != nil || info.Mode()&(fs.ModePerm|specialBits) != a.shown {
-		return false
-	}
+	return err == nil && a.matchInfo(file, info)
+}
+
+func (a attributes) matchInfo(file *os.File, info fs.FileInfo) bool {
 	is, known := ownershipOf(info)
-	return known && is == a.wanted() && hasACL(file, a.acl)
+	return info.Mode()&(fs.ModePerm|specialBits) == a.shown && known && is == a.wanted() && hasACL(file, a.acl)
 }
 
 func ownershipOf(info fs.FileInfo) (ownership, bool) {
@@ -35,31 +36,34 @@ func ownershipOf(info fs.FileInfo) (ownership, bool) {
 }
 
 // give sets up a new, still empty file, and sees that it is as it should be before a token is written
-// to it.
-func (a attributes) give(file *os.File) error {
+// to it. It returns what the file then is.
+func (a attributes) give(file *os.File) (fs.FileInfo, error) {
 	// An ACL that the directory gives to new files comes first: as long as the mode is 0600 it lets
 	// nobody in, and whoever opened the empty file could read what is written later.
 	if err := clearACL(file); err != nil {
-		return err
+		return nil, err
 	}
 	// Then the owner: chown clears bits that chmod sets.
 	if err := a.chown(file); errors.Is(err, errKept) {
 		if err := a.learnOwner(file); err != nil {
-			return err
+			return nil, err
 		}
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	if err := file.Chmod(a.mode); err != nil {
-		return fmt.Errorf("setting mode %04o: %w", a.mode, atomicfile.Cause(err))
+		return nil, fmt.Errorf("setting mode %04o: %w", a.mode, atomicfile.Cause(err))
 	}
-	if err := a.setACL(file); err != nil {
-		return err
+	if a.acl != nil { // else it has none, since clearACL
+		if err := a.setACL(file); err != nil {
+			return nil, err
+		}
 	}
-	if !a.match(file) {
-		return errors.New("its mode, owner or readers are not what was set; put it on a file system that keeps them")
+	info, err := file.Stat()
+	if err != nil || !a.matchInfo(file, info) {
+		return nil, errors.New("its mode, owner or readers are not what was set; put it on a file system that keeps them")
 	}
-	return nil
+	return info, nil
 }
 
 // mend brings a file that workloads read back to these attributes. The ACL comes before the

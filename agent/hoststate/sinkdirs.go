@@ -76,7 +76,7 @@ func writeSinkDirs(dir *os.Root, all map[string]int) error {
 	return atomicfile.Cause(atomicfile.Replace(dir, atomicfile.File{
 		Name:    sinkDirsName,
 		Content: append(text, '\n'),
-		Prepare: func(f *os.File) error { return giveToOwner(dir, f) },
+		Prepare: func(f *os.File) (fs.FileInfo, error) { return nil, giveToOwner(dir, f) },
 	}))
 }
 

@@ -175,7 +175,7 @@ func (s *Store) extend(dir *os.Root, name string, until time.Time) error {
 	return atomicfile.Replace(dir, atomicfile.File{
 		Name:    name,
 		Content: encode(s.record(until)),
-		Prepare: func(f *os.File) error { return giveToOwner(dir, f) },
+		Prepare: func(f *os.File) (fs.FileInfo, error) { return nil, giveToOwner(dir, f) },
 	})
 }
 

@@ -168,11 +168,11 @@ func (s *Store) save(token string, r Record) error {
 }
 
 // private makes the mode exact, whatever the umask.
-func private(file *os.File) error {
+func private(file *os.File) (fs.FileInfo, error) {
 	if err := file.Chmod(0o600); err != nil {
-		return fmt.Errorf("setting mode 0600: %w", atomicfile.Cause(err))
+		return nil, fmt.Errorf("setting mode 0600: %w", atomicfile.Cause(err))
 	}
-	return nil
+	return nil, nil
 }
 
 // makeWay removes an empty directory where a file is to be: a rename replaces anything else.

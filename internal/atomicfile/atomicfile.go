@@ -34,8 +34,9 @@ type File struct {
 	// Old is what stands at the name now, nil for nothing. The new file's modification time differs
 	// from its.
 	Old fs.FileInfo
-	// Prepare gives the new, still empty file of mode 0600 its owner and mode; nil leaves them.
-	Prepare func(*os.File) error
+	// Prepare gives the new, still empty file of mode 0600 its owner and mode; nil leaves them. It may
+	// return what the file then is, which spares a system call where there is an Old.
+	Prepare func(*os.File) (fs.FileInfo, error)
 }
 
 // Replace puts the file at its name in the directory. After an error the old file is as it was and
@@ -66,16 +67,19 @@ func (f File) replace(dir *os.Root) (err error) {
 		}
 	}()
 	hold(file)
+	var made fs.FileInfo
 	if f.Prepare != nil {
-		if err := f.Prepare(file); err != nil {
+		if made, err = f.Prepare(file); err != nil {
 			return err
 		}
 	}
 	if _, err := file.Write(f.Content); err != nil {
 		return Cause(err)
 	}
-	if err := differInTime(dir, name, f.Old); err != nil {
-		return fmt.Errorf("setting its modification time: %w", Cause(err))
+	if f.Old != nil && (made == nil || !made.ModTime().After(f.Old.ModTime())) {
+		if err := differInTime(dir, name, f.Old); err != nil {
+			return fmt.Errorf("setting its modification time: %w", Cause(err))
+		}
 	}
 	if err := file.Sync(); err != nil {
 		return Cause(err)
@@ -92,9 +96,6 @@ func (f File) replace(dir *os.Root) (err error) {
 // differInTime gives the new file another modification time than the old one's: some consumers
 // poll it, and a file system's clock can be coarser than two writes are apart.
 func differInTime(dir *os.Root, name string, old fs.FileInfo) error {
-	if old == nil {
-		return nil
-	}
 	for _, step := range []time.Duration{time.Microsecond, time.Second, 2 * time.Second} {
 		info, err := dir.Lstat(name)
 		if err != nil || !info.ModTime().Equal(old.ModTime()) {

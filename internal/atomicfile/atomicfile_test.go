@@ -67,13 +67,13 @@ func TestReplace(t *testing.T) {
 func TestPrepareComesFirst(t *testing.T) {
 	root, dir := openRoot(t)
 	prepared := false
-	must(t, Replace(root, File{Name: "token", Content: []byte("secret"), Prepare: func(file *os.File) error {
+	must(t, Replace(root, File{Name: "token", Content: []byte("secret"), Prepare: func(file *os.File) (fs.FileInfo, error) {
 		prepared = true
 		info, err := file.Stat()
 		if err != nil || info.Size() != 0 || info.Mode()&^0o600 != 0 {
 			t.Errorf("it has %d bytes and mode %s, %v", info.Size(), info.Mode(), err)
 		}
-		return file.Chmod(0o640)
+		return info, file.Chmod(0o640)
 	}}))
 	info, err := os.Stat(filepath.Join(dir, "token"))
 	must(t, err)
@@ -90,7 +90,7 @@ func TestFailureLeavesTheOldFile(t *testing.T) {
 		want    error
 		left    []string
 	}{
-		"preparing":            {nil, File{Name: "token", Prepare: func(*os.File) error { return refused }}, refused, []string{"token"}},
+		"preparing":            {nil, File{Name: "token", Prepare: func(*os.File) (fs.FileInfo, error) { return nil, refused }}, refused, []string{"token"}},
 		"a directory in place": {func(dir string) error { return os.Mkdir(filepath.Join(dir, "sub"), 0o700) }, File{Name: "sub"}, syscall.EEXIST, []string{"sub", "token"}},
 		"no directory":         {os.RemoveAll, File{Name: "token"}, fs.ErrNotExist, nil},
 	} {

@@ -195,6 +195,9 @@ func (w *walk) sound() error {
 }
 
 func (d Directory) open() (*os.Root, error) {
+	if root := d.openWithoutLinks(); root != nil {
+		return root, nil
+	}
 	w, err := newWalk(d.judge(), d.Path)
 	if err != nil {
 		return nil, err
