@@ -1,4 +1,4 @@
-# Tools are pinned here and run with `go run`, so nothing has to be installed.
+# Tools are pinned here and run with `go run`, so you install nothing.
 STATICCHECK      := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI_LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PROTOC_GEN_GO    := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
@@ -6,11 +6,10 @@ PROTOC_GEN_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
 
 PROTO        := plugins/providerpb/provider.proto
 
-# What the program does without: HTTP/2 towards servers (docs/decisions/0007-http-1-1.md), whose place
-# on the way to providers gRPC's own has, and gRPC's pages for debugging. deploy/tags is the one place
-# for them; every go command below goes by it, so that tests run with what is shipped. Only the module
-# test is compiled without: what is in it stands for other people's servers, which have HTTP/2. The
-# program that it tests is built with them.
+# The tags leave out net/http's HTTP/2 (docs/decisions/0007-http-1-1.md; gRPC brings its own for the
+# providers) and gRPC's debugging pages. They are set only in deploy/tags, which every go command below
+# uses, so that tests run with what is shipped. Only the module test is compiled without them: its code
+# stands in for third-party servers, which support HTTP/2. The program that it tests is built with them.
 TAGS         := $(shell cat deploy/tags)
 GIVEN        := $(GOFLAGS)
 export GOFLAGS += -tags=$(TAGS)
@@ -25,17 +24,17 @@ TEST_FLAGS   ?=
 # The race detector needs a C compiler.
 RACE := $(shell command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race)
 
-# The provider for keys on tokens needs cgo, so it is a module of its own.
+# The provider for keys on tokens needs cgo, so it is a separate module.
 PKCS11 := plugins/pkcs11cred
 
-# All modules, the program's first. Whoever writes a provider or embeds the agent has a module, so the examples are one each. What
-# tests whole programs and what measures depend on much that the program must not.
+# All modules, the program's first. Each example is a module, as the code of someone who writes a provider or embeds the
+# agent would be. The suites and the benchmarks have many dependencies that the program must not have.
 MODULES := . $(PKCS11) examples/provider examples/embed test bench
 
 # Those that can be compiled here.
 COMPILED := $(if $(RACE),$(MODULES),$(filter-out $(PKCS11),$(MODULES)))
 
-# each does something in each of the modules given, and stops where it fails.
+# each runs a command in each of the given modules, and stops at the first failure.
 each = @for module in $(1); do echo "$$module: $(strip $(2))"; (cd "$$module" && { test "$$module" != test || export GOFLAGS='$(GIVEN)'; } && $(2)) || exit 1; done
 
 .DEFAULT_GOAL := help
@@ -75,14 +74,14 @@ test-pkcs11: ## run the tests of the provider for keys on tokens
 	@.ci/install pkcs11
 	go -C $(PKCS11) test $(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
-# Verbose, so that it is seen which consumers were tried; and many at a time, because they mostly wait.
+# Verbose, to show which consumers were tested, and highly parallel, because the tests mostly wait.
 .PHONY: test-works-with
-test-works-with: ## run the tests with other people's programs
+test-works-with: ## run the tests with third-party programs
 	@.ci/install works-with
 	$(TESTGO) test $(RACE) -v -parallel 16 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./workswith
 
 .PHONY: tools
-tools: ## check that what the tests need is there, and name what some are skipped without
+tools: ## check that what the tests need is installed, and name what some are skipped without
 	@.ci/install --check test
 	@.ci/install --name test-more
 
@@ -105,9 +104,9 @@ mutants: ## break the program on purpose, one place at a time, and expect tests 
 scenarios: ## play 100,000 random histories of servers, crashes, reloads and rotations
 	go test -count=1 -timeout 2h -run '^TestScenarios$$' -v ./agent -scenarios 100000
 
-# As root, on Debian: what is needed is installed first, as in CI. E2E=1 turns these tests on.
+# Run these as root on Debian; they first install what they need, as in CI. E2E=1 enables the tests.
 .PHONY: e2e-systemd e2e-packages e2e-init e2e-image
-e2e-systemd: ## try the service in a booted systemd
+e2e-systemd: ## test the service in a booted systemd
 	@.ci/install e2e-systemd
 	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestSystemd' ./deploy
 
@@ -115,7 +114,7 @@ e2e-packages: ## install, upgrade and remove the packages in a booted Debian
 	@.ci/install e2e-packages
 	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackage' ./deploy
 
-e2e-init: ## run what the README says of a first token, in a booted Debian that is empty
+e2e-init: ## run the README's steps to a first token, in an empty booted Debian
 	@.ci/install e2e-packages
 	E2E=1 $(TESTGO) test -v -count=1 -timeout $(TEST_TIMEOUT) -run '^TestPackageFirstToken$$' ./deploy
 
@@ -132,19 +131,19 @@ soak: ## keep 1,000 tokens for SOAK against a hostile server
 	$(TESTGO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./resilience -args -soak $(SOAK)
 
 .PHONY: e2e-k8s
-e2e-k8s: ## try the manifests in a cluster; as root, and Kubernetes is built once
+e2e-k8s: ## test the manifests in a cluster; as root, and builds Kubernetes once
 	@.ci/install e2e-k8s
 	E2E=1 $(TESTGO) test -v -count=1 -timeout 60m -run '^TestCluster$$' ./kubetest
 
 ROUNDS ?= 5
 BENCH  ?= .
 
-# All of them, with what has no baseline too, are run by go test -bench.
+# go test -bench runs all of them, including those without a baseline.
 .PHONY: bench bench-compare bench-record
-bench: ## measure credagent beside what is simpler; BENCH chooses, ROUNDS are medians of
+bench: ## measure credagent against simpler programs; BENCH selects, ROUNDS sets the rounds for a median
 	@go run -C bench . -only '$(BENCH)' -rounds $(ROUNDS)
 
-bench-compare: ## measure, and say what has become worse since the last release by more than noise
+bench-compare: ## measure, and report what has become worse since the last release by more than noise
 	@go run -C bench . -only '$(BENCH)' -rounds $(ROUNDS) -compare
 
 bench-record: ## measure, and record it for the comparisons and in docs/performance.md
@@ -154,7 +153,7 @@ bench-record: ## measure, and record it for the comparisons and in docs/performa
 side-by-side: ## compare credagent with loops around MSAL and azidentity; takes a quarter of an hour
 	@cd bench/sidebyside && go run .
 
-# Each from its own directory, so that it is run in its module.
+# Each runs in its own directory, and so in its module.
 .PHONY: fuzz
 fuzz: ## run each fuzz target of every module for FUZZTIME
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file target; do \
@@ -217,7 +216,7 @@ protoc --plugin=bin/protoc-gen-go --plugin=bin/protoc-gen-go-grpc \
 	--go-grpc_out=$(1) --go-grpc_opt=paths=source_relative $(PROTO)
 endef
 
-# protoc starts its plugins by itself, so they have to be files.
+# protoc starts its plugins itself, so they have to be files.
 bin/protoc-gen-go: Makefile
 	GOBIN=$(CURDIR)/bin go install $(PROTOC_GEN_GO)
 
@@ -232,7 +231,7 @@ release: ## make archives, packages, the image, bills of materials, notes and ch
 		else echo 'no buildah: the release has no container image (apt-get install buildah)' >&2; fi
 
 .PHONY: release-check
-release-check: ## make the release twice, all compiled anew, and compare
+release-check: ## make the release twice, without the build cache, and compare
 	deploy/release.sh check
 
 .PHONY: image

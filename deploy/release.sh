@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes everything that a release consists of, so that whoever has the same commit and the same Go
-# makes the same bytes. Names are from the root of the checkout. Usage:
+# Makes everything that a release consists of, reproducibly: the same commit and the same Go give the
+# same bytes. Names are relative to the root of the checkout. Usage:
 #   release.sh binary ARCH FILE       one stripped, static binary for Linux
 #   release.sh packages DIR [ARCH…]   for Linux: binaries, bills of materials, archives, .deb and .rpm, in DIR
 #   release.sh all DIR [ARCH…]        that, archives for macOS and Windows, and the notes from CHANGELOG.md
@@ -16,7 +16,7 @@ export LC_ALL=C TZ=UTC
 umask 022
 
 compile() { # OS ARCH FILE
-	# What the environment could change is set here.
+	# Set everything that the environment could change.
 	GOCACHE=${RELEASE_CACHE:-$(go env GOCACHE)} GOOS=$1 GOARCH=$2 GOAMD64=v1 GOARM64=v8.0 \
 		CGO_ENABLED=0 GOFLAGS='' GOEXPERIMENT='' \
 		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags='-w -funcalign=16' -o "$3" ./cmd/credagent
@@ -28,7 +28,7 @@ release() { # COMMAND [ARGUMENT…]
 	go run ./deploy/release "$@"
 }
 
-# texts copies what a person reads: what is on the root of the checkout, and docs.
+# texts copies what people read: the files in the root of the checkout, and docs.
 texts() { # DIR
 	local file
 	install -D -m 0644 -t "$1" LICENSE README.md CHANGELOG.md SECURITY.md
@@ -37,7 +37,7 @@ texts() { # DIR
 	done < <(find docs -name '*.md' -o -name '*.svg' | sort)
 }
 
-# documents lays out what is the same for every architecture. It asks a binary for this machine.
+# documents lays out the files that are the same for every architecture. It runs a binary for this machine.
 documents() { # BINARY DIR
 	local doc=$2/usr/share/doc/credagent
 	install -d "$doc" "$2/usr/share/man" "$2/completion" \
@@ -77,7 +77,7 @@ bundle() { # ARCH STAGE DIR
 	done
 }
 
-# elsewhere makes the archive for a system that has no packages of ours: the program and its texts.
+# elsewhere makes the archive for a system without packages: the program and its documents.
 elsewhere() { # OS ARCH DIR
 	local name=credagent_${VERSION}_$1_$2 program=credagent stage=$work/$1-$2
 	if [[ $1 == windows ]]; then program=credagent.exe; fi
@@ -155,7 +155,7 @@ sums() { # DIR
 	(cd "$1" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
 }
 
-# check makes the second release in another place and compiles everything anew for it.
+# check makes the second release in another directory, without the build cache.
 check() { # [ARCH…]
 	local source=$PWD
 	work=$(mktemp -d)

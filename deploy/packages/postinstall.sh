@@ -5,8 +5,8 @@ set -e
 systemd-sysusers credagent.conf
 systemd-tmpfiles --create credagent.conf || true # in a container that is being built there may be no /run
 
-# Nothing is enabled or started: there is no configuration yet. What runs already is restarted into
-# the new version, and nobody waits for it: with the server out of reach, it is ready only later.
+# Nothing is enabled or started: there is no configuration yet. A running agent is restarted with the new
+# version, without waiting for it: while the server is unreachable it does not become ready.
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
 	systemctl --no-block try-restart credagent.service 'credagent@*.service'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs after a removal. Tokens and state go with a purge only: the tokens are good until they expire.
+# Runs after a removal. Only a purge removes tokens and state: the tokens are good until they expire.
 set -e
 
 if [ -d /run/systemd/system ]; then

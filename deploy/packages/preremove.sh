@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs before a removal, and before an upgrade, when the agent goes on running.
+# Runs before a removal, and before an upgrade, during which the agent keeps running.
 set -e
 
 case "${1:-}" in
-remove | 0) ;; # what dpkg and rpm say for a removal
+remove | 0) ;; # the arguments of dpkg and rpm for a removal
 *) exit 0 ;;
 esac
 if [ -d /run/systemd/system ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks an API, with the token that credagent keeps fresh: orders.sh URL [HEADER-FILE]
+# Calls an API, with the token that credagent keeps fresh: orders.sh URL [HEADER-FILE]
 set -eu
 url=$1
 header=${2:-/run/credagent/orders.header}
@@ -7,15 +7,15 @@ header=${2:-/run/credagent/orders.header}
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 
-# curl reads the file for each request, so the token is never old, and never an argument, which every
-# user of the machine could see.
+# curl reads the file for each request, so the token is always current, and never an argument, which
+# every user of the machine could see.
 ask() {
 	curl --silent --show-error --max-time 30 -H "@$header" --output "$answer" --write-out '%{http_code}' "$url"
 }
 
 status=$(ask)
 if [ "$status" = 401 ]; then
-	# It ended, or was revoked, between reading and asking: once more, with what the file says now.
+	# It expired or was revoked between reading and sending: try once more, with the file's current content.
 	status=$(ask)
 fi
 if [ "$status" != 200 ]; then

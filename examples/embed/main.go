@@ -1,5 +1,5 @@
-// Command embed is a program that has the agent inside it: no file is read or written, and nothing else
-// runs beside it. It keeps the tokens of its tenants fresh, which come and go.
+// Command embed is a program that embeds the agent. It reads and writes no file, starts no other process, and keeps
+// the tokens of its tenants fresh, which are added and removed while it runs.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 	}
 }
 
-// run keeps the token of one tenant, and prints what becomes of it, until ctx ends.
+// run keeps the token of one tenant fresh, and prints its updates, until ctx ends.
 func run(ctx context.Context, tokenURL string, out io.Writer) error {
 	k, err := newKeeper(newState())
 	if err != nil {
@@ -52,8 +52,8 @@ type keeper struct {
 	agent *agent.Agent
 }
 
-// newKeeper makes an agent of nothing but what this program has: its credentials and its state. No
-// request goes out that the state could not take a note of before.
+// newKeeper creates an agent with only this program's own parts: its credentials and its state. No request is sent
+// that could not be noted in the state before.
 func newKeeper(s *state) (*keeper, error) {
 	a := agent.New(agent.Options{
 		Log:         slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -67,13 +67,13 @@ func newKeeper(s *state) (*keeper, error) {
 	return &keeper{a}, nil
 }
 
-// tenant is who has a token.
+// tenant is the owner of one token.
 type tenant struct {
 	name, tokenURL, clientID, scope string
 }
 
-// add begins to keep a tenant's token. Nobody else's is touched, and what is wrong with this one is said
-// here.
+// add starts keeping a tenant's token fresh. It does not affect other tenants; if this one is invalid, it returns the
+// error.
 func (k *keeper) add(ctx context.Context, t tenant) error {
 	client := config.Client{
 		Name: t.name, TokenURL: t.tokenURL, ClientID: t.clientID, Credential: config.Credential{Provider: "memory"},
@@ -87,7 +87,7 @@ func (k *keeper) add(ctx context.Context, t tenant) error {
 	return nil
 }
 
-// remove ends that.
+// remove stops keeping a tenant's token.
 func (k *keeper) remove(ctx context.Context, name string) error {
 	for _, change := range []agent.Change{agent.RemoveSink(shelfPath(name)), agent.RemoveToken(name), agent.RemoveClient(name)} {
 		if err := k.agent.Apply(ctx, change); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/credagent/credagent/testkit/leaktest"
 )
 
-// TestMain looks for goroutines that the tests leave.
+// TestMain checks for goroutines that the tests leave.
 func TestMain(m *testing.M) { os.Exit(leaktest.Main(m)) }
 
 // server is an authorization server that counts.
@@ -59,7 +59,7 @@ func start(t *testing.T, s *state) (*keeper, func()) {
 	return k, stop
 }
 
-// await reads updates until one of them is what is wanted.
+// await reads updates until one of them is wanted.
 func await(t *testing.T, k *keeper, name string, wanted func(error) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -14,22 +14,22 @@ import (
 	"github.com/credagent/credagent/token"
 )
 
-// secrets authenticates one client with a secret that this program has in memory. The built-in
-// providers run in processes of their own; this one is as safe as the program that it is part of.
+// secrets authenticates one client with a secret in this program's memory. The built-in providers run in separate
+// processes; this one is only as safe as the program that contains it.
 type secrets struct {
 	client string
 	http   *http.Client
 }
 
-// newSecrets follows no redirect: the secret is for the token endpoint and nobody else.
+// newSecrets follows no redirect: the secret is only for the token endpoint.
 func newSecrets(client string) *secrets {
 	return &secrets{client, &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// secretOf is wherever a program has its secrets.
+// secretOf stands for the place where a program keeps its secrets.
 func secretOf(string) string { return "s3cret" }
 
-// Exchange sends one request, once. What its answer means is the agent's business.
+// Exchange sends one request, once. The agent interprets the answer.
 func (s *secrets) Exchange(ctx context.Context, r provider.Request) (provider.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -51,7 +51,7 @@ func (s *secrets) Exchange(ctx context.Context, r provider.Request) (provider.Re
 	return provider.Reply{Status: response.StatusCode, Header: response.Header, Body: body}, nil
 }
 
-// Check has nothing to say against a secret that is there.
+// Check accepts every secret that exists.
 func (s *secrets) Check(context.Context, bool) (provider.Credential, []provider.Problem, error) {
 	if secretOf(s.client) == "" {
 		return provider.Credential{}, []provider.Problem{{Message: "there is no secret for this client"}}, nil
@@ -59,10 +59,10 @@ func (s *secrets) Check(context.Context, bool) (provider.Credential, []provider.
 	return provider.Credential{}, nil, nil
 }
 
-// Close ends what the client has open.
+// Close closes the client's idle connections.
 func (s *secrets) Close() { s.http.CloseIdleConnections() }
 
-// shelf is a sink in memory, from which the rest of the program takes a tenant's token.
+// shelf is a sink in memory, from which the rest of the program reads a tenant's token.
 type shelf struct {
 	name string
 
@@ -74,13 +74,13 @@ func newShelf(name string) *shelf { return &shelf{name: name} }
 
 func shelfPath(name string) string { return "shelf of " + name }
 
-// Path is what the agent calls the sink.
+// Path is the agent's name for the sink.
 func (s *shelf) Path() string { return shelfPath(s.name) }
 
-// Tokens are those that the sink shows.
+// Tokens returns the names of the tokens in the sink.
 func (s *shelf) Tokens() []string { return []string{s.name} }
 
-// Write takes a new token.
+// Write stores a new token.
 func (s *shelf) Write(lookup sink.Lookup) (sink.Outcome, error) {
 	t, ok := lookup(s.name)
 	if !ok {
@@ -95,17 +95,17 @@ func (s *shelf) Write(lookup sink.Lookup) (sink.Outcome, error) {
 	return sink.Written, nil
 }
 
-// Mend has nothing to repair: what is in memory has no mode and no owner.
+// Mend has nothing to repair: memory has no mode and no owner.
 func (s *shelf) Mend(lookup sink.Lookup) (bool, error) { return s.Holds(lookup) }
 
-// Holds reports whether it is still there: nobody else can have changed it.
+// Holds always reports true: nothing else can have changed it.
 func (s *shelf) Holds(sink.Lookup) (bool, error) { return true, nil }
 
-// Untouched says the same.
+// Untouched is always true for the same reason.
 func (s *shelf) Untouched() bool { return true }
 
-// state is where this program keeps what a restart must not forget: here a map, elsewhere a database. The
-// records hold tokens in the clear, so that a real one encrypts them.
+// state is where this program keeps what must survive a restart: here a map, in practice a database. The records hold
+// tokens in plain text, so a real program encrypts them.
 type state struct {
 	mu      sync.Mutex
 	records map[string][]byte // guarded by mu, as is full
@@ -114,7 +114,7 @@ type state struct {
 
 func newState() *state { return &state{records: map[string][]byte{}} }
 
-// LoadAll returns what was saved.
+// LoadAll returns all saved records.
 func (s *state) LoadAll() (map[string]store.Record, []error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +146,7 @@ func (s *state) Save(name string, r store.Record) error {
 	return nil
 }
 
-// Remove forgets a token.
+// Remove removes a token's record.
 func (s *state) Remove(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Runs a service with the variables of an env file, and starts it anew whenever the file was replaced:
+# Runs a service with the variables of an env file, and restarts it whenever the file is replaced:
 #
 #     restart.sh ENV-FILE COMMAND [ARGUMENT]...
 #
-# It ends, with the service's status, when the service ends by itself. Anything that can wait for a
-# restart until it has nothing to do is better told by a signal.
+# It exits with the service's status when the service ends by itself. A service that should finish its
+# work before a restart is better notified with a signal.
 set -eu
 file=$1
 shift
 
-# A replaced file is another file: the inode or the time differs, to the nanosecond.
+# A replaced file has another inode or another time (in nanoseconds).
 stamp() { stat -c '%i %y' "$file"; }
 
 service=
@@ -28,7 +28,7 @@ while :; do
 		sleep 1
 	done
 	if [ "$(stamp)" = "$seen" ]; then
-		wait "$service" # it ended by itself, and so does this
+		wait "$service" # it ended by itself, so exit too
 		exit
 	fi
 	kill "$service" 2>/dev/null || :

@@ -1,6 +1,6 @@
-// Command watch-file is a program that holds its token in memory and takes over a new one as soon as
-// there is one: watch-file FILE. It watches the file's directory, since a watch of the file ends with
-// the file that is replaced; and it looks now and then, for file systems that tell nobody of changes.
+// Command watch-file is a program that holds its token in memory and replaces it as soon as there is a new one:
+// watch-file FILE. It watches the file's directory, since a watch of the file ends when the file is replaced. It also
+// checks periodically, for file systems that do not report changes.
 package main
 
 import (
@@ -31,12 +31,12 @@ func main() {
 	}
 }
 
-// use is where a program would hand the token to whatever makes its requests.
+// use is where a program would pass the token to the code that makes its requests.
 func use(token []byte) {
 	fmt.Printf("using token %x\n", sha256.Sum256(token))
 }
 
-// watch calls take with the file's content, and again whenever that is another.
+// watch calls take with the file's content, and again whenever it changes.
 func watch(ctx context.Context, file string, take func([]byte)) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -50,7 +50,7 @@ func watch(ctx context.Context, file string, take func([]byte)) error {
 	defer ticker.Stop()
 	var last string
 	for {
-		// The first look comes after the watch has begun, so no change is missed between the two.
+		// The first check comes after the watch has begun, so no change is missed between the two.
 		token, err := os.ReadFile(file)
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func watch(ctx context.Context, file string, take func([]byte)) error {
 	}
 }
 
-// next returns true when the file may have changed, and false when it is time to end.
+// next returns true when the file may have changed, and false when ctx ends.
 func next(ctx context.Context, watcher *fsnotify.Watcher, look <-chan time.Time, file string) bool {
 	for {
 		select {

@@ -147,7 +147,7 @@ func (p Plan) configuration() (string, error) {
 		line("    %s", l)
 	}
 	line("")
-	line("# What the application reads. It is replaced in one step: open it anew for each use.")
+	line("# The file that the application reads. It is replaced atomically: open it again for each use.")
 	line("sinks:")
 	line("  - type: file")
 	line("    token: %s", p.token())
