@@ -76,7 +76,7 @@ type Options struct {
 }
 
 // Provider authenticates and sends one client's token requests.
-type Provider = gate.Provider
+type Provider = provider.Provider
 
 // Failure is a token request that brought no token.
 type Failure = exchange.Failure
@@ -85,7 +85,7 @@ type Failure = exchange.Failure
 type Sink = delivery.Sink
 
 // Waits is what all commands on a host know of what servers asked for.
-type Waits = gate.Waits
+type Waits = store.Waits
 
 // Memory is where the agent keeps what must outlive its process, by tokens' names: [store.Store], or a
 // program's own. It may block as long as its file system does.
@@ -125,15 +125,14 @@ type Agent struct {
 	log       *slog.Logger
 	startedAt time.Time
 	metrics   *metrics.Metrics
-	gates     *gate.Gates // they outlive reloads
+	gates     *gate.Set
 
 	parts     *parts
 	processes processes
 	tasks     chan task     // for Run's goroutine
 	ended     chan struct{} // closes as Run ends
 
-	unclaimed map[string]store.Record // of tokens that are not there yet; owned by Run's goroutine, as is what follows
-	idleGates []*gate.Gate            // not passed by any client, but with a wait that the server asked for
+	unclaimed map[string]store.Record // of tokens that are not there yet; owned by Run's goroutine
 
 	changes    *changes
 	observers  observers
@@ -168,11 +167,13 @@ func newAgent(o Options, m machine) *Agent {
 		changes:   newChanges(),
 		metrics:   metrics.New(o.Registry, o.Version),
 	}
-	a.gates = gate.NewGates(gate.Options{
+	a.gates = gate.NewSet(gate.Options{
 		Waits:     o.Waits,
 		Roll:      func(clientID string) func() float64 { return m.random("gate " + clientID) },
 		Recovered: a.recovered,
 		Waiting:   a.changed,
+		Replaced:  a.credentialReplaced,
+		Metrics:   a.metrics,
 		Log:       a.log,
 
 		StrictNotes: o.StrictNotes,
@@ -229,9 +230,9 @@ func (a *Agent) deliver(name string) {
 	}
 }
 
-// recovered tells a gate's tokens that an outage has ended.
-func (a *Agent) recovered(g *gate.Gate, since time.Time) {
-	for _, c := range a.parts.at(g) {
+// recovered tells the tokens of clients that an outage has ended.
+func (a *Agent) recovered(clients []*config.Client, since time.Time) {
+	for _, c := range clients {
 		for _, t := range a.parts.tokensOf(c) {
 			t.keeper.Recovered(since)
 		}
@@ -300,7 +301,6 @@ func (a *Agent) stop() {
 	for _, t := range list.tokens {
 		t.keeper.Conclude()
 	}
-	a.Close()
 	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var writers sync.WaitGroup
@@ -322,12 +322,5 @@ func (a *Agent) stop() {
 	}
 }
 
-// Close ends the providers' processes, all at once: one that does not end holds up no other. [Agent.Run]
-// does so by itself.
-func (a *Agent) Close() {
-	var closing sync.WaitGroup
-	for _, c := range a.parts.list().clients {
-		closing.Go(c.client.Close)
-	}
-	closing.Wait()
-}
+// Close ends the providers' processes of an agent that does not run. [Agent.Run] does so by itself.
+func (a *Agent) Close() { a.gates.Stop() }

@@ -21,7 +21,6 @@ type prepared struct {
 	// edit makes the edit of it, or says what of the rest does not fit; nil where there is nothing to do.
 	edit    func() (*edit, error)
 	abandon func() // called if the edit is not made; may be nil
-	done    func() // called at the end; may be nil
 }
 
 // Apply adds, changes or removes one client, token or sink of a running agent, at a cost to the agent that
@@ -36,9 +35,6 @@ func (a *Agent) Apply(ctx context.Context, c Change) error {
 	p, err := c.prepare(ctx, a)
 	if err != nil {
 		return err
-	}
-	if p.done != nil {
-		defer p.done()
 	}
 	applied := false
 	err = a.perform(ctx, func(ctx context.Context) error {
@@ -62,7 +58,7 @@ func (a *Agent) Apply(ctx context.Context, c Change) error {
 func (e *edit) resetBackoff() {
 	for _, c := range e.clients {
 		if c != nil {
-			c.client.Gate().ResetBackoff()
+			c.client.ResetBackoff()
 		}
 	}
 	for _, t := range e.tokens {
@@ -80,29 +76,16 @@ func SetClient(c config.Client) Change {
 		if err != nil {
 			return nil, err
 		}
-		if was := a.parts.client(c.Name); was != nil && sameClient(*was.client.Config(), c) {
+		if was := a.parts.client(c.Name); was != nil && sameClient(*was.cfg, c) {
 			return &prepared{edit: func() (*edit, error) { return nil, nil }}, nil
 		}
-		a.parts.hold(c)
 		part := a.newClient(c, a.parts.settings())
-		if err := a.askOne(ctx, part.client); err != nil {
-			part.client.Close()
-			a.release(part)
+		if err := a.askOne(ctx, part); err != nil {
+			part.client.Retire()
 			return nil, err
 		}
-		return &prepared{
-			edit:    func() (*edit, error) { return a.clientEdit(part) },
-			abandon: part.client.Close,
-			done:    func() { a.release(part) },
-		}, nil
+		return &prepared{edit: func() (*edit, error) { return a.clientEdit(part) }, abandon: part.client.Retire}, nil
 	}}
-}
-
-// release ends what holds the gates of a client that was being made. One that was refused leaves none
-// behind, unless its server asked for a wait.
-func (a *Agent) release(part *clientPart) {
-	a.parts.release(*part.client.Config())
-	a.dropGate(part.first)
 }
 
 // clientEdit puts a client in the place of another one, with all its tokens.
@@ -114,8 +97,8 @@ func (a *Agent) clientEdit(next *clientPart) (*edit, error) {
 	if was == nil {
 		return e, nil
 	}
-	for _, t := range a.parts.tokensOf(was.client) {
-		cfg, err := config.CompleteToken(*t.keeper.Config(), *next.client.Config())
+	for _, t := range a.parts.tokensOf(was.cfg) {
+		cfg, err := config.CompleteToken(*t.keeper.Config(), *next.cfg)
 		if err != nil {
 			return nil, err // such as a scope that Entra ID does not know
 		}
@@ -144,7 +127,7 @@ func SetToken(t config.Token) Change {
 func (a *Agent) tokenEdit(t config.Token, may *access) (*edit, error) {
 	c, of := a.parts.client(t.Client), config.Client{}
 	if c != nil {
-		of = *c.client.Config()
+		of = *c.cfg
 	}
 	t, err := config.CompleteToken(t, of)
 	if err != nil {
@@ -218,7 +201,7 @@ func RemoveClient(name string) Change {
 		if c == nil {
 			return nil, nil
 		}
-		if tokens := a.parts.tokensOf(c.client); len(tokens) > 0 {
+		if tokens := a.parts.tokensOf(c.cfg); len(tokens) > 0 {
 			return nil, problem("clients."+name, fmt.Sprintf("token %q is still issued to it", tokens[0].name()))
 		}
 		e := newEdit()

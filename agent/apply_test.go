@@ -143,8 +143,8 @@ func TestApplyRefusesOneObject(t *testing.T) {
 		if p.agent.parts.list() != before {
 			t.Error("something changed")
 		}
-		if held := p.agent.parts.held; len(held) != 0 {
-			t.Errorf("client_ids %v are held", held)
+		if clients := p.agent.gates.Clients(); len(clients) != 1 {
+			t.Errorf("%d clients are in the set of gates, want the one", len(clients))
 		}
 	})
 }
@@ -251,7 +251,7 @@ func TestApplyIsAReloadOfOneObject(t *testing.T) {
 						made++
 					}
 					s.keptWaits(t, before, tokens, client)
-					s.agent.parts.consistent(t)
+					s.agent.consistent(t)
 				}
 				if made < 20 {
 					t.Fatalf("only %d changes were made", made)
@@ -262,7 +262,7 @@ func TestApplyIsAReloadOfOneObject(t *testing.T) {
 				if err := whole.agent.Reload(t.Context(), &final); err != nil {
 					t.Fatal(err)
 				}
-				whole.agent.parts.consistent(t)
+				whole.agent.consistent(t)
 				pass(6 * time.Hour)
 				if a, b := s.essence(), whole.essence(); !reflect.DeepEqual(a, b) {
 					t.Errorf("one at a time:\n%+v\nat once:\n%+v", a, b)
@@ -320,16 +320,16 @@ func (p *program) essence() any {
 }
 
 // consistent compares what is kept twice in the parts.
-func (p *parts) consistent(t *testing.T) {
+func (a *Agent) consistent(t *testing.T) {
 	t.Helper()
-	list := p.list()
+	p, list, inSet := a.parts, a.parts.list(), a.gates.Clients()
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	ofClient, showing := 0, 0
 	for _, c := range list.clients {
 		ofClient += len(c.tokens)
-		if p.passing[c.passes][c.at] != c {
-			t.Errorf("client %s is not found by its gate", c.name())
+		if !slices.Contains(inSet, c.client) {
+			t.Errorf("client %s is not in the set of gates", c.name())
 		}
 	}
 	for _, token := range list.tokens {
@@ -347,13 +347,9 @@ func (p *parts) consistent(t *testing.T) {
 	for _, writers := range p.shows {
 		showing += len(writers)
 	}
-	passing := 0
-	for _, clients := range p.passing {
-		passing += len(clients)
-	}
-	if ofClient != len(list.tokens) || showing != len(list.sinks) || passing != len(list.clients) || len(p.held) != 0 {
-		t.Errorf("%d of %d tokens, %d of %d sinks, %d of %d clients; %v held",
-			ofClient, len(list.tokens), showing, len(list.sinks), passing, len(list.clients), p.held)
+	if ofClient != len(list.tokens) || showing != len(list.sinks) || len(inSet) != len(list.clients) {
+		t.Errorf("%d of %d tokens, %d of %d sinks, %d of %d clients",
+			ofClient, len(list.tokens), showing, len(list.sinks), len(inSet), len(list.clients))
 	}
 }
 
@@ -522,7 +518,7 @@ func TestRefusedClientsLeaveNoGate(t *testing.T) {
 		if n := len(p.agent.gates.All()); n != 1 {
 			t.Errorf("after the reloads %d gates, want that of the one client", n)
 		}
-		p.agent.parts.consistent(t)
+		p.agent.consistent(t)
 	})
 }
 

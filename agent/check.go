@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/gate"
 )
 
 // Check asks every client's provider whether its configuration is sound and, if load, whether the
@@ -20,18 +19,14 @@ func (a *Agent) CheckSoon(ctx, waiting context.Context) error {
 }
 
 func (a *Agent) askAll(ctx context.Context, load bool) []<-chan []config.Problem {
-	var clients []*gate.Client
-	for _, c := range a.parts.list().clients {
-		clients = append(clients, c.client)
-	}
-	return a.ask(ctx, clients, a.parts.config(), load)
+	return a.ask(ctx, a.parts.list().clients, a.parts.config(), load)
 }
 
 // ask asks the provider of every credential of clients; the answers come in their order.
-func (a *Agent) ask(ctx context.Context, clients []*gate.Client, cfg *config.Config, load bool) []<-chan []config.Problem {
+func (a *Agent) ask(ctx context.Context, clients []*clientPart, cfg *config.Config, load bool) []<-chan []config.Problem {
 	var answers []<-chan []config.Problem
 	for _, c := range clients {
-		for _, check := range c.Checks(cfg, load) {
+		for _, check := range c.client.Checks(cfg, load) {
 			answer := make(chan []config.Problem, 1)
 			a.checks.Go(func() { answer <- check(ctx) })
 			answers = append(answers, answer)
@@ -42,10 +37,10 @@ func (a *Agent) ask(ctx context.Context, clients []*gate.Client, cfg *config.Con
 
 // askOne asks the providers of one client, which is new, and sees whether anything is written over what it
 // reads. It is for any goroutine, also while the agent stops.
-func (a *Agent) askOne(ctx context.Context, c *gate.Client) error {
+func (a *Agent) askOne(ctx context.Context, c *clientPart) error {
 	written := a.parts.written()
-	problems := a.clientApart(*c.Config(), written)
-	for _, check := range c.Checks(written, false) {
+	problems := a.clientApart(*c.cfg, written)
+	for _, check := range c.client.Checks(written, false) {
 		problems = append(problems, check(ctx)...)
 	}
 	if ctx.Err() != nil {

@@ -32,13 +32,10 @@ func newEdit() *edit {
 // starts what is new. Only the agent's goroutine calls it.
 func (a *Agent) commit(ctx context.Context, e *edit) {
 	missed := a.retire(e)
-	restored := a.inherit(e)
+	a.inherit(e)
 	old := a.parts.put(e)
-	a.dropGates(old)
 	a.startNew(ctx, e)
-	for _, c := range restored {
-		a.checks.Go(func() { c.CompareCredential(ctx) })
-	}
+	a.compareCredentials(ctx)
 	for path, next := range e.sinks {
 		if next != nil && missed[path] {
 			next.writer.RerunActions()
@@ -56,7 +53,7 @@ func (e *edit) objects() *config.Config {
 	cfg := &config.Config{}
 	for _, c := range e.clients {
 		if c != nil {
-			cfg.Clients = append(cfg.Clients, *c.client.Config())
+			cfg.Clients = append(cfg.Clients, *c.cfg)
 		}
 	}
 	for _, t := range e.tokens {
@@ -108,42 +105,18 @@ func (a *Agent) retire(e *edit) (missed map[string]bool) {
 }
 
 // inherit hands tokens that are still the right ones to the new keepers: those of the keepers that they
-// replace, or what an earlier process saved. It returns the clients of which that was news.
-func (a *Agent) inherit(e *edit) (restored []*gate.Client) {
+// replace, or what an earlier process saved.
+func (a *Agent) inherit(e *edit) {
 	for name, next := range e.tokens {
 		if next == nil {
 			continue
 		}
 		if was := a.parts.token(name); was != nil {
 			next.keeper.Inherit(was.keeper)
-		} else if a.claim(next.keeper) {
-			restored = append(restored, next.keeper.Client())
+		} else {
+			a.claim(next.keeper)
 		}
 	}
-	return restored
-}
-
-// dropGates ends the gates that no client passes any more. Those at which the server asked for a wait
-// outlive their clients, as do those of a client_id of which another client is being made; a few of them are
-// tried again each time, so that their number is bounded.
-func (a *Agent) dropGates(old *edit) {
-	for _, c := range old.clients {
-		a.idleGates = append(a.idleGates, c.first)
-		if now := c.client.Gate(); now != c.first { // the issuer named the token endpoint
-			a.idleGates = append(a.idleGates, now)
-		}
-	}
-	for range min(len(a.idleGates), 2*len(old.clients)+2) {
-		g := a.idleGates[0]
-		a.idleGates = a.idleGates[1:]
-		if a.dropGate(g) || a.parts.holds(g) {
-			a.idleGates = append(a.idleGates, g)
-		}
-	}
-}
-
-func (a *Agent) dropGate(g *gate.Gate) (waits bool) {
-	return a.gates.Drop(g, func() bool { return a.parts.free(g) })
 }
 
 // startNew starts what is new, and has the sinks written that show something new.
@@ -153,7 +126,6 @@ func (a *Agent) startNew(ctx context.Context, e *edit) {
 			next.keeper.Start(ctx)
 		}
 	}
-	a.gates.Start(ctx)
 	for name := range e.tokens {
 		for _, w := range a.parts.showing(name) {
 			w.Start()
@@ -170,17 +142,15 @@ func (a *Agent) startNew(ctx context.Context, e *edit) {
 func (e *edit) abandon() {
 	for _, c := range e.clients {
 		if c != nil {
-			c.client.Close()
+			c.client.Retire()
 		}
 	}
 }
 
-// newClient makes a client of a configuration with the given settings.
+// newClient makes a client of a configuration with the given settings. It retires at the end, or where it is
+// not made use of.
 func (a *Agent) newClient(cfg config.Client, settings *config.Config) *clientPart {
-	c := gate.NewClient(cfg, a.gates, gate.ClientOptions{
-		Open: a.providers(settings.Plugins), Replaced: a.credentialReplaced, Hidden: settings.Expanded(), Metrics: a.metrics, Log: a.log,
-	})
-	return &clientPart{client: c, first: c.Gate()}
+	return &clientPart{cfg: &cfg, client: a.gates.NewClient(&cfg, a.providers(settings.Plugins), settings.Expanded())}
 }
 
 func (a *Agent) newToken(cfg config.Token, c *gate.Client) *tokenPart {

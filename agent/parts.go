@@ -24,18 +24,14 @@ type parts struct {
 	tokens  map[string]*tokenPart         // by name
 	sinks   map[string]*sinkPart          // by path
 	shows   map[string][]*delivery.Writer // by token; the slices are never changed
-	passing map[gate.Key][]*clientPart    // by the gate that they pass, see passes
-	held    map[string]int                // client_ids of clients that are being made
 	places  int                           // sinks that there ever were
 	listed  *listing                      // nil after a change
 }
 
 type clientPart struct {
+	cfg    *config.Client
 	client *gate.Client
-	first  *gate.Gate
-	passes gate.Key // guarded by parts.mu, as is all that follows
-	at     int      // in parts.passing
-	tokens []*tokenPart
+	tokens []*tokenPart // guarded by parts.mu
 }
 
 type tokenPart struct {
@@ -62,13 +58,13 @@ func newParts(cfg *config.Config) *parts {
 	return &parts{
 		cfg:     cfg,
 		clients: map[string]*clientPart{}, tokens: map[string]*tokenPart{}, sinks: map[string]*sinkPart{},
-		shows: map[string][]*delivery.Writer{}, passing: map[gate.Key][]*clientPart{}, held: map[string]int{},
+		shows: map[string][]*delivery.Writer{},
 	}
 }
 
 func (t *tokenPart) name() string { return t.keeper.Config().Name }
 
-func (c *clientPart) name() string { return c.client.Config().Name }
+func (c *clientPart) name() string { return c.cfg.Name }
 
 func (s *sinkPart) path() string { return s.writer.Path() }
 
@@ -90,7 +86,7 @@ func (p *parts) config() *config.Config {
 	whole := *p.cfg
 	whole.Clients, whole.Tokens, whole.Sinks = nil, nil, nil
 	for _, c := range list.clients {
-		whole.Clients = append(whole.Clients, *c.client.Config())
+		whole.Clients = append(whole.Clients, *c.cfg)
 	}
 	for _, t := range list.tokens {
 		whole.Tokens = append(whole.Tokens, *t.keeper.Config())
@@ -158,72 +154,14 @@ func (p *parts) showing(token string) []*delivery.Writer {
 }
 
 // tokensOf returns the tokens of a client, sorted by name; none if it was replaced.
-func (p *parts) tokensOf(c *gate.Client) []*tokenPart {
+func (p *parts) tokensOf(c *config.Client) []*tokenPart {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	part := p.clients[c.Config().Name]
-	if part == nil || part.client != c {
+	part := p.clients[c.Name]
+	if part == nil || part.cfg != c {
 		return nil
 	}
 	return slices.SortedFunc(slices.Values(part.tokens), byToken)
-}
-
-// at returns the clients that pass a gate.
-func (p *parts) at(g *gate.Gate) []*gate.Client {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	var all []*gate.Client
-	for _, key := range []gate.Key{g.Key(), {ClientID: g.Key().ClientID}} {
-		for _, c := range p.passing[key] {
-			if c.client.Gate() == g {
-				all = append(all, c.client)
-			}
-		}
-	}
-	return all
-}
-
-// passesOf is under which key a client is found by its gate. The gate of one that asks an issuer for the
-// token endpoint may be another one at any time, so that is not told apart by it.
-func passesOf(c *gate.Client) gate.Key {
-	if c.Config().Issuer != "" {
-		return gate.Key{ClientID: c.Config().ClientID}
-	}
-	return c.Gate().Key()
-}
-
-// hold keeps the gates of the clients' client_ids, as the clients are being made. It ends with release.
-func (p *parts) hold(clients ...config.Client) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range clients {
-		p.held[c.ClientID]++
-	}
-}
-
-func (p *parts) release(clients ...config.Client) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range clients {
-		if p.held[c.ClientID]--; p.held[c.ClientID] == 0 {
-			delete(p.held, c.ClientID)
-		}
-	}
-}
-
-// holds reports whether a client that may pass a gate is being made.
-func (p *parts) holds(g *gate.Gate) bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.held[g.Key().ClientID] > 0
-}
-
-// free reports whether no client passes a gate, nor is about to.
-func (p *parts) free(g *gate.Gate) bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	key := g.Key()
-	return len(p.passing[key]) == 0 && len(p.passing[gate.Key{ClientID: key.ClientID}]) == 0 && p.held[key.ClientID] == 0
 }
 
 // lastPlace is that of the last sink there ever was.
@@ -279,16 +217,9 @@ func (p *parts) put(e *edit) (old *edit) {
 func (p *parts) putClient(name string, next *clientPart, old *edit) {
 	if was := p.clients[name]; was != nil {
 		old.clients[name] = was
-		rest := without(p.passing[was.passes], was.at, func(c *clientPart, at int) { c.at = at })
-		if p.passing[was.passes] = rest; len(rest) == 0 {
-			delete(p.passing, was.passes)
-		}
 		delete(p.clients, name)
 	}
 	if next != nil {
-		next.passes = passesOf(next.client)
-		next.at = len(p.passing[next.passes])
-		p.passing[next.passes] = append(p.passing[next.passes], next)
 		p.clients[name] = next
 	}
 }
@@ -298,7 +229,10 @@ func (p *parts) putToken(name string, next *tokenPart, old *edit) {
 		old.tokens[name] = was
 		c := p.clients[was.keeper.Config().Client]
 		if c != nil && c.client == was.keeper.Client() {
-			c.tokens = without(c.tokens, was.at, func(t *tokenPart, at int) { t.at = at })
+			last := c.tokens[len(c.tokens)-1]
+			last.at, c.tokens[was.at] = was.at, last
+			c.tokens[len(c.tokens)-1] = nil
+			c.tokens = c.tokens[:len(c.tokens)-1]
 		}
 		delete(p.tokens, name)
 	}
@@ -328,14 +262,4 @@ func (p *parts) putSink(path string, next *sinkPart, old *edit) {
 		p.sinks[path] = next
 		p.places = max(p.places, next.place+1)
 	}
-}
-
-// without takes one out of a list whose order does not matter; moved learns of the one that takes its
-// place.
-func without[T any](all []T, at int, moved func(T, int)) []T {
-	last := len(all) - 1
-	moved(all[last], at)
-	all[at] = all[last]
-	clear(all[last:])
-	return all[:last]
 }

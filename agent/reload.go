@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/status"
 )
 
@@ -46,17 +45,12 @@ func (a *Agent) Reload(ctx context.Context, cfg *config.Config) error {
 }
 
 func (a *Agent) reload(ctx context.Context, cfg *config.Config) error {
-	a.parts.hold(cfg.Clients...)
-	err := a.follow(ctx, cfg)
-	a.parts.release(cfg.Clients...)
-	for _, g := range a.gates.All() {
-		a.dropGate(g)
+	if err := a.follow(ctx, cfg); err != nil {
+		return err
 	}
-	if err == nil {
-		a.resetBackoff()
-		a.removeLeftOvers()
-	}
-	return err
+	a.resetBackoff()
+	a.removeLeftOvers()
+	return nil
 }
 
 // follow puts what a configuration has in the place of what is different.
@@ -109,7 +103,7 @@ func (a *Agent) differentClients(e *edit) {
 	named := make(map[string]bool, len(e.cfg.Clients))
 	for _, c := range e.cfg.Clients {
 		named[c.Name] = true
-		if was := a.parts.client(c.Name); was == nil || !samePlugins || !sameClient(*was.client.Config(), c) {
+		if was := a.parts.client(c.Name); was == nil || !samePlugins || !sameClient(*was.cfg, c) {
 			e.clients[c.Name] = a.newClient(c, e.cfg)
 		}
 	}
@@ -123,10 +117,10 @@ func (a *Agent) differentClients(e *edit) {
 // checkEdit asks the providers of the clients that are new. Of the others, which were asked before, it
 // only sees whether a new sink would write over their credentials.
 func (a *Agent) checkEdit(ctx context.Context, e *edit) error {
-	var clients []*gate.Client
+	var clients []*clientPart
 	for _, cfg := range e.cfg.Clients {
 		if next := e.clients[cfg.Name]; next != nil {
-			clients = append(clients, next.client)
+			clients = append(clients, next)
 		}
 	}
 	err := problemsOf(context.Background(), a.ask(ctx, clients, e.cfg, false))
@@ -189,8 +183,8 @@ func (a *Agent) resetBackoff() {
 	for _, t := range list.tokens {
 		t.keeper.ResetBackoff()
 	}
-	for _, g := range a.gates.All() {
-		g.ResetBackoff()
+	for _, c := range list.clients {
+		c.client.ResetBackoff()
 	}
 	for _, s := range list.sinks {
 		s.writer.Start()

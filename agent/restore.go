@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
@@ -22,14 +20,7 @@ func (a *Agent) restore() {
 	for _, err := range failed {
 		a.log.Warn("state cannot be used", logkey.Error, err)
 	}
-	for key, state := range store.Gates(records) {
-		of := config.Client{ClientID: key.ClientID}
-		a.parts.hold(of) // who applies a client too early must not drop the gate before it knows of the wait
-		g := a.gates.At(gate.Key(key))
-		g.Restore(state) // also one that no client passes now: a later configuration may have it
-		a.parts.release(of)
-		a.idleGates = append(a.idleGates, g)
-	}
+	a.gates.Restore(store.Gates(records))
 	now := time.Now()
 	a.unclaimed = map[string]store.Record{}
 	for _, name := range oldestFirst(records) { // of a client's credentials the newest record counts
@@ -45,16 +36,13 @@ func (a *Agent) restore() {
 	}
 }
 
-// claim restores a token that came after the start from what an earlier process saved of it. It reports
-// whether there is anything.
-func (a *Agent) claim(k *keeper.Keeper) bool {
+// claim restores a token that came after the start from what an earlier process saved of it.
+func (a *Agent) claim(k *keeper.Keeper) {
 	name := k.Config().Name
-	r, ok := a.unclaimed[name]
-	if ok {
+	if r, ok := a.unclaimed[name]; ok {
 		delete(a.unclaimed, name)
 		k.Restore(r, time.Now())
 	}
-	return ok
 }
 
 // oldestFirst returns the names of records by when they were saved.

@@ -1,14 +1,12 @@
 package agent
 
 import (
-	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/logkey"
@@ -25,7 +23,6 @@ type rotation struct {
 	watcher  filewatch.Notifier // nil until the first second is over, and where there is none
 	settling *filewatch.Settling
 	begun    bool
-	checking atomic.Bool
 }
 
 // newRotation has the files checked once more when they had time to settle, and watched from then
@@ -73,27 +70,11 @@ func (r *rotation) failures() <-chan error {
 	return r.watcher.Failures()
 }
 
-// changedCredentials returns a function for each credential whose files changed since the last check: it
-// proves that credential. The watcher, if there is one, is made to watch them all.
-func changedCredentials(watcher filewatch.Notifier, clients []*clientPart) (proofs []func(context.Context)) {
-	watch := func([]string) {}
-	if watcher != nil {
-		watch = func(files []string) { filewatch.Watch(watcher, files) }
-	}
-	for _, c := range clients {
-		for _, changed := range c.client.LookAtFiles(watch) {
-			proofs = append(proofs, func(ctx context.Context) { c.client.Prove(ctx, changed) })
-		}
-	}
-	return proofs
-}
-
-// credentialReplaced ends every wait of our own, as a client has another credential in use, and has one
-// of its tokens refreshed early, while the old one is still good.
-func (a *Agent) credentialReplaced(c *gate.Client) {
+// credentialReplaced ends every wait of our own of a client's tokens, as the client has another credential in
+// use, and has one of them refreshed early, while the old one is still good.
+func (a *Agent) credentialReplaced(c *config.Client) {
 	tokens := a.parts.tokensOf(c)
 	proof := proofAmong(tokens) // before the waits end: a token that waits is proof enough
-	c.Gate().ResetBackoff()
 	for _, t := range tokens {
 		t.keeper.ResetBackoff()
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/gate"
+	"github.com/credagent/credagent/agent/exchange"
 )
 
 // SharedClients returns a problem for each client that is, to its server, the same as one before it, but
@@ -13,10 +13,11 @@ import (
 // one to wait, holds the other up. No issuer is asked for its token endpoint.
 func SharedClients(cfg *config.Config) []config.Problem {
 	var problems []config.Problem
-	first := map[*gate.Gate]*config.Client{}
-	for _, part := range New(Options{Config: cfg}).parts.list().clients {
-		c := part.client.Config()
-		passes := part.client.Gate()
+	type gate struct{ clientID, server string }
+	first := map[gate]*config.Client{}
+	for i := range cfg.Clients {
+		c := &cfg.Clients[i]
+		passes := gate{c.ClientID, exchange.ServerOf(*c)}
 		before, shared := first[passes]
 		if !shared {
 			first[passes] = c

@@ -45,10 +45,8 @@ func (a *Agent) watch(ctx context.Context) {
 	files := newRotation()
 	defer files.close()
 	last := a.compareClocks(time.Now())
-	a.startFileCheck(ctx, files)
-	for _, c := range a.parts.list().clients {
-		a.checks.Go(func() { c.client.CompareCredential(ctx) })
-	}
+	a.startFileCheck(ctx, files.watcher)
+	a.compareCredentials(ctx)
 	for ticks := 1; ; {
 		select {
 		case <-ctx.Done():
@@ -66,16 +64,13 @@ func (a *Agent) watch(ctx context.Context) {
 		case <-files.settling.C():
 			files.settling.Done()
 			files.begin(a.machine.watch, a.log)
-			a.startFileCheck(ctx, files)
+			a.startFileCheck(ctx, files.watcher)
 			continue
 		case <-ticker.C:
 		}
 		last = a.compareClocks(last)
-		for _, c := range a.parts.list().clients {
-			c.client.WarnOfExpiry(last)
-		}
 		if ticks++; time.Duration(ticks)*every%checkEvery == 0 {
-			a.checkAll(ctx, files)
+			a.checkAll(ctx, files.watcher)
 		}
 	}
 }
@@ -102,25 +97,30 @@ func (a *Agent) creditSuspend(now time.Time) {
 	a.bootAhead = boot - now.Sub(a.startedAt)
 	if slept := a.bootAhead - before; before != 0 && slept > stepped {
 		a.log.Info("the machine was suspended", logkey.For, slept.Round(time.Second))
-		for _, g := range a.gates.All() {
-			g.Suspended(slept - stepped/10) // the two clocks were not read in the same instant
-		}
+		a.gates.Wake(slept - stepped/10) // the two clocks were not read in the same instant
+	}
+}
+
+// compareCredentials has the credentials compared with those that an earlier process used.
+func (a *Agent) compareCredentials(ctx context.Context) {
+	for _, compare := range a.gates.CompareCredentials() {
+		a.checks.Go(func() { compare(ctx) })
 	}
 }
 
 // startFileCheck proves the credentials whose files changed. A provider may take its time, so that is
 // not waited for.
-func (a *Agent) startFileCheck(ctx context.Context, files *rotation) {
-	if files.checking.CompareAndSwap(false, true) { // else the file system does not answer
-		watcher := files.watcher
-		a.checks.Go(func() { a.checkFiles(ctx, files, watcher) })
-	}
+func (a *Agent) startFileCheck(ctx context.Context, watcher filewatch.Notifier) {
+	a.checks.Go(func() { a.checkFiles(ctx, watcher) })
 }
 
-// checkFiles checks the credentials' files; the caller has set files.checking.
-func (a *Agent) checkFiles(ctx context.Context, files *rotation, watcher filewatch.Notifier) {
-	defer files.checking.Store(false)
-	for _, prove := range changedCredentials(watcher, a.parts.list().clients) {
+// checkFiles checks the credentials' files. The watcher, if there is one, is made to watch them.
+func (a *Agent) checkFiles(ctx context.Context, watcher filewatch.Notifier) {
+	watch := func([]string) {}
+	if watcher != nil {
+		watch = func(files []string) { filewatch.Watch(watcher, files) }
+	}
+	for _, prove := range a.gates.CheckCredentials(watch) {
 		a.checks.Go(func() { prove(ctx) })
 	}
 }
@@ -128,14 +128,9 @@ func (a *Agent) checkFiles(ctx context.Context, files *rotation, watcher filewat
 // checkAll checks the credentials' files and the sinks, one after the other, as each goroutine
 // more wakes up one more thread. While the file system of the ones does not answer, the others are
 // checked all the same.
-func (a *Agent) checkAll(ctx context.Context, files *rotation) {
-	checkFiles := func() {}
-	if files.checking.CompareAndSwap(false, true) {
-		watcher := files.watcher
-		checkFiles = func() { a.checkFiles(ctx, files, watcher) }
-	}
+func (a *Agent) checkAll(ctx context.Context, watcher filewatch.Notifier) {
 	a.checks.Go(func() {
-		checkFiles()
+		a.checkFiles(ctx, watcher)
 		a.checkSinks()
 	})
 }
@@ -146,9 +141,7 @@ func timeStep(from, to time.Time) time.Duration {
 }
 
 func (a *Agent) wakeAll() {
-	for _, g := range a.gates.All() {
-		g.Wake()
-	}
+	a.gates.Wake(0)
 	for _, t := range a.parts.list().tokens {
 		t.keeper.Wake()
 	}

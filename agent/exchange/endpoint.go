@@ -55,6 +55,15 @@ func NewEndpoint(cfg config.Client) *Endpoint {
 	return e
 }
 
+// ServerOf names a client's authorization server, in the one spelling that all ways of writing it share: by
+// its token endpoint, or by its issuer where that has yet to be asked for one.
+func ServerOf(cfg config.Client) string {
+	if at := NewEndpoint(cfg).URL(); at != "" {
+		return oauth.CanonicalEndpoint(at)
+	}
+	return "issuer " + oauth.CanonicalEndpoint(cfg.Issuer)
+}
+
 // URL is the token endpoint, or "" while it is not known.
 func (e *Endpoint) URL() string {
 	e.mu.Lock()

@@ -86,11 +86,12 @@ func (granting) Close() {}
 // BenchmarkRequest measures what a gate does for one request, but for the exchange and the pace.
 func BenchmarkRequest(b *testing.B) {
 	log := slog.New(slog.DiscardHandler)
-	gates := NewGates(Options{Waiting: func() {}, Roll: func(string) func() float64 { return func() float64 { return 0 } }, Recovered: func(*Gate, time.Time) {}, Log: log})
-	cfg := config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: time.Minute}
-	c := NewClient(cfg, gates, ClientOptions{
-		Open: func(provider.Spec) Provider { return granting{} }, Metrics: metrics.New(prometheus.NewRegistry(), "test"), Log: log,
+	gates := NewSet(Options{
+		Waiting: func() {}, Roll: func(string) func() float64 { return func() float64 { return 0 } }, Recovered: func([]*config.Client, time.Time) {},
+		Metrics: metrics.New(prometheus.NewRegistry(), "test"), Log: log,
 	})
+	cfg := config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: time.Minute}
+	c := gates.NewClient(&cfg, func(provider.Spec) provider.Provider { return granting{} }, nil)
 	g := c.Gate()
 	g.ctx = b.Context()
 	r := Request{Ctx: b.Context(), Client: c, Token: "a", Form: func() url.Values { return url.Values{} }, Reply: func(exchange.Answer) {}}

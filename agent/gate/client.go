@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,26 +21,18 @@ import (
 	"github.com/credagent/credagent/internal/logkey"
 )
 
-// Provider authenticates and sends one client's token requests. It never retries.
-type Provider interface {
-	Exchange(ctx context.Context, r provider.Request) (provider.Reply, error)
-	// Check validates the configuration and, if load, the credential, without a request.
-	Check(ctx context.Context, load bool) (provider.Credential, []provider.Problem, error)
-	Close()
-}
-
 // Client is a registered client at one authorization server: where its requests go and what
 // authenticates them. Only its gate sends its requests.
 type Client struct {
-	cfg         config.Client
+	cfg         *config.Client
 	log         *slog.Logger
-	gates       *Gates
+	set         *Set
+	passes      Key                  // under which the set finds it, see [Set.NewClient]
 	gate        atomic.Pointer[Gate] // the one that requests pass: another one once the token endpoint is known
 	credentials []*credential        // the first, then the fallback where there is one
 	endpoint    *exchange.Endpoint
 	metrics     *metrics.Metrics
-	hidden      []string // values that are not shown where a server repeats them
-	replaced    func(*Client)
+	hidden      []string               // values that are not shown where a server repeats them
 	located     atomic.Pointer[string] // the token endpoint; "" while it is not known
 	ahead       atomic.Int64           // the server's clock before this host's, nanoseconds
 
@@ -49,86 +42,87 @@ type Client struct {
 	compared  bool          // the credential is, or is about to be, compared with what an earlier process used
 }
 
-// ClientOptions are what clients are made with.
-type ClientOptions struct {
-	Open     func(provider.Spec) Provider // makes the provider of a credential
-	Replaced func(*Client)                // called when a client has another credential in use than before
-	Metrics  *metrics.Metrics
-	Hidden   []string // values that are not shown where a server repeats them
-	Log      *slog.Logger
-}
-
-// NewClient returns a client that sends its requests through one of the gates.
-func NewClient(cfg config.Client, gates *Gates, o ClientOptions) *Client {
+// NewClient adds a client, which is in the set until it retires. Open makes the provider of a credential.
+// What is hidden are values that are not shown where a server repeats them.
+func (s *Set) NewClient(cfg *config.Client, open func(provider.Spec) provider.Provider, hidden []string) *Client {
 	c := &Client{
 		cfg:      cfg,
-		log:      o.Log.With(logkey.Client, cfg.Name),
-		gates:    gates,
-		endpoint: exchange.NewEndpoint(cfg),
-		metrics:  o.Metrics,
-		replaced: o.Replaced,
-		hidden:   slices.Clip(o.Hidden),
+		log:      s.o.Log.With(logkey.Client, cfg.Name),
+		set:      s,
+		endpoint: exchange.NewEndpoint(*cfg),
+		metrics:  s.o.Metrics,
+		hidden:   slices.Clip(hidden),
 	}
-	c.add(status.Primary, cfg.Credential, o.Open)
+	c.add(status.Primary, cfg.Credential, open)
 	if cfg.FallbackCredential != nil {
-		c.add(status.Fallback, *cfg.FallbackCredential, o.Open)
+		c.add(status.Fallback, *cfg.FallbackCredential, open)
 	}
 	c.locate(c.endpoint.URL())
-	c.moveTo(gates.At(c.key()))
+	key := Key{ClientID: cfg.ClientID, Server: exchange.ServerOf(*cfg)}
+	c.passes = key
+	if cfg.Issuer != "" { // its gate may be another one at any time
+		c.passes.Server = ""
+	}
+	s.join(c, key)
 	return c
 }
 
-func (c *Client) add(name string, cfg config.Credential, open func(provider.Spec) Provider) {
+func (c *Client) add(name string, cfg config.Credential, open func(provider.Spec) provider.Provider) {
 	p := open(provider.Spec{
 		Client: c.cfg.Name, Provider: cfg.Provider, Config: cfg.Config,
-		TokenEndpoint: c.endpoint.URL(), Issuer: c.Issuer(),
+		TokenEndpoint: c.endpoint.URL(), Issuer: c.issuer(),
 	})
 	c.credentials = append(c.credentials, newCredential(name, cfg, p, c.log))
 }
 
 // Config returns what the client is configured as. It is not to be changed.
-func (c *Client) Config() *config.Client { return &c.cfg }
-
-// key returns what the client is to the server, as far as that is known without asking.
-func (c *Client) key() Key {
-	if at := c.endpoint.URL(); at != "" {
-		return keyOf(c.cfg.ClientID, at)
-	}
-	return unresolved(c.cfg)
-}
+func (c *Client) Config() *config.Client { return c.cfg }
 
 // Gate returns the gate that the client's requests pass.
 func (c *Client) Gate() *Gate { return c.gate.Load() }
 
-// Issuer returns the one spelling of the issuer that the client is configured with; "" for none.
-func (c *Client) Issuer() string {
+// issuer returns the one spelling of the issuer that the client is configured with; "" for none.
+func (c *Client) issuer() string {
 	if c.cfg.Issuer == "" {
 		return ""
 	}
 	return oauth.CanonicalEndpoint(c.cfg.Issuer)
 }
 
+// Binding says whose a token of the client is, for which such a form is sent.
+func (c *Client) Binding(form url.Values) store.Binding {
+	key := c.Gate().key
+	return store.Binding{
+		ClientID: key.ClientID,
+		Server:   key.Server,
+		Issuer:   c.issuer(),
+		Request:  store.RequestHash(form),
+		Provider: c.cfg.Credential.Provider,
+	}
+}
+
 // Resume goes on where an earlier process was with a token of the client, which knew the issuer's token
 // endpoint.
 func (c *Client) Resume(b store.Binding) {
-	if b.ClientID == c.cfg.ClientID && b.Issuer != "" && b.Issuer == c.Issuer() && c.endpoint.URL() == "" {
-		c.moveTo(c.gates.At(Key(b.GateKey())))
+	if b.ClientID == c.cfg.ClientID && b.Issuer != "" && b.Issuer == c.issuer() && c.endpoint.URL() == "" {
+		c.set.move(c, Key(b.GateKey()))
 	}
 }
 
 // Succeeds reports whether the client is to its server what one is that it replaces. As far as it is
 // known, it passes the same gate from now on.
 func (c *Client) Succeeds(was *Client) bool {
-	key := was.Gate().Key()
-	c.Resume(store.Binding{ClientID: key.ClientID, Server: key.Server, Issuer: was.Issuer()})
+	key := was.Gate().key
+	c.Resume(store.Binding{ClientID: key.ClientID, Server: key.Server, Issuer: was.issuer()})
 	return c.Gate() == was.Gate()
 }
 
-// moveTo has the client's requests pass another gate from now on.
-func (c *Client) moveTo(g *Gate) { c.gate.Store(g) }
+// ResetBackoff ends the own backoff of the client's gate, because the configuration or a credential
+// changed. What the server asked for stays.
+func (c *Client) ResetBackoff() { c.Gate().edit(policy.Gate.WithoutBackoff) }
 
-// Close ends the providers' processes.
-func (c *Client) Close() {
+// close ends the providers' processes.
+func (c *Client) close() {
 	for _, in := range c.credentials {
 		in.provider.Close()
 	}
@@ -269,15 +263,16 @@ func (c *Client) rotated(changed *credential) (inUse bool) {
 	return c.chosen() == changed
 }
 
-// Retire ends a client that another one replaces: what is under way is seen through. The answer to
-// that is no reason to use the fallback any more: the client that takes this one's place would not know
-// of it, and ask with the first credential again.
+// Retire ends a client: what is under way is seen through. The answer to that is no reason to use the
+// fallback any more: a client that takes this one's place would not know of it, and ask with the first
+// credential again.
 func (c *Client) Retire() {
 	c.choosing.Lock()
 	c.rotations++
 	c.choosing.Unlock()
 	c.Gate().Finish(c)
-	c.Close()
+	c.close()
+	c.set.leave(c)
 }
 
 // Saved returns what a later process has to know of the client's credentials.
@@ -305,6 +300,9 @@ func (c *Client) Restore(r store.Credential) {
 		c.choice = r.Choice
 	}
 	c.credentials[0].earlier = &r
+	c.set.mu.Lock()
+	defer c.set.mu.Unlock()
+	c.set.restored[c] = true
 }
 
 // locate publishes where the client's requests go.

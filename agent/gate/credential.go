@@ -19,7 +19,7 @@ import (
 type credential struct {
 	name     string // primary or fallback
 	cfg      config.Credential
-	provider Provider
+	provider provider.Provider
 	log      *slog.Logger
 	earlier  *store.Credential // what an earlier process used, until it is compared; nil where nothing is remembered
 	watched  watched
@@ -35,7 +35,7 @@ type credentialView struct {
 	problem string              // why it cannot be used now; "" while nothing speaks against it
 }
 
-func newCredential(name string, cfg config.Credential, p Provider, log *slog.Logger) *credential {
+func newCredential(name string, cfg config.Credential, p provider.Provider, log *slog.Logger) *credential {
 	c := &credential{name: name, cfg: cfg, provider: p, log: log.With(logkey.Provider, cfg.Provider, logkey.Credential, name)}
 	c.published.Store(&credentialView{})
 	return c

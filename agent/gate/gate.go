@@ -30,11 +30,12 @@ const NoteTimeout = 2 * time.Second
 // the configuration changes, so that nothing the server asked for is forgotten. It costs no goroutine
 // but those of requests that are under way.
 type Gate struct {
-	key   Key
-	gates *Gates
-	roll  func() float64
+	key  Key
+	set  *Set
+	roll func() float64
+	idle bool // it is in set.idle; guarded by set.mu
 
-	ctx      context.Context // of requests; from the start on
+	ctx      context.Context // of requests; from the start on, which is guarded by set.mu
 	cancel   context.CancelFunc
 	requests sync.WaitGroup // goroutines
 	work     *worker.Worker
@@ -69,9 +70,9 @@ type Request struct {
 	Reply   func(exchange.Answer) // called when it ended; does not wait
 }
 
-func newGate(key Key, s *Gates) *Gate {
+func newGate(key Key, s *Set) *Gate {
 	g := &Gate{
-		key: key, gates: s, roll: s.o.Roll(key.ClientID),
+		key: key, set: s, roll: s.o.Roll(key.ClientID),
 		underWay: map[*Client]int{}, finishing: map[*Client][]chan<- struct{}{},
 	}
 	g.work = worker.New(g.step)
@@ -82,8 +83,8 @@ func newGate(key Key, s *Gates) *Gate {
 // Key returns what the gate is to the server.
 func (g *Gate) Key() Key { return g.key }
 
-// Restore takes over the state that an earlier process saved. It comes before the start.
-func (g *Gate) Restore(state policy.Gate) {
+// restore takes over the state that an earlier process saved. It comes before the start.
+func (g *Gate) restore(state policy.Gate) {
 	g.state = state
 	if now := time.Now(); !policy.Passed(now, state.BlockedUntil) {
 		g.trouble = elsewhere(now)
@@ -94,16 +95,13 @@ func (g *Gate) Restore(state policy.Gate) {
 // View returns the gate's state now.
 func (g *Gate) View() *policy.Gate { return g.published.Load() }
 
-// start lets requests pass until ctx ends.
-func (g *Gate) start(ctx context.Context) {
-	g.ctx, g.cancel = context.WithCancel(ctx)
-	g.work.Start()
-}
-
 // stop ends what is under way and waits for that.
 func (g *Gate) stop() {
-	if g.cancel != nil {
-		g.cancel()
+	g.set.mu.Lock()
+	cancel := g.cancel
+	g.set.mu.Unlock()
+	if cancel != nil {
+		cancel()
 	}
 	g.work.Stop(context.Background())
 	g.requests.Wait()
@@ -119,15 +117,7 @@ func (g *Gate) Enqueue(r Request) {
 	})
 }
 
-// ResetBackoff ends the gate's own backoff, because the configuration or a credential changed. What
-// the server asked for stays.
-func (g *Gate) ResetBackoff() { g.edit(policy.Gate.WithoutBackoff) }
-
-// Suspended takes the time for which the host was suspended from what the server asked for.
-func (g *Gate) Suspended(d time.Duration) {
-	g.edit(func(state policy.Gate) policy.Gate { return state.Suspended(d) })
-}
-
+// edit has the gate's state changed, and looks at the clock again.
 func (g *Gate) edit(change func(policy.Gate) policy.Gate) {
 	g.work.Post(func() {
 		g.state = change(g.state)
@@ -138,12 +128,12 @@ func (g *Gate) edit(change func(policy.Gate) policy.Gate) {
 // Expedite lets requests that have become urgent go first.
 func (g *Gate) Expedite() { g.work.Post(g.line.sort) }
 
-// Wake makes the gate look again at the clock.
-func (g *Gate) Wake() { g.work.Wake() }
-
 // Finish waits for a client's requests that are under way, and for their replies.
 func (g *Gate) Finish(c *Client) {
-	if g.ctx == nil {
+	g.set.mu.Lock()
+	ctx := g.ctx
+	g.set.mu.Unlock()
+	if ctx == nil {
 		return
 	}
 	finished := make(chan struct{})
@@ -156,7 +146,7 @@ func (g *Gate) Finish(c *Client) {
 	})
 	select {
 	case <-finished:
-	case <-g.ctx.Done():
+	case <-ctx.Done():
 		g.requests.Wait()
 	}
 }
@@ -194,7 +184,7 @@ func (g *Gate) noteWait(now time.Time) {
 	}
 	g.knownTo = until
 	g.publish()
-	g.gates.o.Waiting()
+	g.set.o.Waiting()
 }
 
 // waitsUntil is how long the gate stays closed, but for the pace of its requests, which is soon over.
@@ -230,17 +220,17 @@ func (g *Gate) begin(r Request) {
 // asked for, who would be asked for the endpoint. After a wait one command of the host at a time finds out
 // whether the server answers again: all that waited for it wake at once.
 func (g *Gate) find(c *Client, afterWait bool) found {
-	waits := g.gates.waitsOf(g.ctx, g.key)
+	waits := g.set.waitsOf(g.ctx, g.key)
 	if !policy.Passed(time.Now(), waits) {
 		return found{key: g.key, waits: waits, held: true}
 	}
 	to := c.find(g.ctx)
 	if to.failed == nil && c.cfg.Issuer != "" { // to ask may have taken a while
-		waits = g.gates.waitsOf(g.ctx, to.key)
+		waits = g.set.waitsOf(g.ctx, to.key)
 	}
 	if to.failed == nil && to.key == g.key && afterWait && policy.Passed(time.Now(), waits) {
-		to.turn = g.gates.turn(g.ctx, g.key, c.cfg.RequestTimeout+NoteTimeout)
-		waits = g.gates.waitsOf(g.ctx, g.key) // whoever had the turn before may have learnt of one
+		to.turn = g.set.turn(g.ctx, g.key, c.cfg.RequestTimeout+NoteTimeout)
+		waits = g.set.waitsOf(g.ctx, g.key) // whoever had the turn before may have learnt of one
 	}
 	to.waits = waits
 	return to
@@ -256,12 +246,12 @@ func (g *Gate) waitForNote(tried <-chan error) error {
 	case err = <-tried:
 	case <-timer.C:
 		err = fmt.Errorf("there was no answer within %v", NoteTimeout)
-		if !g.gates.o.StrictNotes {
-			g.gates.o.Log.Warn("sending a request although the state directory does not answer")
+		if !g.set.o.StrictNotes {
+			g.set.o.Log.Warn("sending a request although the state directory does not answer")
 		}
 	case <-g.ctx.Done():
 	}
-	if !g.gates.o.StrictNotes {
+	if !g.set.o.StrictNotes {
 		return nil
 	}
 	return err
@@ -284,8 +274,7 @@ func (g *Gate) prepared(r Request, begun time.Time, found found) {
 		g.answered(r, unnoted(found.unnoted, now))
 	case found.key != g.key:
 		g.ended(r.Client)
-		r.Client.moveTo(g.gates.At(found.key))
-		r.Client.Gate().Enqueue(r)
+		g.set.move(r.Client, found.key).Enqueue(r)
 	default:
 		g.heed(found.waits, now)
 		if found.held || !g.state.Open(now) {
@@ -339,7 +328,7 @@ func (g *Gate) answered(r Request, got exchange.Answer) {
 	g.noteFailure(r.Client.cfg.Name, got.Failure, outcome, got.At)
 	g.publish()
 	if failing && g.state.Failures == 0 {
-		g.gates.o.Recovered(g, since)
+		g.set.o.Recovered(g.clients(), since)
 	}
 	if g.ctx.Err() != nil { // who asked is not there to have it noted
 		r.Sending(g.state, got.Sent)
@@ -356,7 +345,7 @@ func (g *Gate) learn(o policy.Outcome, at time.Time) {
 		turn := g.turn
 		g.turn = nil
 		g.requests.Go(func() {
-			g.gates.keepWait(g.key, until)
+			g.set.keepWait(g.key, until)
 			if turn != nil {
 				turn() // not before the next one can know of the wait
 			}

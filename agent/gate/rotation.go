@@ -17,36 +17,63 @@ import (
 	"github.com/credagent/credagent/internal/logkey"
 )
 
-// watched is what was seen of a credential before. It belongs to whoever looks at the files.
+// watched is what was seen of a credential before.
 type watched struct {
-	files string // what stat said of them; "" while there are none
+	files string // what stat said of them; "" while there are none; owned by who looks at the files
 
-	identity string // of which the end was logged
+	identity string // of which the end was logged; guarded by the set's noticing, as is notice
 	notice   policy.ExpiryNotice
 }
 
-// LookAtFiles returns the names of the credentials whose files are not as they were at the last look.
-// Watch is called with each credential's files. Nobody may look twice at once.
-func (c *Client) LookAtFiles(watch func(files []string)) (changed []string) {
-	for _, in := range c.credentials {
-		files := in.published.Load().known.Files
-		before := in.watched.files
-		if len(files) == 0 {
-			in.watched.files = ""
-			continue
-		}
-		watch(files)
-		now := filewatch.Fingerprint(files)
-		if before == now {
-			continue
-		}
-		if before != "" {
-			changed = append(changed, in.name)
-		}
-		in.change(func(view *credentialView) { view.files = now })
-		in.watched.files = now
+// CheckCredentials warns of the credentials that end soon, and compares the files of all with what they were
+// at the last check. Watch is called with each credential's. What is returned proves those that changed, and
+// may take as long as a provider does. While another check is under way, as a file system does not answer,
+// there is nothing more than the warnings.
+func (s *Set) CheckCredentials(watch func(files []string)) (proofs []func(context.Context)) {
+	clients := s.Clients()
+	s.warnOfExpiry(clients)
+	if !s.looking.CompareAndSwap(false, true) {
+		return nil
 	}
-	return changed
+	defer s.looking.Store(false)
+	for _, c := range clients {
+		for _, in := range c.credentials {
+			if in.filesChanged(watch) {
+				proofs = append(proofs, func(ctx context.Context) { c.Prove(ctx, in.name) })
+			}
+		}
+	}
+	return proofs
+}
+
+// CompareCredentials returns what compares the credentials of clients of which something was restored, since
+// the last call, with those that an earlier process used. It may take as long as a provider does.
+func (s *Set) CompareCredentials() (comparisons []func(context.Context)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.restored {
+		comparisons = append(comparisons, c.compareCredential)
+	}
+	clear(s.restored)
+	return comparisons
+}
+
+// filesChanged reports whether the files of a credential are not as they were at the last check.
+func (c *credential) filesChanged(watch func(files []string)) bool {
+	files := c.published.Load().known.Files
+	before := c.watched.files
+	if len(files) == 0 {
+		c.watched.files = ""
+		return false
+	}
+	watch(files)
+	now := filewatch.Fingerprint(files)
+	if before == now {
+		return false
+	}
+	c.change(func(view *credentialView) { view.files = now })
+	c.watched.files = now
+	return before != ""
 }
 
 // Prove makes use of a credential that changed: the provider loads it, and if it is another one now,
@@ -82,13 +109,14 @@ func (c *Client) use(in *credential, identity string) {
 		return
 	}
 	in.log.Info("credential changed, refreshing a token early to check it", logkey.Identity, identity)
-	c.replaced(c)
+	c.set.o.Replaced(c.cfg)
+	c.ResetBackoff()
 }
 
-// CompareCredential compares the client's credential with the one that an earlier process used. One
+// compareCredential compares the client's credential with the one that an earlier process used. One
 // that was replaced while nobody watched is proved as if somebody had: once, however many tokens of that
 // process come one by one.
-func (c *Client) CompareCredential(ctx context.Context) {
+func (c *Client) compareCredential(ctx context.Context) {
 	first := c.credentials[0]
 	earlier := c.takeEarlier()
 	if earlier == nil {
@@ -142,18 +170,26 @@ func (c *Client) named(name string) *credential {
 	return c.credentials[0]
 }
 
-// WarnOfExpiry logs what a person has to know of each credential whose end has come nearer, once. It
-// is for one caller at a time.
-func (c *Client) WarnOfExpiry(now time.Time) {
-	for _, in := range c.credentials {
-		known := in.published.Load().known
-		if in.watched.identity != known.Identity {
-			in.watched.identity, in.watched.notice = known.Identity, policy.NoNotice
+// warnOfExpiry logs what a person has to know of each credential whose end has come nearer, once.
+func (s *Set) warnOfExpiry(clients []*Client) {
+	s.noticing.Lock()
+	defer s.noticing.Unlock()
+	now := time.Now()
+	for _, c := range clients {
+		for _, in := range c.credentials {
+			in.warnOfExpiry(now)
 		}
-		if notice := policy.NoticeOf(now, known.NotBefore, known.NotAfter); notice > in.watched.notice {
-			in.watched.notice = notice
-			in.warn(now, notice)
-		}
+	}
+}
+
+func (c *credential) warnOfExpiry(now time.Time) {
+	known := c.published.Load().known
+	if c.watched.identity != known.Identity {
+		c.watched.identity, c.watched.notice = known.Identity, policy.NoNotice
+	}
+	if notice := policy.NoticeOf(now, known.NotBefore, known.NotAfter); notice > c.watched.notice {
+		c.watched.notice = notice
+		c.warn(now, notice)
 	}
 }
 

@@ -30,15 +30,13 @@ func (hostWaits) Extend(string, string, time.Time) error { return nil }
 func (hostWaits) Turn(string, string) (done func(), taken bool) { return func() {}, true }
 
 // newWaiting makes a client of one provider that goes by waits.
-func newWaiting(waits hostWaits, cfg config.Client) (*Gates, *Client) {
+func newWaiting(waits hostWaits, cfg config.Client) (*Set, *Client) {
 	log := slog.New(slog.DiscardHandler)
-	gates := NewGates(Options{
-		Waits: waits, Waiting: func() {}, Recovered: func(*Gate, time.Time) {}, Log: log,
-		Roll: func(string) func() float64 { return func() float64 { return 0 } },
+	gates := NewSet(Options{
+		Waits: waits, Waiting: func() {}, Recovered: func([]*config.Client, time.Time) {}, Log: log,
+		Roll: func(string) func() float64 { return func() float64 { return 0 } }, Metrics: metrics.New(prometheus.NewRegistry(), "test"),
 	})
-	return gates, NewClient(cfg, gates, ClientOptions{
-		Open: func(provider.Spec) Provider { return granting{} }, Metrics: metrics.New(prometheus.NewRegistry(), "test"), Log: log,
-	})
+	return gates, gates.NewClient(&cfg, func(provider.Spec) provider.Provider { return granting{} }, nil)
 }
 
 // TestIssuerIsNotAskedWithinItsWait: another command was asked to wait when it read the metadata.
@@ -50,7 +48,7 @@ func TestIssuerIsNotAskedWithinItsWait(t *testing.T) {
 	}))
 	defer issuer.Close()
 	cfg := config.Client{Name: "client", Issuer: issuer.URL, AllowInsecureHTTP: true, ClientID: "id", RequestTimeout: time.Minute}
-	gates, c := newWaiting(hostWaits{unresolved(cfg): time.Now().Add(time.Hour)}, cfg)
+	gates, c := newWaiting(hostWaits{{ClientID: "id", Server: exchange.ServerOf(cfg)}: time.Now().Add(time.Hour)}, cfg)
 	gates.Start(t.Context())
 	defer gates.Stop()
 	answers := make(chan exchange.Answer, 1)

@@ -20,8 +20,8 @@ func BenchmarkSchedule(b *testing.B) {
 	log := slog.New(slog.DiscardHandler)
 	counted := metrics.New(prometheus.NewRegistry(), "test")
 	cfg := config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id"}
-	gates := gate.NewGates(gate.Options{Waiting: func() {}, Roll: func(string) func() float64 { return rand.Float64 }, Log: log})
-	c := gate.NewClient(cfg, gates, gate.ClientOptions{Open: func(provider.Spec) gate.Provider { return nil }, Metrics: counted, Log: log})
+	gates := gate.NewSet(gate.Options{Waiting: func() {}, Roll: func(string) func() float64 { return rand.Float64 }, Metrics: counted, Log: log})
+	c := gates.NewClient(&cfg, func(provider.Spec) provider.Provider { return nil }, nil)
 	k := New(config.Token{Name: "a", Client: "client", RefreshAt: 0.5}, c, Options{Roll: rand.Float64, Metrics: counted, Log: log})
 	now := time.Now()
 	body := []byte(`{"access_token":"token","token_type":"Bearer","expires_in":3600}`)

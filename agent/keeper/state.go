@@ -12,11 +12,12 @@ import (
 // comes before the start.
 func (k *Keeper) Restore(r store.Record, now time.Time) {
 	k.client.Resume(r.Binding)
-	if r.Binding.GateKey() == store.GateKey(k.client.Gate().Key()) {
+	binding := k.client.Binding(k.form())
+	if r.Binding.GateKey() == binding.GateKey() {
 		view := k.edit()
 		view.Attempts, view.requests = r.Attempts, r.History.Requests
 	}
-	if why := r.Binding.Differs(k.binding()); why != "" {
+	if why := r.Binding.Differs(binding); why != "" {
 		k.log().Warn("ignoring saved state: configuration differs", logkey.Reason, why)
 		k.edit().Attempts = k.view.Attempts.WithoutBackoff() // what was refused then is not what is asked for now
 		k.publish()
@@ -35,18 +36,6 @@ func (k *Keeper) Restore(r store.Record, now time.Time) {
 	}
 	k.challenges = newChallenges(r.Challenge, k.view.Token)
 	k.publish()
-}
-
-// binding says whose token this is.
-func (k *Keeper) binding() store.Binding {
-	key := k.client.Gate().Key()
-	return store.Binding{
-		ClientID: key.ClientID,
-		Server:   key.Server,
-		Issuer:   k.client.Issuer(),
-		Request:  store.RequestHash(k.form()),
-		Provider: k.client.Config().Credential.Provider,
-	}
 }
 
 // save has what is known of the token saved. The channel brings how that went, and closes.
@@ -79,7 +68,7 @@ func done() <-chan error {
 
 func (k *Keeper) recordOf(view *View, state policy.Gate, attempts policy.Attempts) store.Record {
 	return store.Record{
-		Binding:    k.binding(),
+		Binding:    k.client.Binding(k.form()),
 		Token:      view.Token,
 		AcquiredAt: view.AcquiredAt,
 		Attempts:   attempts,

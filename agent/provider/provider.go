@@ -2,7 +2,7 @@
 // supervises and asks them, and it is the only bridge to go-plugin.
 //
 // A program that embeds the agent and authenticates its requests itself needs of it only the values:
-// agent.Provider takes a [Request] and returns a [Reply], or a [*Failure] where there is none.
+// its own [Provider] takes a [Request] and returns a [Reply], or a [*Failure] where there is none.
 //
 // The clients that use the same provider at the same authorization server share a process; at different
 // servers they never do. One that crashes, hangs or talks nonsense is felt by those clients alone whose
@@ -24,6 +24,15 @@ import (
 	"strings"
 	"time"
 )
+
+// Provider authenticates and sends one client's token requests. It never retries.
+type Provider interface {
+	Exchange(ctx context.Context, r Request) (Reply, error)
+	// Check validates the configuration and, if load, the credential, without a request.
+	Check(ctx context.Context, load bool) (Credential, []Problem, error)
+	// Close ends what was started for it. It may be called again.
+	Close()
+}
 
 // Spec says which provider authenticates a client, with which configuration.
 type Spec struct {

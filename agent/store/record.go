@@ -39,6 +39,16 @@ type Binding struct {
 // GateKey is what a gate is to the server.
 type GateKey struct{ ClientID, Server string }
 
+// Waits is what all commands on a host know of what servers asked for. It may block as long as its file
+// system does.
+type Waits interface {
+	Until(server, clientID string) (time.Time, error)
+	Extend(server, clientID string, until time.Time) error
+	// Turn takes the client's turn to send a request after a wait. taken is false while another command
+	// has it; else done gives it back.
+	Turn(server, clientID string) (done func(), taken bool)
+}
+
 // Challenge is what claims challenges of the token have come to. Claims are JSON objects.
 type Challenge struct {
 	Claims   string // what is asked for and not answered yet; "" for nothing

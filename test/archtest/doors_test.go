@@ -24,11 +24,11 @@ var doors = []struct {
 	most     int
 	reason   string
 }{
-	{"agent", "agent/gate", 32, "the agent makes, starts and ends gates and clients, has their credentials watched, and shows some of their types under names of its own"},
+	{"agent", "agent/gate", 19, "the agent makes and ends clients, has their credentials watched, and waits for what their gates do"},
 	{"agent", "agent/keeper", 28, "the agent makes, starts and ends keepers, and passes on what callers ask of them"},
 	{"agent", "agent/delivery", 23, "the agent makes, starts and ends writers, has the files checked and what was left over removed"},
 	{"agent", "agent/metrics", 15, ""},
-	{"agent/keeper", "agent/gate", 20, "a keeper asks the gate, reads the answer, and has the client's credentials saved"},
+	{"agent/keeper", "agent/gate", 15, ""},
 	{"agent/gate", "agent/exchange", 15, ""},
 	{"agent/keeper", "agent/exchange", 15, ""},
 	{"agent", "agent/exchange", 15, ""},
