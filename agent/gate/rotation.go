@@ -278,7 +278,8 @@ func meant(name, message string) string {
 	if !found {
 		return ""
 	}
-	if best := config.Nearest(name, strings.Split(known, ", ")); best != "" {
+	own := name[strings.LastIndexByte(name, '.')+1:] // of a key within a key
+	if best := config.Nearest(own, strings.Split(known, ", ")); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	return ""

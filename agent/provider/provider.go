@@ -162,13 +162,11 @@ func (h *Host) Process(spec Spec) *Process {
 // given, and those that its provider sets by itself because a key "environment" says so, as a library's
 // settings are.
 func settings(config json.RawMessage) string {
-	names := Variables(config)
-	slices.Sort(names)
 	var keys struct {
 		Environment json.RawMessage `json:"environment"`
 	}
 	_ = json.Unmarshal(config, &keys) // what is no object has none; the provider says what is wrong with it
-	return strings.Join(slices.Compact(names), " ") + " " + string(keys.Environment)
+	return strings.Join(Needed(config), " ") + " " + string(keys.Environment)
 }
 
 // started starts a process, and tells of it.

@@ -231,26 +231,67 @@ var inherited = [...]string{
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
 }
 
-// Variables are the names of those that a provider's configuration names, in keys that end in "_env":
-// they hold what is for the provider's process alone.
+// platform are the variables by which a platform tells what runs on it where to ask for a token, for each
+// kind of source that a configuration may name in a key "source".
+var platform = map[string][]string{
+	"kubernetes": {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"},
+	"azure":      {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IMDS_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"},
+	"gcp":        {"GCE_METADATA_HOST"},
+	"github":     {"ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"},
+	"gitlab":     {"GITLAB_OIDC_TOKEN"},
+}
+
+// Variables are the names of those that a provider's configuration names, in keys that end in "_env",
+// however deep: they hold what is for the provider's process alone.
 func Variables(config json.RawMessage) []string {
 	var names []string
-	var keys map[string]any
-	if json.Unmarshal(config, &keys) == nil {
-		for key, value := range keys {
-			if name, ok := value.(string); ok && strings.HasSuffix(key, "_env") {
-				names = append(names, name)
-			}
+	eachKey(config, func(key string, value json.RawMessage) {
+		var name string
+		if strings.HasSuffix(key, "_env") && json.Unmarshal(value, &name) == nil && name != "" {
+			names = append(names, name)
 		}
-	}
+	})
 	return names
 }
 
+// Needed are the names of the variables that a provider gets because of its configuration: those that it names,
+// and the platform's where it names a source.
+func Needed(config json.RawMessage) []string {
+	names := Variables(config)
+	eachKey(config, func(key string, value json.RawMessage) {
+		var sources map[string]json.RawMessage
+		if key == "source" && json.Unmarshal(value, &sources) == nil {
+			for kind := range sources {
+				names = append(names, platform[kind]...)
+			}
+		}
+	})
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// eachKey calls visit with each key of the objects in a configuration, however deep.
+func eachKey(config json.RawMessage, visit func(key string, value json.RawMessage)) {
+	var list []json.RawMessage
+	if json.Unmarshal(config, &list) == nil {
+		for _, item := range list {
+			eachKey(item, visit)
+		}
+	}
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(config, &keys) == nil {
+		for key, value := range keys {
+			visit(key, value)
+			eachKey(value, visit)
+		}
+	}
+}
+
 // environment is what a provider's process sees of the agent's environment: the proxy settings,
-// the trust roots, and the variables that its configuration names in keys that end in "_env".
+// the trust roots, and the variables that its configuration needs.
 func environment(config json.RawMessage) []string {
 	var env []string
-	for _, name := range slices.Concat(inherited[:], Variables(config)) {
+	for _, name := range slices.Concat(inherited[:], Needed(config)) {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

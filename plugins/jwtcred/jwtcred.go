@@ -1,6 +1,6 @@
-// Package jwtcred is the credential provider for assertions that something else makes: a
-// Kubernetes projected service-account token, a SPIFFE JWT-SVID (RFC 7523, 2.2). Package assertion gets
-// one afresh for every request, because it is replaced long before it expires.
+// Package jwtcred is the credential provider for assertions that something else makes: a token by which
+// a platform vouches for the workload (RFC 7523, 2.2), from a file or from the platform itself. Package
+// assertion gets one afresh for every request, because it is good for minutes.
 package jwtcred
 
 import (
@@ -21,25 +21,38 @@ const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 // Provider implements [plugins.Provider].
 type Provider struct{}
 
+// assertionTypes are the forms of client authentication by an assertion, by their names in the configuration:
+// the one of RFC 7523, and the one of JWT-SVIDs (draft-ietf-oauth-spiffe-client-auth, 4.1).
+var assertionTypes = map[string]string{
+	"jwt_bearer": AssertionType,
+	"jwt_spiffe": "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+}
+
 // settings is the configuration's form.
 type settings struct {
 	assertion.Config
+	AssertionType string `json:"assertion_type"`
 }
 
 // source implements [plugins.Source].
 type source struct {
 	assertion.Source
+	assertionType string
 }
 
 // Open implements [plugins.Provider].
 func (Provider) Open(config json.RawMessage) (plugins.Source, error) {
-	var s settings
+	s := settings{AssertionType: "jwt_bearer"}
 	err := plugins.DecodeConfig(config, &s)
+	assertionType, known := assertionTypes[s.AssertionType]
+	if !known {
+		err = errors.Join(err, &plugins.ConfigError{Key: "assertion_type", Message: "is neither jwt_bearer nor jwt_spiffe"})
+	}
 	from, errFrom := s.Config.Open()
 	if err := errors.Join(err, errFrom); err != nil {
 		return nil, err
 	}
-	return source{from}, nil
+	return source{from, assertionType}, nil
 }
 
 // Load implements [plugins.Source].
@@ -53,7 +66,7 @@ func (s source) Load(ctx context.Context) (plugins.Credential, error) {
 		NotAfter:  jwt.NotAfter,
 		Identity:  jwt.Subject,
 		Authenticate: func(r *plugins.Request) error {
-			r.Form.Set("client_assertion_type", AssertionType)
+			r.Form.Set("client_assertion_type", s.assertionType)
 			r.Form.Set("client_assertion", jwt.Value.Reveal())
 			return nil
 		},

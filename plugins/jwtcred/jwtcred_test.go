@@ -4,15 +4,18 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/internal/credtest"
+	"github.com/credagent/credagent/plugins/plugintest"
 )
 
 const signature = "Y2FuYXJ5LXNpZ25hdHVyZQ"
@@ -24,16 +27,21 @@ func signed(alg, claims string) string {
 }
 
 func TestOpenFindsEveryProblem(t *testing.T) {
-	const known = ": unknown key; known are assertion_file"
+	const known = ": unknown key; known are assertion_file, assertion_type, audience, source"
+	const one = "exactly one of assertion_file and source is needed"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string
 	}{
 		"sound":    {`{"assertion_file":"/a"}`, nil},
-		"nothing":  {`{}`, []string{"assertion_file: is needed"}},
+		"nothing":  {`{}`, []string{one}},
+		"a type":   {`{"assertion_file":"/a","assertion_type":"jwt_spiffe"}`, nil},
+		"odd type": {`{"assertion_file":"/a","assertion_type":"jwt"}`, []string{"assertion_type: is neither jwt_bearer nor jwt_spiffe"}},
+		"a source": {`{"source":{"gcp":{}},"audience":"https://login.example.com"}`, nil},
+		"no word":  {`{"source":{"gcp":{}}}`, []string{"audience: is needed: whom the assertion is for, as the server wants it, often its issuer or its token endpoint"}},
 		"relative": {`{"assertion_file":"a"}`, []string{"assertion_file: is not an absolute path"}},
-		"several":  {`{"assertion_file":["/a"],"b":1,"a":1}`, []string{"a" + known, "assertion_file: is not a string", "b" + known}},
-		"a list":   {`[]`, []string{"is not an object of keys and values", "assertion_file: is needed"}},
+		"several":  {`{"assertion_file":["/a"],"b":1,"a":1}`, []string{"a" + known, "assertion_file: is not a string", "b" + known, one}},
+		"a list":   {`[]`, []string{"is not an object of keys and values", one}},
 	} {
 		t.Run(name, func(t *testing.T) { credtest.CheckProblems(t, Provider{}, tc.config, tc.want) })
 	}
@@ -169,4 +177,48 @@ func TestLoadAroundTheEnd(t *testing.T) {
 		<-time.After(time.Second)
 		credtest.CheckFails(t, source, "it expired at")
 	})
+}
+
+// The type of a JWT-SVID is another, for servers that take it as the client's identity by itself.
+func TestAssertionTypes(t *testing.T) {
+	file := credtest.File(t, "assertion", []byte(signed("ES256", `{"sub":"spiffe://example.org/web"}`)))
+	for name, want := range map[string]string{
+		"jwt_bearer": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+		"jwt_spiffe": "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+	} {
+		r := &plugins.Request{Form: url.Values{}, Header: http.Header{}}
+		credential := credtest.Load(t, Provider{}, map[string]any{"assertion_file": file, "assertion_type": name})
+		if err := credential.Authenticate(r); err != nil || r.Form.Get("client_assertion_type") != want {
+			t.Errorf("%s: form %v, %v", name, r.Form, err)
+		}
+	}
+}
+
+// A source hands out an assertion for each request, and keeps to the rules of a provider as a file does.
+func TestConformanceOfASource(t *testing.T) {
+	var questions atomic.Int64
+	platform := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Metadata-Flavor", "Google")
+		fmt.Fprint(w, signed("RS256", fmt.Sprintf(`{"sub":"1","jti":"%d","exp":%d}`, questions.Add(1), time.Now().Add(time.Hour).Unix())))
+	}))
+	t.Cleanup(platform.Close)
+	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(platform.URL, "http://"))
+	config := map[string]any{"source": map[string]any{"gcp": map[string]any{}}, "audience": "https://login.example.com"}
+	plugintest.Run(t, plugintest.Config{
+		Provider: Provider{},
+		Config:   config,
+		Bad:      []map[string]any{{"source": map[string]any{"gcp": map[string]any{}}}},
+		Secrets:  []string{signature},
+	})
+	before := questions.Load()
+	source := credtest.Open(t, Provider{}, config)
+	for range 2 {
+		credential, err := source.Load(t.Context())
+		if err != nil || !credential.NotAfter.IsZero() || credential.Identity != "1" {
+			t.Errorf("credential %+v, %v", credential, err)
+		}
+	}
+	if asked := questions.Load() - before; asked != 2 {
+		t.Errorf("it was asked %d times", asked)
+	}
 }

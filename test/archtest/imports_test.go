@@ -56,7 +56,7 @@ var rooms = map[string]room{
 	"plugins/internal/certauth":  {[]string{"plugins", "plugins/jwtcred"}, "it authenticates with a certificate and knows nothing of where its key is"},
 	"plugins/plugintest":         {[]string{"agent/provider", "plugins", "plugins/providerpb"}, "it asks a provider just as the agent would, so it does that with the agent's own bridge"},
 	"plugins/internal/credtest":  {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
-	"plugins/internal/assertion": {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/credfile"}, "it gets assertions and knows nothing of what they are for"},
+	"plugins/internal/assertion": {[]string{"internal/keyfile", "internal/printable", "internal/redact", "internal/secret", "internal/transport", "plugins", "plugins/internal/credfile"}, "it gets assertions and knows nothing of what they are for"},
 	"plugins/internal/credfile":  {[]string{"internal/keyfile", "internal/secret"}, "it reads small files for the providers"},
 
 	"plugins/pkcs11cred": {[]string{"internal/keyfile", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "it talks to tokens and leaves the use of their keys to certauth"},

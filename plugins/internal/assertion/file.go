@@ -14,8 +14,9 @@ import (
 func newFile(key, path string) Source {
 	return Source{
 		files:   []string{path},
-		reading: fmt.Sprintf("reading %s %q", key, path),
-		advice:  "whatever writes it has stopped",
+		doing:   fmt.Sprintf("reading %s %q", key, path),
+		expired: "whatever writes it has stopped",
+		lasting: true,
 		get: func(context.Context) (secret.Value, error) {
 			data, err := credfile.Read(key, path)
 			if err != nil {

@@ -1,21 +1,11 @@
 package assertion
 
 import (
-	"encoding/base64"
-	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/credagent/credagent/internal/secret"
 )
-
-const signature = "Y2FuYXJ5LXNpZ25hdHVyZQ"
-
-// signed is a JWT as somebody else would have signed it.
-func signed(alg, claims string) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	return encode(fmt.Appendf(nil, `{"alg":%q}`, alg)) + "." + encode([]byte(claims)) + "." + signature
-}
 
 // Whatever a source hands out, reading it ends in claims that the agent takes or in an error that
 // shows nothing of it.
