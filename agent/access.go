@@ -110,7 +110,7 @@ func (a *Agent) TokenJSON(name string) ([]byte, error) {
 	if part == nil {
 		return nil, unknownToken(name)
 	}
-	t, err := part.keeper.Token()
+	t, err := part.token()
 	if err != nil {
 		return nil, err
 	}

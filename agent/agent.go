@@ -34,6 +34,7 @@ import (
 	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/metrics"
+	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
 	"github.com/credagent/credagent/agent/store"
@@ -209,11 +210,11 @@ func (a *Agent) removeLeftOvers() {
 
 // newest returns the newest token of a name, which is zero while there is none, and since when.
 func (a *Agent) newest(name string) (t token.Token, since time.Time) {
-	k := a.parts.keeper(name)
-	if k == nil {
+	part := a.parts.token(name)
+	if part == nil {
 		return token.Token{}, time.Time{}
 	}
-	v := k.View()
+	v := part.keeper.View()
 	return v.Token, v.AcquiredAt
 }
 
@@ -234,7 +235,7 @@ func (a *Agent) deliver(name string) {
 func (a *Agent) recovered(clients []*config.Client, since time.Time) {
 	for _, c := range clients {
 		for _, t := range a.parts.tokensOf(c) {
-			t.keeper.Recovered(since)
+			t.keeper.Adjust(func(attempts policy.Attempts) policy.Attempts { return attempts.Recovered(time.Now(), since) })
 		}
 	}
 }
@@ -298,19 +299,16 @@ func (a *Agent) stop() {
 		t.keeper.Stop()
 	}
 	a.gates.Stop()
-	for _, t := range list.tokens {
-		t.keeper.Conclude()
-	}
 	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	var writers sync.WaitGroup
+	var closing sync.WaitGroup
 	for _, s := range list.sinks {
-		writers.Go(func() { s.writer.Stop(stopping) })
+		closing.Go(func() { s.writer.Stop(stopping) })
 	}
 	for _, t := range list.tokens {
-		t.keeper.StopSaving(stopping)
+		closing.Go(func() { t.keeper.Close(stopping) })
 	}
-	writers.Wait()
+	closing.Wait()
 	checked := make(chan struct{})
 	go func() {
 		defer close(checked)

@@ -33,8 +33,8 @@ func (a *Agent) sinkApart(s config.Sink) []config.Problem {
 		problems = alone.Inside([]string{all.State.Dir})
 	}
 	for _, c := range a.parts.running() {
-		taken = append(taken, inputs(c.Config())...)
-		problems = append(problems, c.Overwritten(&alone)...)
+		taken = append(taken, inputs(c.cfg)...)
+		problems = append(problems, c.client.Overwritten(&alone)...)
 	}
 	return append(problems, a.clashes(outputs(&alone), taken)...)
 }
@@ -80,7 +80,7 @@ func (a *Agent) chained(in, out use) bool {
 		return false
 	}
 	t := a.parts.token(s.Token)
-	return t == nil || t.keeper.Config().Client != in.client
+	return t == nil || t.cfg.Client != in.client
 }
 
 // outputs are the files that the agent writes for others.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/policy"
 )
 
 // Change is one client, token or sink that is added, changed or removed: what [SetClient] and the others
@@ -63,7 +64,7 @@ func (e *edit) resetBackoff() {
 	}
 	for _, t := range e.tokens {
 		if t != nil {
-			t.keeper.ResetBackoff()
+			t.keeper.Adjust(policy.Attempts.WithoutBackoff)
 		}
 	}
 }
@@ -98,11 +99,11 @@ func (a *Agent) clientEdit(next *clientPart) (*edit, error) {
 		return e, nil
 	}
 	for _, t := range a.parts.tokensOf(was.cfg) {
-		cfg, err := config.CompleteToken(*t.keeper.Config(), *next.cfg)
+		cfg, err := config.CompleteToken(*t.cfg, *next.cfg)
 		if err != nil {
 			return nil, err // such as a scope that Entra ID does not know
 		}
-		e.tokens[cfg.Name] = a.newToken(cfg, next.client)
+		e.tokens[cfg.Name] = a.newToken(cfg, next)
 		e.tokens[cfg.Name].access.Store(t.access.Load())
 	}
 	return e, nil
@@ -134,12 +135,12 @@ func (a *Agent) tokenEdit(t config.Token, may *access) (*edit, error) {
 		return nil, err
 	}
 	was := a.parts.token(t.Name)
-	if was != nil && was.keeper.Client() == c.client && reflect.DeepEqual(*was.keeper.Config(), t) {
+	if was != nil && was.client == c && reflect.DeepEqual(*was.cfg, t) {
 		was.access.Store(may)
 		return nil, nil
 	}
 	e := newEdit()
-	e.tokens[t.Name] = a.newToken(t, c.client)
+	e.tokens[t.Name] = a.newToken(t, c)
 	e.tokens[t.Name].access.Store(may)
 	return e, nil
 }

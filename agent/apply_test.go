@@ -214,7 +214,7 @@ type waits struct {
 func (p *program) waits() waits {
 	w := waits{map[string]policy.Attempts{}, map[string]gate.Key{}, map[gate.Key]policy.Gate{}}
 	for _, t := range p.agent.parts.list().tokens {
-		w.attempts[t.name()], w.tokens[t.name()] = t.keeper.View().Attempts, t.keeper.Client().Gate().Key()
+		w.attempts[t.name()], w.tokens[t.name()] = t.keeper.View().Attempts, t.client.client.Gate().Key()
 	}
 	for _, g := range p.agent.gates.All() {
 		w.gates[g.Key()] = *g.View()
@@ -333,7 +333,7 @@ func (a *Agent) consistent(t *testing.T) {
 		}
 	}
 	for _, token := range list.tokens {
-		if c := p.clients[token.keeper.Config().Client]; c.client != token.keeper.Client() || c.tokens[token.at] != token {
+		if c := p.clients[token.cfg.Client]; c != token.client || c.tokens[token.at] != token {
 			t.Errorf("token %s is not found by its client", token.name())
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/delivery"
-	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/logkey"
@@ -31,8 +30,9 @@ func newEdit() *edit {
 // commit makes an edit come true: it ends what is replaced, waits for that, hands on what it knew, and
 // starts what is new. Only the agent's goroutine calls it.
 func (a *Agent) commit(ctx context.Context, e *edit) {
-	missed := a.retire(e)
+	a.retire(e)
 	a.inherit(e)
+	missed := a.closeReplaced(e)
 	old := a.parts.put(e)
 	a.startNew(ctx, e)
 	a.compareCredentials(ctx)
@@ -58,7 +58,7 @@ func (e *edit) objects() *config.Config {
 	}
 	for _, t := range e.tokens {
 		if t != nil {
-			cfg.Tokens = append(cfg.Tokens, *t.keeper.Config())
+			cfg.Tokens = append(cfg.Tokens, *t.cfg)
 		}
 	}
 	for _, s := range e.sinks {
@@ -69,14 +69,11 @@ func (e *edit) objects() *config.Config {
 	return cfg
 }
 
-// retire ends what the edit replaces or takes away, and waits for it, so that its state can be taken
-// over. It returns the sinks, by their paths, of which a change was not acted upon.
-func (a *Agent) retire(e *edit) (missed map[string]bool) {
-	var ended []*keeper.Keeper
-	for name, next := range e.tokens {
-		if was := a.parts.keeper(name); was != nil && (next == nil || next.keeper != was) {
-			was.Stop()
-			ended = append(ended, was)
+// retire stops the tokens and clients that the edit replaces or takes away.
+func (a *Agent) retire(e *edit) {
+	for name := range e.tokens {
+		if was := a.parts.token(name); was != nil {
+			was.keeper.Stop()
 		}
 	}
 	for name, next := range e.clients {
@@ -84,15 +81,32 @@ func (a *Agent) retire(e *edit) (missed map[string]bool) {
 			was.client.Retire()
 		}
 	}
-	for _, k := range ended {
-		if e.tokens[k.Config().Name] != nil {
-			k.Finish()
+}
+
+// inherit hands tokens that are still the right ones to the new keepers: those of the keepers that they
+// replace, or what an earlier process saved. It waits for what those have under way.
+func (a *Agent) inherit(e *edit) {
+	for name, next := range e.tokens {
+		if next == nil {
+			continue
+		}
+		if was := a.parts.token(name); was != nil {
+			next.keeper.Inherit(was.keeper)
+		} else {
+			a.claim(next)
 		}
 	}
+}
+
+// closeReplaced ends the saving of tokens that go, and the sinks that the edit replaces or takes away. It
+// returns those sinks, by their paths, of which a change was not acted upon.
+func (a *Agent) closeReplaced(e *edit) (missed map[string]bool) {
 	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	for _, k := range ended {
-		k.StopSaving(stopping)
+	for name, next := range e.tokens {
+		if was := a.parts.token(name); was != nil && next == nil {
+			was.keeper.Close(stopping)
+		}
 	}
 	missed = map[string]bool{}
 	for path, next := range e.sinks {
@@ -102,21 +116,6 @@ func (a *Agent) retire(e *edit) (missed map[string]bool) {
 		}
 	}
 	return missed
-}
-
-// inherit hands tokens that are still the right ones to the new keepers: those of the keepers that they
-// replace, or what an earlier process saved.
-func (a *Agent) inherit(e *edit) {
-	for name, next := range e.tokens {
-		if next == nil {
-			continue
-		}
-		if was := a.parts.token(name); was != nil {
-			next.keeper.Inherit(was.keeper)
-		} else {
-			a.claim(next.keeper)
-		}
-	}
 }
 
 // startNew starts what is new, and has the sinks written that show something new.
@@ -153,7 +152,7 @@ func (a *Agent) newClient(cfg config.Client, settings *config.Config) *clientPar
 	return &clientPart{cfg: &cfg, client: a.gates.NewClient(&cfg, a.providers(settings.Plugins), settings.Expanded())}
 }
 
-func (a *Agent) newToken(cfg config.Token, c *gate.Client) *tokenPart {
+func (a *Agent) newToken(cfg config.Token, c *clientPart) *tokenPart {
 	name := cfg.Name // what the closure keeps of it
 	options := keeper.Options{
 		Deliver: a.deliver, Changed: func() { a.tokenChanged(name) }, Roll: a.machine.random("token " + cfg.Name), Metrics: a.metrics, Log: a.log,
@@ -161,7 +160,7 @@ func (a *Agent) newToken(cfg config.Token, c *gate.Client) *tokenPart {
 	if a.options.Memory != nil {
 		options.Save = a.options.Memory.Save
 	}
-	return &tokenPart{keeper: keeper.New(cfg, c, options)}
+	return &tokenPart{cfg: &cfg, client: c, keeper: keeper.New(&cfg, c.client, options)}
 }
 
 func (a *Agent) newSink(cfg config.Sink, s Sink, place int) *sinkPart {

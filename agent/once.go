@@ -79,7 +79,7 @@ func (a *Agent) settled() bool {
 	for _, t := range list.tokens {
 		v := t.keeper.View()
 		refused = refused || v.Failure != nil && v.Failure.Class.Lasting()
-		pending = pending || !v.Answered && t.keeper.Client().Gate().View().Failures == 0
+		pending = pending || !v.Answered && v.Gate.Failures == 0
 	}
 	for _, s := range list.sinks {
 		behind := s.writer.Behind()
@@ -98,10 +98,11 @@ func (a *Agent) hopeless(ctx context.Context) bool {
 	}
 	now, missing := time.Now(), 0
 	for _, t := range list.tokens {
-		if t.keeper.View().Token.ValidAt(now) {
+		v := t.keeper.View()
+		if v.Token.ValidAt(now) {
 			continue
 		}
-		if !t.keeper.Client().Gate().View().BlockedUntil.After(end) {
+		if !v.Gate.BlockedUntil.After(end) {
 			return false
 		}
 		missing++
@@ -121,8 +122,8 @@ func (a *Agent) missing() error {
 	list := a.parts.list()
 	for _, t := range list.tokens {
 		if v := t.keeper.View(); !v.Token.ValidAt(time.Now()) {
-			errs = append(errs, &TokenError{Token: t.name(), Client: t.keeper.Config().Client,
-				Failure: v.Failure, Refused: v.Refused, Asked: left(t.keeper.Client().Gate().View().BlockedUntil)})
+			errs = append(errs, &TokenError{Token: t.name(), Client: t.cfg.Client,
+				Failure: v.Failure, Refused: v.Refused, Asked: left(v.Gate.BlockedUntil)})
 		}
 	}
 	for _, s := range list.sinks {
@@ -154,7 +155,7 @@ func (a *Agent) Probe(ctx context.Context) error {
 	probed := map[string]bool{}
 	var errs []error
 	for _, t := range a.parts.list().tokens {
-		client := t.keeper.Config().Client
+		client := t.cfg.Client
 		if probed[client] {
 			continue
 		}

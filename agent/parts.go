@@ -35,6 +35,8 @@ type clientPart struct {
 }
 
 type tokenPart struct {
+	cfg    *config.Token
+	client *clientPart
 	keeper *keeper.Keeper
 	access atomic.Pointer[access]
 	shown  atomic.Pointer[shown] // the JSON form that was asked for last
@@ -62,7 +64,7 @@ func newParts(cfg *config.Config) *parts {
 	}
 }
 
-func (t *tokenPart) name() string { return t.keeper.Config().Name }
+func (t *tokenPart) name() string { return t.cfg.Name }
 
 func (c *clientPart) name() string { return c.cfg.Name }
 
@@ -89,7 +91,7 @@ func (p *parts) config() *config.Config {
 		whole.Clients = append(whole.Clients, *c.cfg)
 	}
 	for _, t := range list.tokens {
-		whole.Tokens = append(whole.Tokens, *t.keeper.Config())
+		whole.Tokens = append(whole.Tokens, *t.cfg)
 	}
 	for _, s := range list.sinks {
 		whole.Sinks = append(whole.Sinks, s.cfg)
@@ -110,14 +112,10 @@ func (p *parts) written() *config.Config {
 }
 
 // running are the clients, in no order.
-func (p *parts) running() []*gate.Client {
+func (p *parts) running() []*clientPart {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	all := make([]*gate.Client, 0, len(p.clients))
-	for _, c := range p.clients {
-		all = append(all, c.client)
-	}
-	return all
+	return slices.Collect(maps.Values(p.clients))
 }
 
 func (p *parts) client(name string) *clientPart {
@@ -136,14 +134,6 @@ func (p *parts) sink(path string) *sinkPart {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.sinks[path]
-}
-
-// keeper returns the keeper of a token; nil for one that there is not.
-func (p *parts) keeper(name string) *keeper.Keeper {
-	if t := p.token(name); t != nil {
-		return t.keeper
-	}
-	return nil
 }
 
 // showing returns the writers of the sinks that show a token. They are not to be changed.
@@ -227,8 +217,7 @@ func (p *parts) putClient(name string, next *clientPart, old *edit) {
 func (p *parts) putToken(name string, next *tokenPart, old *edit) {
 	if was := p.tokens[name]; was != nil {
 		old.tokens[name] = was
-		c := p.clients[was.keeper.Config().Client]
-		if c != nil && c.client == was.keeper.Client() {
+		if c := p.clients[was.cfg.Client]; c == was.client {
 			last := c.tokens[len(c.tokens)-1]
 			last.at, c.tokens[was.at] = was.at, last
 			c.tokens[len(c.tokens)-1] = nil
@@ -237,9 +226,8 @@ func (p *parts) putToken(name string, next *tokenPart, old *edit) {
 		delete(p.tokens, name)
 	}
 	if next != nil {
-		c := p.clients[next.keeper.Config().Client]
-		next.at = len(c.tokens)
-		c.tokens = append(c.tokens, next)
+		next.at = len(next.client.tokens)
+		next.client.tokens = append(next.client.tokens, next)
 		p.tokens[name] = next
 	}
 }

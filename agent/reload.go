@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
 )
 
@@ -86,8 +87,8 @@ func (a *Agent) difference(cfg *config.Config) *edit {
 		if c == nil {
 			c = a.parts.client(t.Client)
 		}
-		if was := a.parts.keeper(t.Name); was == nil || was.Client() != c.client || !reflect.DeepEqual(*was.Config(), t) {
-			e.tokens[t.Name] = a.newToken(t, c.client)
+		if was := a.parts.token(t.Name); was == nil || was.client != c || !reflect.DeepEqual(*was.cfg, t) {
+			e.tokens[t.Name] = a.newToken(t, c)
 		}
 	}
 	for _, t := range a.parts.list().tokens {
@@ -181,7 +182,7 @@ func (a *Agent) openSinks(e *edit) error {
 func (a *Agent) resetBackoff() {
 	list := a.parts.list()
 	for _, t := range list.tokens {
-		t.keeper.ResetBackoff()
+		t.keeper.Adjust(policy.Attempts.WithoutBackoff)
 	}
 	for _, c := range list.clients {
 		c.client.ResetBackoff()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/token"
 )
 
@@ -20,18 +19,18 @@ var (
 // that is not empty has to be that of the token's client. The error is [ErrUnknownResource],
 // [ErrOtherClient] or a [*NotYetError].
 func (a *Agent) TokenFor(resource, clientID string) (token.Token, error) {
-	k := a.parts.keeperFor(resource)
-	if k == nil {
+	part := a.parts.tokenFor(resource)
+	if part == nil {
 		return token.Token{}, fmt.Errorf("resource %q: %w", resource, ErrUnknownResource)
 	}
 	// Entra's are GUIDs, which people write in either case.
-	if clientID != "" && !strings.EqualFold(clientID, k.Client().Config().ClientID) {
+	if clientID != "" && !strings.EqualFold(clientID, part.client.cfg.ClientID) {
 		return token.Token{}, fmt.Errorf("resource %q, client_id %q: %w", resource, clientID, ErrOtherClient)
 	}
-	return k.Token()
+	return part.token()
 }
 
-func (p *parts) keeperFor(resource string) *keeper.Keeper {
+func (p *parts) tokenFor(resource string) *tokenPart {
 	identity := p.settings().Identity
 	if identity == nil {
 		return nil
@@ -47,5 +46,5 @@ func (p *parts) keeperFor(resource string) *keeper.Keeper {
 	if !ok {
 		return nil
 	}
-	return p.keeper(name)
+	return p.token(name)
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/credagent/credagent/agent/keeper"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/logkey"
@@ -25,9 +24,9 @@ func (a *Agent) restore() {
 	a.unclaimed = map[string]store.Record{}
 	for _, name := range oldestFirst(records) { // of a client's credentials the newest record counts
 		r := records[name]
-		switch k := a.parts.keeper(name); {
-		case k != nil:
-			k.Restore(r, now)
+		switch part := a.parts.token(name); {
+		case part != nil:
+			part.keeper.Restore(r, now)
 		case !r.Token.ValidAt(now) && policy.Passed(now, r.Gate.OpensAt()):
 			a.forget(name)
 		default:
@@ -37,11 +36,10 @@ func (a *Agent) restore() {
 }
 
 // claim restores a token that came after the start from what an earlier process saved of it.
-func (a *Agent) claim(k *keeper.Keeper) {
-	name := k.Config().Name
-	if r, ok := a.unclaimed[name]; ok {
-		delete(a.unclaimed, name)
-		k.Restore(r, time.Now())
+func (a *Agent) claim(t *tokenPart) {
+	if r, ok := a.unclaimed[t.name()]; ok {
+		delete(a.unclaimed, t.name())
+		t.keeper.Restore(r, time.Now())
 	}
 }
 

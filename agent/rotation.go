@@ -8,6 +8,7 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/keeper"
+	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/internal/logkey"
 )
@@ -76,7 +77,7 @@ func (a *Agent) credentialReplaced(c *config.Client) {
 	tokens := a.parts.tokensOf(c)
 	proof := proofAmong(tokens) // before the waits end: a token that waits is proof enough
 	for _, t := range tokens {
-		t.keeper.ResetBackoff()
+		t.keeper.Adjust(policy.Attempts.WithoutBackoff)
 	}
 	if proof != nil {
 		proof.RefreshWithin(proveWithin)

@@ -21,7 +21,7 @@ func (a *Agent) StatusFor(user int, groups []int) status.Status {
 	for _, part := range list.tokens {
 		if part.admits(user, groups) {
 			seen.tokens = append(seen.tokens, part)
-			clients[part.keeper.Config().Client] = true
+			clients[part.cfg.Client] = true
 		}
 	}
 	for _, part := range list.clients {
@@ -92,14 +92,13 @@ func (a *Agent) Brief() status.Brief {
 		}
 	}
 	for _, part := range list.tokens {
-		k := part.keeper
-		v := k.View()
+		v := part.keeper.View()
 		if v.Token.ValidAt(now) {
 			b.Valid++
 		} else {
 			missing(notValid, part.name())
 		}
-		if next := k.NextRequest(v, now); !next.IsZero() && (b.Next.IsZero() || next.Before(b.Next)) {
+		if next := v.Gate.NextRequest(v.NextAt, now); !next.IsZero() && (b.Next.IsZero() || next.Before(b.Next)) {
 			b.Next = next
 		}
 	}

@@ -22,7 +22,7 @@ func BenchmarkSchedule(b *testing.B) {
 	cfg := config.Client{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id"}
 	gates := gate.NewSet(gate.Options{Waiting: func() {}, Roll: func(string) func() float64 { return rand.Float64 }, Metrics: counted, Log: log})
 	c := gates.NewClient(&cfg, func(provider.Spec) provider.Provider { return nil }, nil)
-	k := New(config.Token{Name: "a", Client: "client", RefreshAt: 0.5}, c, Options{Roll: rand.Float64, Metrics: counted, Log: log})
+	k := New(&config.Token{Name: "a", Client: "client", RefreshAt: 0.5}, c, Options{Roll: rand.Float64, Metrics: counted, Log: log})
 	now := time.Now()
 	body := []byte(`{"access_token":"token","token_type":"Bearer","expires_in":3600}`)
 	got := exchange.Read(provider.Reply{Status: http.StatusOK, Header: http.Header{}, Body: body}, nil, time.Minute, now)

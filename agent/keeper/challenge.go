@@ -3,7 +3,7 @@ package keeper
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"net/url"
 	"strings"
 	"sync"
@@ -18,39 +18,26 @@ import (
 	"github.com/credagent/credagent/token"
 )
 
-// ChallengeError says why a claims challenge was refused. Nothing has changed.
-type ChallengeError struct {
-	Token  string
-	Reason string
-}
-
-// Error implements error.
-func (e *ChallengeError) Error() string {
-	return fmt.Sprintf("claims challenge for token %q refused: %s", e.Token, e.Reason)
-}
-
 // Challenge takes the WWW-Authenticate value with which a resource server rejected the token, and asks
 // for a new one at once, with the claims that it names. tokenSHA256 is the SHA-256 of the rejected access
-// token in hexadecimal, "" where that is not known. It reports whether the challenge is a new one; its
-// error is a [*ChallengeError].
-func (k *Keeper) Challenge(wwwAuthenticate, tokenSHA256 string) (accepted bool, err error) {
+// token in hexadecimal, "" where that is not known. Its error says why the challenge is refused.
+func (k *Keeper) Challenge(wwwAuthenticate, tokenSHA256 string) error {
 	if !k.cfg.CAE {
-		return false, &ChallengeError{Token: k.cfg.Name, Reason: "the token is configured without cae: true"}
+		return errors.New("the token is configured without cae: true")
 	}
 	claims, rejected, err := readChallenge(wwwAuthenticate, tokenSHA256)
 	if err != nil {
 		k.challenges.refuse(time.Now())
 		k.o.Metrics.Challenged(k.cfg.Name, status.ChallengeInvalid)
-		return false, &ChallengeError{Token: k.cfg.Name, Reason: err.Error()}
+		return err
 	}
 	outcome := k.challenges.report(claims, rejected, time.Now())
 	k.o.Metrics.Challenged(k.cfg.Name, outcome)
-	if outcome != status.ChallengeAccepted {
-		return false, nil
+	if outcome == status.ChallengeAccepted {
+		k.log().Info("claims challenge accepted, asking for a new token")
+		k.challenges.wake()
 	}
-	k.log().Info("claims challenge accepted, asking for a new token")
-	k.Wake()
-	return true, nil
+	return nil
 }
 
 func readChallenge(wwwAuthenticate, tokenSHA256 string) (claims, rejected string, err error) {
@@ -68,6 +55,7 @@ type challenges struct {
 	mu              sync.Mutex
 	store.Challenge // guarded by mu, as is all that follows
 
+	wakes    func()    // has the newest keeper ask for what waits: another one may have taken its place
 	sinceAt  time.Time // since when Claims wait
 	current  string    // SHA-256 of the newest token; "" while there is none
 	answers  string    // the Claims that the request under way answers
@@ -79,8 +67,8 @@ type challenges struct {
 }
 
 // newChallenges goes on from what is known of a token's challenges, and the token.
-func newChallenges(known store.Challenge, t token.Token) *challenges {
-	c := &challenges{Challenge: known}
+func newChallenges(known store.Challenge, t token.Token, wakes func()) *challenges {
+	c := &challenges{Challenge: known, wakes: wakes}
 	if known.Claims != "" {
 		c.sinceAt = time.Now()
 	}
@@ -88,6 +76,20 @@ func newChallenges(known store.Challenge, t token.Token) *challenges {
 		c.current = digest(t)
 	}
 	return c
+}
+
+// serve has another keeper ask for what waits from now on.
+func (c *challenges) serve(wakes func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wakes = wakes
+}
+
+func (c *challenges) wake() {
+	c.mu.Lock()
+	wakes := c.wakes
+	c.mu.Unlock()
+	wakes()
 }
 
 // digest is how a challenge names a token.
@@ -235,7 +237,7 @@ func (c *challenges) remembered() store.Challenge {
 }
 
 // claimsOf is the claims request of every request for a token.
-func claimsOf(cfg config.Token) string {
+func claimsOf(cfg *config.Token) string {
 	if !cfg.CAE {
 		return cfg.Claims
 	}

@@ -43,7 +43,7 @@ func TestChallengesAreTheSameAfterARestart(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := newChallenges(test.known, held)
+			c := newChallenges(test.known, held, func() {})
 			if waits := test.known.Claims != ""; c.since().IsZero() == waits {
 				t.Errorf("before: it waits since %v", c.since())
 			}
@@ -92,7 +92,7 @@ func TestWhatARefusalSaysOfClaims(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := newChallenges(store.Challenge{}, token.Token{AccessToken: foreign})
+			c := newChallenges(store.Challenge{}, token.Token{AccessToken: foreign}, func() {})
 			c.ask(true)
 			c.failed(refused)
 			if _, leftOut := c.ask(true); leftOut {

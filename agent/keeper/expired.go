@@ -10,10 +10,10 @@ import (
 	"github.com/credagent/credagent/internal/logkey"
 )
 
-// cause is why there is no newer token, and what to do about it, as far as anything is known. A token that
+// Cause is why there is no newer token, and what to do about it, as far as anything is known. A token that
 // was not asked for itself waits for what failed for another.
-func (k *Keeper) cause(v *View) (what, advice string) {
-	trouble, own := k.client.Gate().Trouble(), v.history().Failure
+func (k *Keeper) Cause() (what, advice string) {
+	trouble, own := k.client.Gate().Trouble(), k.published.Load().history().Failure
 	if trouble == nil || own.Class.Lasting() {
 		return own.Message, own.Advice
 	}
@@ -31,7 +31,7 @@ func (k *Keeper) logExpiry(now time.Time) {
 	if !k.willExpire() || v.Token.ValidAt(now) {
 		return
 	}
-	what, advice := k.cause(v)
+	what, advice := k.Cause()
 	if what == "" && v.Token.RefreshOn.After(v.Token.Expiry) {
 		return
 	}

@@ -41,7 +41,7 @@ type Options struct {
 // Keeper keeps one token fresh. It works when something happened or is due, and costs no goroutine in
 // between.
 type Keeper struct {
-	cfg        config.Token
+	cfg        *config.Token
 	client     *gate.Client
 	o          Options
 	recorder   *recorder   // nil where nothing is remembered
@@ -58,9 +58,9 @@ type Keeper struct {
 	late    late
 	oddLife string    // what was last logged of the token's life
 	expired time.Time // the end of the token of which it was last logged
-	view    *View     // the published one, or what is to be that next
+	view    *view     // the published one, or what is to be that next
 
-	published atomic.Pointer[View]
+	published atomic.Pointer[view]
 }
 
 // late is what came after the end, for the keeper that takes this one's place.
@@ -69,28 +69,34 @@ type late struct {
 	orders []chan<- verdict
 }
 
-// View is what is known of a token at one instant. Views are never changed once published.
+// View is what is known of a token at one instant. It is never changed.
 type View struct {
+	*view
+	Gate *policy.Gate // which the token's requests pass
+}
+
+// view is what the keeper itself knows at one instant; never changed once published.
+type view struct {
 	Token      token.Token // zero while there is none
 	AcquiredAt time.Time
-	assumed    bool // the server named no life
-	again      int  // how often in a row the server handed it out at its end
 	Attempts   policy.Attempts
+	NextAt     time.Time         // when the next request is planned, whatever the gate
 	Answered   bool              // there was an answer at all
 	Failure    *exchange.Failure // of the last request; nil after a success
 	Refused    *exchange.Failure // why the client uses its fallback, which has had no answer yet; nil for no such thing
+	Earlier    store.History     // what a process before this one knew; shown until an answer says otherwise
 
-	nextAt   time.Time // when the next request is planned
+	assumed  bool // the server named no life
+	again    int  // how often in a row the server handed it out at its end
 	requests int
 	last     policy.Class
 	failedAt time.Time
-	earlier  store.History // what a process before this one knew; shown until an answer says otherwise
 }
 
 // New returns a keeper of a client's token. It starts nothing.
-func New(cfg config.Token, c *gate.Client, o Options) *Keeper {
-	k := &Keeper{cfg: cfg, client: c, o: o, recorder: newRecorder(cfg.Name, o.Save, o.Log), view: &View{}}
-	k.challenges = newChallenges(store.Challenge{}, token.Token{})
+func New(cfg *config.Token, c *gate.Client, o Options) *Keeper {
+	k := &Keeper{cfg: cfg, client: c, o: o, recorder: newRecorder(cfg.Name, o.Save, o.Log), view: &view{}}
+	k.challenges = newChallenges(store.Challenge{}, token.Token{}, k.Wake)
 	k.work = worker.New(k.step)
 	k.publish()
 	return k
@@ -101,14 +107,8 @@ func (k *Keeper) log() *slog.Logger {
 	return k.o.Log.With(logkey.Token, k.cfg.Name, logkey.Client, k.cfg.Client)
 }
 
-// Config returns what the token is configured as. It is not to be changed.
-func (k *Keeper) Config() *config.Token { return &k.cfg }
-
-// Client returns the client whose token it is.
-func (k *Keeper) Client() *gate.Client { return k.client }
-
 // View returns what is known now.
-func (k *Keeper) View() *View { return k.published.Load() }
+func (k *Keeper) View() View { return View{k.published.Load(), k.client.Gate().View()} }
 
 // form is what the token's requests ask for, without what challenges do.
 func (k *Keeper) form() url.Values { return k.request().Form() }
@@ -138,26 +138,17 @@ func (k *Keeper) Stop() {
 	k.work.Stop(context.Background())
 }
 
-// Finish waits for a request that is under way, so that another keeper can take this one's place. It
-// comes after Stop.
-func (k *Keeper) Finish() {
-	if k.asking {
-		k.client.Gate().Finish(k.client)
-	}
-}
-
-// Conclude takes in an answer that came after the end, where no other keeper takes this one's place: it
-// may be the only one that says why there is no token. It comes after the gates' end.
-func (k *Keeper) Conclude() {
+// Close ends saving, and waits for it within ctx. An answer that came after the end is taken in: it may be
+// the only one that says why there is no token. It comes after Stop, and the gates' end, where no other
+// keeper takes this one's place.
+func (k *Keeper) Close(ctx context.Context) {
 	k.work.Drain()
 	if a := k.late.answer; a != nil {
 		k.learn(*a)
 		k.save()
 	}
+	k.recorder.stop(ctx)
 }
-
-// StopSaving ends retries of saving and waits, within ctx, for what is being saved.
-func (k *Keeper) StopSaving(ctx context.Context) { k.recorder.stop(ctx) }
 
 // ended reports that what is posted is for the keeper that takes this one's place. Only the worker
 // asks, or whoever drains it.
@@ -246,18 +237,11 @@ func (k *Keeper) Wake() {
 	})
 }
 
-// Recovered is called when an outage of the client, begun at since, has ended.
-func (k *Keeper) Recovered(since time.Time) {
+// Adjust changes the token's retry state by a decision of package policy: a backoff that is reset, or an
+// outage that has ended.
+func (k *Keeper) Adjust(change func(policy.Attempts) policy.Attempts) {
 	k.post(func() {
-		k.edit().Attempts = k.view.Attempts.Recovered(time.Now(), since)
-		k.publish()
-	})
-}
-
-// ResetBackoff ends the token's own backoff, because the configuration or the credential changed.
-func (k *Keeper) ResetBackoff() {
-	k.post(func() {
-		k.edit().Attempts = k.view.Attempts.WithoutBackoff()
+		k.edit().Attempts = change(k.view.Attempts)
 		k.publish()
 	})
 }
@@ -275,9 +259,14 @@ func (k *Keeper) RefreshWithin(d time.Duration) {
 }
 
 // Inherit takes over what an earlier keeper of the same name knew: how often it asked, and the token
-// itself where it is what this keeper would ask for. The earlier one must have finished.
+// itself where it is what this keeper would ask for. The earlier one was stopped; what it has under way is
+// waited for. It comes before the start.
 func (k *Keeper) Inherit(was *Keeper) {
+	if was.asking {
+		was.client.Gate().Finish(was.client)
+	}
 	was.work.Drain()
+	k.recorder = was.recorder // so that what is being saved cannot overwrite what is newer
 	defer func() {
 		for _, reply := range append(was.orders, was.late.orders...) {
 			k.postOrder(reply)
@@ -296,6 +285,7 @@ func (k *Keeper) Inherit(was *Keeper) {
 		view := *was.view // others may read that one
 		k.view = &view
 		k.challenges, k.expired = was.challenges, was.expired
+		k.challenges.serve(k.Wake)
 	}
 	view := k.edit()
 	view.Attempts, view.requests = was.view.Attempts, was.view.requests
@@ -322,7 +312,7 @@ func (k *Keeper) learn(a exchange.Answer) {
 	before, repeated := view.Attempts, a.Failure.Like(view.Failure)
 	view.Attempts = view.Attempts.Answered(a.At, a.Outcome, k.o.Roll())
 	view.Answered, view.last, view.Failure = true, a.Outcome.Class, a.Failure
-	view.earlier.Failure = store.Failure{}
+	view.Earlier.Failure = store.Failure{}
 	if a.Failure != nil {
 		view.failedAt = a.At
 		k.challenges.failed(a.Failure)
@@ -416,7 +406,7 @@ func (k *Keeper) acceptSame(a exchange.Answer, expiry time.Time) bool {
 }
 
 // edit returns the view that will be published next.
-func (k *Keeper) edit() *View {
+func (k *Keeper) edit() *view {
 	if k.view == k.published.Load() {
 		next := *k.view
 		k.view = &next
@@ -426,7 +416,7 @@ func (k *Keeper) edit() *View {
 
 func (k *Keeper) publish() {
 	view := k.edit()
-	view.nextAt = k.nextAt()
+	view.NextAt = k.nextAt()
 	k.published.Store(view)
 }
 
@@ -465,7 +455,7 @@ func (k *Keeper) logFailure(a exchange.Answer) {
 		attrs = append(attrs, slog.Duration(logkey.RetryAfter, a.Outcome.RetryAfter))
 	}
 	if k.ctx != nil { // else it makes one request, and no other
-		attrs = append(attrs, slog.Duration(logkey.RetryIn, k.NextRequest(k.view, a.At).Sub(a.At).Round(time.Millisecond)))
+		attrs = append(attrs, slog.Duration(logkey.RetryIn, k.client.Gate().View().NextRequest(k.view.NextAt, a.At).Sub(a.At).Round(time.Millisecond)))
 	}
 	if !k.view.Token.AccessToken.IsZero() {
 		attrs = append(attrs, slog.String(logkey.Expiry, stamp(k.view.Token.Expiry)))

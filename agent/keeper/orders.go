@@ -2,56 +2,33 @@ package keeper
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/status"
 )
 
-// HeldBackError says that a refresh was not made, because no request may be sent now, and when to
-// ask again.
-type HeldBackError struct {
-	Token   string
-	Reason  policy.Reason
-	RetryIn time.Duration // at least a second, in whole seconds
-}
-
-// Error implements error.
-func (e *HeldBackError) Error() string {
-	why := "the last request has just failed"
-	switch e.Reason {
-	case policy.ServerAsked:
-		why = "the server asked for no requests now"
-	case policy.TooMany:
-		why = fmt.Sprintf("%d requests were sent within %v", policy.MaxInWindow, policy.Window)
-	}
-	return fmt.Sprintf("refreshing token %q: %s; ask again in %.0fs", e.Token, why, e.RetryIn.Seconds())
-}
-
 // verdict is how an order ends.
 type verdict struct {
-	refresh status.Refresh
-	err     error
+	outcome string
+	view    View        // of after the answer
+	hold    policy.Hold // why no request was made; none where one was
 }
 
 // Refresh has the token refreshed now, and waits until ctx ends for how that went; then the outcome is
 // [status.Pending]. It may override the token's own backoff, but nothing that the server asked for and
-// no ceiling: its error is then a [*HeldBackError]. Whoever asks while a request is under way shares
+// no ceiling: then it says what holds the request back. Whoever asks while a request is under way shares
 // its answer.
-func (k *Keeper) Refresh(ctx context.Context) (status.Refresh, error) {
+func (k *Keeper) Refresh(ctx context.Context) (outcome string, v View, hold policy.Hold) {
 	reply := make(chan verdict, 1)
 	k.postOrder(reply)
 	select {
 	case v := <-reply:
-		return v.refresh, v.err
+		return v.outcome, v.view, v.hold
 	case <-ctx.Done():
-		return k.Pending(), nil
+		return status.Pending, k.View(), policy.Hold{}
 	}
 }
-
-// Pending is what there is to tell of a refresh that has no answer yet.
-func (k *Keeper) Pending() status.Refresh { return k.refreshed(status.Pending) }
 
 // postOrder asks for a refresh now. The channel brings how it ended.
 func (k *Keeper) postOrder(reply chan<- verdict) {
@@ -68,7 +45,7 @@ func (k *Keeper) postOrder(reply chan<- verdict) {
 // line already, that is the one.
 func (k *Keeper) startOrder(reply chan<- verdict, now time.Time) {
 	if hold := policy.Holding(now, *k.client.Gate().View(), k.view.Attempts); hold.For > 0 {
-		reply <- verdict{err: &HeldBackError{Token: k.cfg.Name, Reason: hold.Reason, RetryIn: policy.WholeSeconds(hold.For)}}
+		reply <- verdict{hold: hold}
 		return
 	}
 	k.orders = append(k.orders, reply)
@@ -87,28 +64,9 @@ func (k *Keeper) replyToOrders() {
 		return
 	}
 	k.urgent.Store(false)
-	v := verdict{refresh: k.refreshed(k.view.last.String())}
+	v := verdict{outcome: k.view.last.String(), view: k.View()}
 	for _, reply := range k.orders {
 		reply <- v
 	}
 	k.orders = nil
-}
-
-// refreshed is what there is to tell about a refresh with the given outcome.
-func (k *Keeper) refreshed(outcome string) status.Refresh {
-	now := time.Now()
-	v := k.published.Load()
-	r := status.Refresh{
-		Token:     k.cfg.Name,
-		Outcome:   outcome,
-		Expiry:    status.Instant(v.Token.Expiry),
-		RefreshAt: status.Instant(k.NextRequest(v, now)),
-	}
-	if r.Expiry != nil {
-		r.ExpiresOn = r.Expiry.Unix()
-	}
-	if f := v.Failure; f != nil && outcome != status.Pending {
-		r.Error, r.Advice, r.Refused = f.Error(), f.Advice, f.RefusesClient && !f.Local
-	}
-	return r
 }

@@ -30,11 +30,11 @@ func (k *Keeper) Restore(r store.Record, now time.Time) {
 		view.Token.Name, view.Token.ClientID = k.cfg.Name, k.client.Config().ClientID
 		k.log().Info("token restored", logkey.Expiry, stamp(r.Token.Expiry), logkey.RefreshAt, stamp(r.Token.RefreshOn))
 	}
-	k.edit().earlier = r.History
+	k.edit().Earlier = r.History
 	if past := r.Token; !past.Expiry.IsZero() && !past.ValidAt(now) {
-		k.view.earlier.AcquiredAt, k.view.earlier.Expiry = r.AcquiredAt, past.Expiry
+		k.view.Earlier.AcquiredAt, k.view.Earlier.Expiry = r.AcquiredAt, past.Expiry
 	}
-	k.challenges = newChallenges(r.Challenge, k.view.Token)
+	k.challenges = newChallenges(r.Challenge, k.view.Token, k.Wake)
 	k.publish()
 }
 
@@ -66,7 +66,7 @@ func done() <-chan error {
 	return tried
 }
 
-func (k *Keeper) recordOf(view *View, state policy.Gate, attempts policy.Attempts) store.Record {
+func (k *Keeper) recordOf(view *view, state policy.Gate, attempts policy.Attempts) store.Record {
 	return store.Record{
 		Binding:    k.client.Binding(k.form()),
 		Token:      view.Token,
@@ -80,8 +80,8 @@ func (k *Keeper) recordOf(view *View, state policy.Gate, attempts policy.Attempt
 }
 
 // history is what people are told of the token's past.
-func (v *View) history() store.History {
-	h := v.earlier
+func (v *view) history() store.History {
+	h := v.Earlier
 	h.Requests = v.requests
 	if !v.Token.AccessToken.IsZero() {
 		h.AcquiredAt, h.Expiry = time.Time{}, time.Time{} // it is in the token

@@ -42,6 +42,14 @@ func (g Gate) Open(now time.Time) bool {
 // OpensAt returns when the next request may be sent.
 func (g Gate) OpensAt() time.Time { return latest(g.BlockedUntil, g.RetryAt, g.paced()) }
 
+// NextRequest is when a request that is planned will be sent, as far as the gate lets it.
+func (g Gate) NextRequest(planned, now time.Time) time.Time {
+	if opens := g.OpensAt(); opens.After(planned) && opens.After(now) {
+		return opens
+	}
+	return planned
+}
+
 func (g Gate) paced() time.Time {
 	if len(g.Recent) < MaxInPace {
 		return time.Time{}

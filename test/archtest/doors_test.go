@@ -24,8 +24,8 @@ var doors = []struct {
 	most     int
 	reason   string
 }{
-	{"agent", "agent/gate", 19, "the agent makes and ends clients, has their credentials watched, and waits for what their gates do"},
-	{"agent", "agent/keeper", 28, "the agent makes, starts and ends keepers, and passes on what callers ask of them"},
+	{"agent", "agent/gate", 16, "the agent makes and ends clients, has their credentials checked and compared, and asks which files they read"},
+	{"agent", "agent/keeper", 17, "the agent makes, starts and ends keepers, and passes on what callers ask of them"},
 	{"agent", "agent/delivery", 23, "the agent makes, starts and ends writers, has the files checked and what was left over removed"},
 	{"agent", "agent/metrics", 15, ""},
 	{"agent/keeper", "agent/gate", 15, ""},
