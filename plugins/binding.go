@@ -11,15 +11,15 @@ import (
 	"github.com/credagent/credagent/internal/handshake"
 )
 
-// announceTime is how long a request waits for the pipe to bring its destination, which the agent sends
-// before it.
+// announceTime is how long a request waits for its destination to arrive on the pipe, where the agent sends it before
+// the request.
 const announceTime = 2 * time.Second
 
-// binding is where this process may send requests, as far as the agent has sent it over the pipe. A nil
-// one allows everything: no agent limits it.
+// binding is the list of destinations that this process may send requests to, as received from the agent over the
+// pipe. A nil binding allows everything: no agent limits the process.
 type binding struct {
 	mu          sync.Mutex
-	origins     []string        // guarded by mu, as are the others; the first that were received, up to the bound
+	origins     []string        // guarded by mu, as are the others; the first ones received, up to the bound
 	connections map[string]bool // of package handshake
 	changed     chan struct{}   // closed and replaced when something is received
 }

@@ -13,7 +13,7 @@ import (
 
 // ConfigError is a problem with one key of a provider's configuration.
 type ConfigError struct {
-	Key     string // "" where it is about the whole
+	Key     string // "" if it concerns the whole configuration
 	Message string // what is wrong and what to do; never the value of a secret
 }
 
@@ -26,7 +26,8 @@ func (e *ConfigError) Error() string {
 }
 
 // DecodeConfig decodes a provider's configuration into the struct that into points to, by its json
-// tags; an embedded struct's fields are its own. Unknown keys and values of the wrong type are reported all at once, each as a [ConfigError].
+// tags; an embedded struct's fields are its own. All unknown keys and values of the wrong type are reported at once,
+// each as a [ConfigError].
 func DecodeConfig(config json.RawMessage, into any) error {
 	var values map[string]json.RawMessage
 	if err := json.Unmarshal(config, &values); err != nil {
@@ -48,8 +49,8 @@ func DecodeConfig(config json.RawMessage, into any) error {
 }
 
 // AbsolutePath reports, as a [ConfigError], a path that is not absolute: a provider's working
-// directory is not the agent's. An empty path is fine. The path is not shown: people put a secret in
-// place of the path to it.
+// directory is not the agent's. An empty path is valid. The path is not shown, because people mistakenly put the
+// secret itself there.
 func AbsolutePath(key, path string) error {
 	if path == "" || filepath.IsAbs(path) {
 		return nil
@@ -98,8 +99,8 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// problems flattens an error of Open into what the agent shows: for each key the first problem,
-// because what is missing after it does not decode needs no second word.
+// problems flattens an error of Open into what the agent shows: the first problem for each key, because a key that
+// does not decode need not also be reported as missing.
 func problems(err error) []*ConfigError {
 	var all []*ConfigError
 	for _, problem := range flatten(err) {

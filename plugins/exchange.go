@@ -21,29 +21,29 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// maxBody bounds how much of an answer is read. A token answer is a few KiB.
+// maxBody limits how much of an answer is read. A token answer is a few KiB.
 const maxBody = 1 << 20
 
-// maxHeader bounds a header of an answer that is handed on, in bytes; a longer one is dropped.
+// maxHeader limits a header of an answer that is passed on, in bytes; a longer one is dropped.
 const maxHeader = 1 << 10
 
-// maxHeaders bounds how many are handed on, as the protocol with the agent does.
+// maxHeaders limits how many are passed on, like the protocol with the agent.
 const maxHeaders = 32
 
-// maxTransports bounds how many kinds of connection are kept: one for all clients with the same trust
-// roots and proxy, and one for each client that presents a certificate. Beyond it, the one that is unused
-// for longest goes.
+// maxTransports limits how many kinds of connection are kept: one for all clients with the same trust roots and
+// proxy, and one for each client that presents a certificate. Beyond it, the one that has been unused longest is
+// dropped.
 const maxTransports = 256
 
-// keptUnused is how long the connections of a client's certificate, and with them its key, outlive their
-// last use: others may keep the process alive for long.
+// keptUnused is how long the connections of a client's certificate, and with them its key, are kept after their last
+// use: other clients may keep the process alive much longer.
 const keptUnused = 2 * time.Minute
 
-// maxIdle bounds the connections of a kind that are kept between requests.
+// maxIdle limits the connections of one kind that are kept between requests.
 const maxIdle = 8
 
-// answerHeaders are the headers of an answer that the agent may see: what it needs to obey the
-// server, to say why it refused, and to name a request to the server's operator.
+// answerHeaders are the headers of an answer that are passed to the agent: those that it needs to obey the server, to
+// report why it refused, and to identify a request to the server's operator.
 var answerHeaders = [...]string{
 	"Date", "Content-Type", "Retry-After", "Www-Authenticate",
 	"Retry-After-Ms", "X-Ms-Retry-After-Ms", "Ratelimit-Reset", "Ratelimit", "X-Ratelimit-Reset", "X-Rate-Limit-Reset",
@@ -52,27 +52,27 @@ var answerHeaders = [...]string{
 
 // exchanger makes token requests and keeps their connections for the next one.
 type exchanger struct {
-	binding    *binding // nil where the agent does not bind its providers
+	binding    *binding // nil if the agent does not bind its providers
 	mu         sync.Mutex
 	transports map[transportKey]*keptTransport // guarded by mu; at most maxTransports
 }
 
-// transportKey is everything that tells one kind of connection from another. One over which a client's
-// certificate was presented is that client's alone: to the server everything on it comes from that client.
+// transportKey distinguishes the kinds of connection. A connection on which a client's certificate was presented is
+// used by that client alone: to the server everything on it comes from that client.
 type transportKey struct {
 	roots  [sha256.Size]byte
 	proxy  string
-	client [sha256.Size]byte // who presents a certificate; zero for nobody
+	client [sha256.Size]byte // the client that presents a certificate; zero for none
 }
 
 // keptTransport is a kind of connection, kept for the next request.
 type keptTransport struct {
 	*http.Transport
-	certificate [sha256.Size]byte // that is presented; zero for none
+	certificate [sha256.Size]byte // the one presented; zero for none
 	used        time.Time
 }
 
-// exchange sends one request and returns whatever came back. It never retries.
+// exchange sends one request and returns the result. It never retries.
 func (e *exchanger) exchange(ctx context.Context, in *providerpb.ExchangeRequest, r *Request) *providerpb.ExchangeReply {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(in.GetTimeoutMilliseconds())*time.Millisecond)
 	defer cancel()
@@ -108,7 +108,7 @@ func newHTTPRequest(ctx context.Context, r *Request) (*http.Request, error) {
 	for name, values := range r.Header {
 		request.Header[name] = values
 	}
-	// To net/http these say that a request may be repeated on a new connection.
+	// With these headers net/http would retry a request on a new connection.
 	request.Header.Del("Idempotency-Key")
 	request.Header.Del("X-Idempotency-Key")
 	return request, nil
@@ -119,7 +119,7 @@ func newHTTPRequest(ctx context.Context, r *Request) (*http.Request, error) {
 func readAnswer(response *http.Response) *providerpb.Answer {
 	answer := &providerpb.Answer{Status: int32(response.StatusCode), Headers: shownHeaders(response.Header)}
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the naked connection, on which no time limit would hold.
+		// Its body is the raw connection, which has no time limit.
 		answer.BodyError = "reading the answer: the server switched to another protocol"
 		return answer
 	}
@@ -137,7 +137,7 @@ func readAnswer(response *http.Response) *providerpb.Answer {
 	return answer
 }
 
-// shownHeaders are the headers of an answer that are handed on.
+// shownHeaders returns the headers of an answer that are passed on.
 func shownHeaders(header http.Header) []*providerpb.Parameter {
 	var shown []*providerpb.Parameter
 	for _, name := range answerHeaders {
@@ -150,8 +150,8 @@ func shownHeaders(header http.Header) []*providerpb.Parameter {
 	return shown[:min(len(shown), maxHeaders)]
 }
 
-// plain replaces what the protocol with the agent does not carry: control characters, and bytes
-// that are not UTF-8. One such byte in one header must not cost the agent the whole answer.
+// plain replaces what the protocol with the agent cannot carry: control characters, and bytes that are not UTF-8. One
+// such byte in a header must not lose the whole answer.
 func plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -161,8 +161,8 @@ func plain(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// kept returns the connections for a request. Those that were authenticated with a certificate which
-// another one of the same client takes the place of are dropped, and with them the old key.
+// kept returns the connections for a request. Connections with an older certificate of the same client are dropped,
+// and with them the old key.
 func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certificate) (*http.Transport, error) {
 	key := transportKey{roots: sha256.Sum256(in.GetTrustRoots()), proxy: in.GetProxy()}
 	var presented [sha256.Size]byte
@@ -193,13 +193,13 @@ func (e *exchanger) kept(in *providerpb.ExchangeRequest, certificate *tls.Certif
 	return made, nil
 }
 
-// clientOf tells whose certificate it is: with another configuration it may be another one.
+// clientOf identifies the client of a certificate, by its configuration.
 func clientOf(in *providerpb.ExchangeRequest) [sha256.Size]byte {
 	config := sha256.Sum256(in.GetConfig())
 	return sha256.Sum256(append(config[:], in.GetClientId()...))
 }
 
-// drop forgets a kind of connection; e.mu is held. What is under way on it is seen through.
+// drop removes a kind of connection; e.mu is held. Requests under way on it are completed.
 func (e *exchanger) drop(key transportKey) {
 	if old, ok := e.transports[key]; ok {
 		old.CloseIdleConnections()
@@ -232,14 +232,14 @@ func newTransport(in *providerpb.ExchangeRequest, certificate *tls.Certificate) 
 	}
 	made.MaxIdleConnsPerHost = maxIdle
 	if certificate != nil {
-		// Not Certificates, which Go holds back when the server lists other issuers; a self-signed
-		// certificate has none that a server could list.
+		// Not Certificates: Go sends none of those if the server lists other issuers, and a server cannot list the
+		// issuer of a self-signed certificate.
 		made.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}
 	return made, nil
 }
 
-// classify tells a time-out, and a refused TLS certificate, from other failures.
+// classify distinguishes a timeout and a refused TLS certificate from other failures.
 func classify(err error) (providerpb.Failure_Kind, string) {
 	var inNet net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &inNet) && inNet.Timeout() {

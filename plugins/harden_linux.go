@@ -18,14 +18,14 @@ func harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("turning core dumps off: %w", err)
 	}
-	// What the provider itself may start must not hold the agent's pipe.
+	// A process that the provider starts must not inherit the agent's pipe.
 	unix.CloseOnExec(handshake.LifelineFD)
 	return nil
 }
 
-// endByOneself takes over from the kernel, which kills a provider when the agent ends: this process
-// notices that by its pipe, and then takes along its socket and what it has started. The kernel keeps
-// the order to kill with the first thread, so it is taken back there, which is where main runs.
+// endByOneself cancels the kernel's order to kill this process when the agent ends: the process notices that by its
+// pipe, and then also removes its socket and ends what it has started. The order belongs to the first thread, so it
+// is cancelled there, where main runs.
 func endByOneself() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -33,11 +33,11 @@ func endByOneself() {
 		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
 		return
 	}
-	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0) // not with cgo: then the kernel does it
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0) // fails with cgo: then the kernel kills
 }
 
-// endGroup ends what the provider has started and left running, and this process with it. The agent
-// starts a provider as the leader of a group; without that, the group is somebody else's.
+// endGroup ends the processes that the provider has left running, and this process with them. The agent starts a
+// provider as the leader of a group; if it is not the leader, the group is not its own.
 func endGroup() {
 	if unix.Getpgrp() == unix.Getpid() {
 		_ = unix.Kill(0, unix.SIGKILL)

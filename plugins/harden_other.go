@@ -2,11 +2,11 @@
 
 package plugins
 
-// harden does nothing where the system has no way to refuse a debugger for one process.
+// harden does nothing: the system cannot refuse a debugger for a single process.
 func harden() error { return nil }
 
-// endByOneself does nothing where the kernel ends no process with its parent.
+// endByOneself does nothing: the kernel does not end a process with its parent.
 func endByOneself() {}
 
-// endGroup does nothing where a provider leads no group.
+// endGroup does nothing: a provider does not lead a group.
 func endGroup() {}

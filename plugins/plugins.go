@@ -1,16 +1,15 @@
 // Package plugins is the kit for writing a credagent credential provider: the part that knows a
 // client's secret or key and authenticates its token requests with it.
 //
-// A provider runs in a process of its own. It implements [Provider], and its main function is one
-// call of [Serve]; the executable is named credagent-provider-NAME. This package makes the token
-// request, in the provider's process, so that secrets, assertions and keys stay there: the
-// provider only adds its authentication to a [Request]. The process serves all clients that use the
-// provider at the same authorization server, many at a time: a provider's methods are called by several
-// goroutines at once, each with the configuration of one client. The agent gets the server's answer unread
-// and alone decides what it means, whether to try again, and when.
+// A provider runs in a separate process. It implements [Provider], and its main function is a single call to [Serve];
+// the executable is named credagent-provider-NAME. This package makes the token request, in the provider's process,
+// so that secrets, assertions and keys stay there: the provider only adds its authentication to a [Request]. The
+// process serves all clients that use the provider at the same authorization server, many at a time: a provider's
+// methods are called by several goroutines at once, each with the configuration of one client. The agent gets the
+// server's answer unparsed, and only the agent decides what it means, whether to try again, and when.
 //
-// A provider must not log, print or put into an error what it protects. Package plugintest tests that
-// it keeps this and the other rules.
+// A provider must not log, print or put into an error what it protects. Package plugintest tests this and the other
+// rules.
 package plugins
 
 import (
@@ -55,16 +54,16 @@ func (e *Unavailable) Error() string { return e.Message }
 
 // Credential authenticates token requests.
 type Credential struct {
-	// NotBefore and NotAfter are when its life begins and ends; zero where nobody knows or it has
-	// no end. People are warned of the end, in time for how long the whole life is.
+	// NotBefore and NotAfter bound its validity; zero if unknown or unlimited. The agent warns before the end,
+	// earlier for a longer validity.
 	NotBefore, NotAfter time.Time
-	Identity            string // a public name of it, such as a certificate's thumbprint
-	// Authenticate adds the client's authentication to a request that is about to be sent.
+	Identity            string // a public identifier, such as a certificate's thumbprint
+	// Authenticate adds the client's authentication to a request before it is sent.
 	Authenticate func(*Request) error
 }
 
 // Request is a token request (RFC 6749, 4.4.2) without the client's authentication. A provider
-// adds to Form, Header or TLSCertificate and leaves the rest as it is.
+// adds to Form, Header or TLSCertificate and leaves the rest unchanged.
 type Request struct {
 	TokenEndpoint string // where it goes
 	ClientID      string

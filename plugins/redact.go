@@ -13,8 +13,8 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// newRedactor hides what the provider added to a request: before is the request as it was made,
-// after the one that was sent.
+// newRedactor hides what the provider added to a request: before is the original request, after the one that was
+// sent.
 func newRedactor(before, after *Request) redact.Redactor {
 	var r redact.Redactor
 	for name, values := range after.Form {
@@ -53,12 +53,12 @@ func hideProxy(r *redact.Redactor, endpoint, proxy string) {
 	}
 }
 
-// added are the values that are new in after.
+// added returns the values that are new in after.
 func added(before, after []string) []string {
 	return slices.DeleteFunc(slices.Clone(after), func(value string) bool { return slices.Contains(before, value) })
 }
 
-// credentials are the secret parts of an Authorization header (RFC 7617, 2; RFC 6749, 2.3.1).
+// credentials returns the secret parts of an Authorization header (RFC 7617, 2; RFC 6749, 2.3.1).
 func credentials(header string) []string {
 	scheme, rest, _ := strings.Cut(header, " ")
 	parts := []string{rest}
@@ -77,7 +77,7 @@ func credentials(header string) []string {
 	return parts
 }
 
-// redactReply redacts a reply in place. The body of a success is the token's and stays as it is.
+// redactReply redacts a reply in place. The body of a success contains the token and is not changed.
 func redactReply(r redact.Redactor, reply *providerpb.ExchangeReply) {
 	if failure := reply.GetFailure(); failure != nil {
 		failure.Message = r.Text(failure.GetMessage())

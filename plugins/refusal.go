@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// certificateAlerts are how a server ends a TLS handshake because of the client's certificate
+// certificateAlerts are the alerts with which a server ends a TLS handshake because of the client's certificate
 // (RFC 8446, 6.2): bad, unsupported, revoked, expired, unknown, of an unknown CA, denied, missing.
 var certificateAlerts = [...]tls.AlertError{42, 43, 44, 45, 46, 48, 49, 116}
 
-// refusedCertificate reports whether a server refused the client's TLS certificate, and with which
-// words. It is the server's judgement of the credential, as invalid_client is over HTTP.
+// refusedCertificate reports whether a server refused the client's TLS certificate, and with which alert. This is a
+// refusal of the credential, like invalid_client over HTTP.
 func refusedCertificate(err error) (alert string, refused bool) {
 	var remote *net.OpError
 	if !errors.As(err, &remote) || remote.Op != "remote error" {

@@ -18,12 +18,11 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// Serve runs a provider until the agent that started it ends the process or dies. It is the whole
-// of a provider's main function, in which it is called directly and not by another goroutine. Standard output belongs to the protocol; what the provider prints
-// to standard error appears in the agent's log at level debug. The agent asks for many clients at a time,
-// mostly to wait for the server, so the process runs on one processor at a time, which spares it a quarter
-// of its own processor time; a provider with more to compute says so with [runtime.GOMAXPROCS] when it is
-// opened.
+// Serve runs a provider until the agent that started it ends the process or dies. It is all that a provider's main
+// function does; call it directly from main, not from another goroutine. Standard output belongs to the protocol;
+// what the provider prints to standard error appears in the agent's log at level debug. The agent calls it for many
+// clients at a time, which mostly wait for the server, so the process uses one processor at a time, which saves a
+// quarter of its processor time. A provider with more to compute can set [runtime.GOMAXPROCS] when it is opened.
 func Serve(p Provider) {
 	runtime.GOMAXPROCS(1)
 	cookie := handshake.Config()
@@ -57,8 +56,8 @@ func Serve(p Provider) {
 	})
 }
 
-// window is what may be on its way to a provider, in bytes. That it is fixed spares both sides the
-// measuring of what the connection carries, at every message.
+// window is the flow-control window of a provider's connection, in bytes. A fixed window saves both sides from
+// measuring the connection at every message.
 const window = 1 << 20
 
 func newServer(options []grpc.ServerOption) *grpc.Server {
@@ -66,7 +65,7 @@ func newServer(options []grpc.ServerOption) *grpc.Server {
 }
 
 // exitWithAgent ends the process when the agent's end of the pipe closes, which the kernel does
-// even after kill -9. It takes along the socket's directory and what the provider has started.
+// even after kill -9. It also removes the socket's directory and ends what the provider has started.
 func exitWithAgent(pipe *bufio.Reader, tells *binding) {
 	if tells != nil {
 		tells.follow(pipe)
@@ -77,14 +76,14 @@ func exitWithAgent(pipe *bufio.Reader, tells *binding) {
 	os.Exit(0)
 }
 
-// removeSocket removes the directory that the agent made for this process's socket.
+// removeSocket removes the directory that the agent created for this process's socket.
 func removeSocket() {
 	if dir := os.Getenv(plugin.EnvUnixSocketDir); dir != "" {
 		_ = os.RemoveAll(dir)
 	}
 }
 
-// service joins a provider to go-plugin.
+// service connects a provider to go-plugin.
 type service struct {
 	plugin.NetRPCUnsupportedPlugin
 	server *server

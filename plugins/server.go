@@ -135,8 +135,8 @@ func newRequest(in *providerpb.ExchangeRequest) *Request {
 	return r
 }
 
-// open, load and authenticate run a provider's code. They turn its panic into an error without the
-// panic's text, which may hold anything.
+// open, load and authenticate run a provider's code. They turn a panic into an error without the panic's text, which
+// may contain anything.
 func (s *server) open(config []byte) (source Source, files []string, err error) {
 	defer recovered(&err)
 	if source, err = s.provider.Open(config); err != nil {
@@ -167,8 +167,8 @@ func recovered(err *error) {
 	}
 }
 
-// panicked is the error of a panic. Go's cryptography panics where GODEBUG=fips140=only forbids what is
-// asked for; these texts are its own and hold no secret.
+// panicked returns the error for a panic. Go's cryptography panics if GODEBUG=fips140=only forbids an operation;
+// those texts are its own and contain no secret.
 func panicked(why string) error {
 	algorithm, forbidden := strings.CutSuffix(why, " is not allowed in FIPS 140-only mode")
 	if _, use, ok := strings.Cut(algorithm, ": use of "); ok && forbidden && strings.HasPrefix(algorithm, "crypto/") && len(use) < 60 {
@@ -183,7 +183,7 @@ func describe(about *providerpb.Credential, credential Credential) {
 	about.NotAfterSeconds = epoch(credential.NotAfter)
 }
 
-// epoch is an instant as the protocol has it.
+// epoch returns an instant in the protocol's form.
 func epoch(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -191,7 +191,7 @@ func epoch(t time.Time) int64 {
 	return t.Unix()
 }
 
-// version is the main module's version of the running executable.
+// version returns the main module's version of the running executable.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version

@@ -25,9 +25,9 @@ const (
 	aclRead      = 4
 )
 
-// readersACL builds the ACL that lets users and groups, each sorted, read beside those whom mode
-// admits, and says which mode stat then shows: its group bits are the ACL's mask, the most that
-// the named ones and the owning group may have. The owning group still gets what mode says.
+// readersACL builds the ACL that lets users and groups (each sorted) read in addition to those that mode admits. It
+// also returns the mode that stat then shows: its group bits are the ACL's mask, the maximum for the named entries
+// and the owning group. The owning group still has the permissions of mode.
 func readersACL(mode fs.FileMode, users, groups []int) ([]byte, fs.FileMode, error) {
 	group := uint16(mode >> 3 & 7)
 	mask := group | aclRead
@@ -45,7 +45,7 @@ func readersACL(mode fs.FileMode, users, groups []int) ([]byte, fs.FileMode, err
 	return acl, mode&^0o070 | fs.FileMode(mask)<<3, nil
 }
 
-// modeACL builds the ACL that says no more than mode; the kernel keeps it as the mode alone.
+// modeACL builds the ACL that is equivalent to mode; the kernel stores it as the mode alone.
 func modeACL(mode fs.FileMode) []byte {
 	acl := appendEntry(newACL(), aclUserObj, uint16(mode>>6&7), aclNoID)
 	acl = appendEntry(acl, aclGroupObj, uint16(mode>>3&7), aclNoID)
@@ -60,7 +60,7 @@ func appendEntry(acl []byte, tag, perm uint16, id uint32) []byte {
 	return binary.LittleEndian.AppendUint32(acl, id)
 }
 
-// clearACL takes away what a directory with a default ACL gave to a new file, and makes sure of it.
+// clearACL removes the ACL that a new file inherited from its directory, and verifies that.
 func clearACL(file *os.File) error {
 	if hasACL(file, nil) {
 		return nil
@@ -75,8 +75,8 @@ func clearACL(file *os.File) error {
 	return nil
 }
 
-// setACL gives the file the readers, or takes away an ACL that it should not have: a new file
-// gets one from a directory with a default ACL.
+// setACL gives the file the readers, or removes an ACL that it should not have: a new file inherits one from a
+// directory with a default ACL.
 func (a attributes) setACL(file *os.File) error {
 	acl := a.acl
 	if acl == nil {
@@ -97,7 +97,7 @@ func (a attributes) setACL(file *os.File) error {
 
 // hasACL reports whether the file has exactly this ACL beyond its mode.
 func hasACL(file *os.File, want []byte) bool {
-	got := make([]byte, len(want)+1) // one more, so that a longer one shows
+	got := make([]byte, len(want)+1) // one more, to detect a longer one
 	n, err := unix.Fgetxattr(int(file.Fd()), aclAttribute, got)
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 		return want == nil

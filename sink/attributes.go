@@ -13,7 +13,7 @@ import (
 
 const unset = -1
 
-// attributes are what a sink's file has beside its content.
+// attributes are the properties of a sink's file other than its content.
 type attributes struct {
 	mode  fs.FileMode // as configured
 	shown fs.FileMode // as stat shows it: with an ACL, the group bits are the ACL's mask
@@ -21,14 +21,14 @@ type attributes struct {
 	gid   int         // unset leaves it to defaultOwner
 	acl   []byte      // the POSIX ACL beyond the mode, as the kernel shows it; nil for none
 
-	// defaultOwner is the owner where none is configured: this process's user and group, or what the file
-	// system makes of them if it has its own idea, as NFS and vfat do.
+	// defaultOwner is the owner if none is configured: this process's user and group, or what the file system maps
+	// them to, as NFS and vfat do.
 	defaultOwner *atomic.Pointer[ownership]
 }
 
 type ownership struct{ uid, gid int }
 
-// owner returns the configured user, who is trusted with the directory.
+// owner returns the configured user, who may own the directory.
 func (a attributes) owner() int {
 	if a.uid == unset {
 		return host.NoOwner
@@ -36,7 +36,7 @@ func (a attributes) owner() int {
 	return a.uid
 }
 
-// wanted is whose the file is to be.
+// wanted returns the owner that the file should have.
 func (a attributes) wanted() ownership {
 	is := *a.defaultOwner.Load()
 	if a.uid != unset {

@@ -66,9 +66,8 @@ func (a attributes) give(file *os.File) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// mend brings a file that workloads read back to these attributes. The ACL comes before the
-// mode, because it sets both in one step: a chmod alone would for a moment shut out the readers,
-// or let in the group in their place.
+// mend restores these attributes on a file that workloads read. The ACL comes before the mode, because it sets both
+// atomically: a chmod alone would briefly lock out the readers, or admit the group instead.
 func (a attributes) mend(file *os.File) error {
 	if err := a.chown(file); err != nil {
 		return err
@@ -79,7 +78,7 @@ func (a attributes) mend(file *os.File) error {
 	return file.Chmod(a.shown)
 }
 
-// errKept means that a file keeps an owner or a group that nobody configured.
+// errKept means that a file keeps an owner or a group that is not configured.
 var errKept = errors.New("its owner stays")
 
 func (a attributes) chown(file *os.File) error {
@@ -99,8 +98,8 @@ func (a attributes) chown(file *os.File) error {
 	return nil
 }
 
-// learnOwner takes the owner of a file that was just made for what the file system gives to all of them.
-// One that was there may be a stranger's, and shows nothing.
+// learnOwner records the owner of a new file as the one that the file system gives to all new files. An existing file
+// may belong to somebody else, and proves nothing.
 func (a attributes) learnOwner(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {

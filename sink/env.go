@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// docker reads the file with a scanner whose longest line, with its end, is 64 KiB.
+// docker reads the file with a scanner that allows lines of at most 64 KiB, including the newline.
 const maxEnvLine = 64 << 10
 
 // Variable is one line of an environment file.
@@ -25,10 +25,10 @@ type env struct {
 
 // Env renders NAME=value lines, in the order given, that systemd's EnvironmentFile=, docker's
 // --env-file and a shell's "set -a; . file" all read alike. The three have no quoting in common,
-// so a value may have only characters that mean themselves to each of them: letters, digits and
-// -._~+/=:,@%!#*?[]{}^ (~ and = not where a shell would expand them). Which they are was found by
-// trying. Access tokens are made of these (RFC 6750, 2.1), those of Salesforce with their ! too; a
-// list of scopes with its spaces is not. Every fault is reported, not just the first.
+// so a value may have only characters that all of them read literally: letters, digits and -._~+/=:,@%!#*?[]{}^ (~
+// and = not where a shell would expand them). The list was found by testing. Access tokens consist of these (RFC
+// 6750, 2.1), including Salesforce's with !; a list of scopes, with its spaces, does not. All faults are reported,
+// not just the first.
 func Env(variables []Variable) (Renderer, error) {
 	if len(variables) == 0 {
 		return nil, errors.New("an environment file needs at least one variable")
@@ -110,9 +110,8 @@ func (e env) Render(lookup Lookup) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Environ renders variables for the environment of a process: NAME=value, in the order given. A value
-// may have any character there but a zero byte. The result holds tokens in the clear: it is for the
-// process's start, and for nothing else.
+// Environ renders variables for the environment of a process: NAME=value, in the order given. A value may have any
+// character except NUL. The result contains tokens in plain text: use it only to start the process.
 func Environ(variables []Variable, lookup Lookup) ([]string, error) {
 	var names []string
 	for _, v := range variables {
@@ -152,8 +151,7 @@ func checkValue(name, value string) error {
 
 // isPlain reports whether systemd, docker and shells all take the character c of a value
 // literally, given the one before it. Shells expand ~ and zsh expands = where a value begins and
-// after a colon. None of them expands patterns, braces or history in an assignment that it reads
-// from a file.
+// after a colon. None of them expands patterns, braces or history in an assignment read from a file.
 func isPlain(c, before byte, first bool) bool {
 	switch {
 	case isLetter(c), isDigit(c):

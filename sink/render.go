@@ -24,7 +24,7 @@ type Renderer interface {
 	Render(lookup Lookup) ([]byte, error)
 }
 
-// MissingTokenError says which token a rendering has to wait for.
+// MissingTokenError names the token that a rendering has to wait for.
 type MissingTokenError struct {
 	Token string
 }
@@ -34,8 +34,8 @@ func (e *MissingTokenError) Error() string {
 	return fmt.Sprintf("token %q has not been acquired yet", e.Token)
 }
 
-// form is a token as the JSON form and templates show it. It holds the access token in the
-// clear, so it does not outlive a rendering.
+// form is a token as shown in JSON and templates. It holds the access token in plain text, so it does not outlive a
+// rendering.
 type form struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
@@ -127,7 +127,7 @@ func (s single) Render(lookup Lookup) ([]byte, error) {
 	return s.show(f)
 }
 
-// Raw renders the access token alone, without a line end.
+// Raw renders only the access token, without a newline.
 func Raw(name string) Renderer {
 	return single{name, func(f form) ([]byte, error) { return []byte(f.AccessToken), nil }}
 }
@@ -139,7 +139,7 @@ func Header(name string) Renderer {
 	}}
 }
 
-// JSON renders one object with all that is known of the token, and a line end.
+// JSON renders one object with everything known about the token, and a newline.
 func JSON(name string) Renderer {
 	return single{name, func(f form) ([]byte, error) { return encode(f) }}
 }
@@ -166,7 +166,7 @@ func ExecCredential(name string) Renderer {
 }
 
 // EnvoySDS renders a discovery response with the token as a generic secret of the token's name,
-// for an SDS path_config_source; Envoy wants such a file's name to end in .json.
+// for an SDS path_config_source; Envoy requires such a file's name to end in .json.
 func EnvoySDS(name string) Renderer {
 	const secretType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	type dataSource struct {
@@ -194,7 +194,7 @@ func EnvoySDS(name string) Renderer {
 	}}
 }
 
-// encode writes JSON as people and other languages' parsers expect it: & and < as themselves.
+// encode writes JSON as people and other languages' parsers expect it: & and < unescaped.
 func encode(v any) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

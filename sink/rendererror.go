@@ -2,8 +2,7 @@ package sink
 
 import "fmt"
 
-// RenderError says that a file cannot hold the tokens there are. Trying again does not help before
-// another token is there.
+// RenderError means that a file cannot hold the current tokens. Retrying does not help until there is another token.
 type RenderError struct {
 	Path string
 	Err  error

@@ -1,14 +1,13 @@
-// Package sink owns the files that workloads read tokens from: how tokens are rendered, and how
-// the result takes the place of the old content in one step.
+// Package sink owns the files that workloads read tokens from: how tokens are rendered, and how the result atomically
+// replaces the old content.
 //
-// A program that embeds the agent leaves the files to it, or implements agent.Sink itself; on its own, a
-// program makes a [File] with [New] and calls its Write whenever a token changed.
+// A program that embeds the agent lets it write the files, or implements agent.Sink itself. Without the agent, a
+// program creates a [File] with [New] and calls its Write whenever a token has changed.
 //
-// Whoever opens a sink's path sees the whole old content or the whole new content, whatever
-// happens to the writer in between: a full disk, a kill, a crash of the machine. The content is
-// never shown to anybody whom the configured mode, owner and readers leave out. One caveat: a
-// write puts a new file at the path, so a reader that keeps the old file open, and a bind mount
-// of that single file, keep the old content; mount or watch the directory.
+// A reader that opens a sink's path gets all of the old content or all of the new content, whatever happens to the
+// writer meanwhile: a full disk, a kill, a crash of the machine. The content is never readable by anyone outside the
+// configured mode, owner and readers. One caveat: a write puts a new file at the path, so a reader that keeps the old
+// file open, and a bind mount of that single file, keep the old content; mount or watch the directory.
 package sink
 
 import (
@@ -30,14 +29,14 @@ import (
 
 const (
 	defaultMode   = 0o600
-	directoryMode = 0o755 // others may enter: each file says for itself who may read it
+	directoryMode = 0o755 // others may enter: each file has its own permissions
 
 	createIt = "create it, for example with RuntimeDirectory= or tmpfiles.d"
 )
 
 // Options describe one sink.
 type Options struct {
-	Path     string      // the file; a relative path is taken from the working directory
+	Path     string      // the file; a relative path is relative to the working directory
 	Mode     fs.FileMode // exact permission bits, whatever the umask; 0 means 0600
 	Owner    string      // user name or number; "" is the user of this process
 	Group    string      // group name or number; "" is the group of this process
@@ -51,13 +50,13 @@ type Principal struct {
 	Group string
 }
 
-// Outcome says what a write did.
+// Outcome is what a write did.
 type Outcome int
 
 // The outcomes of a write.
 const (
-	Unchanged Outcome = iota // content, mode, owner and readers were already right
-	Mended                   // the content was right; mode, owner or readers had drifted
+	Unchanged Outcome = iota // content, mode, owner and readers were already correct
+	Mended                   // the content was correct; mode, owner or readers had changed
 	Written                  // new content is in place
 )
 
@@ -83,21 +82,21 @@ type File struct {
 	syncDir  func(*os.Root) error
 
 	mu       sync.Mutex
-	unsynced bool   // a rename has not reached the disk for certain; guarded by mu, as is wrote
-	wrote    uint64 // the hash of what was put there last; 0 before
+	unsynced bool   // a rename may not be on the disk yet; guarded by mu, as is wrote
+	wrote    uint64 // the hash of what was last written; 0 before
 	seen     atomic.Pointer[fileStamp]
 }
 
-// New checks what can be checked before the first token exists, and removes the temporary files
-// that earlier processes left for this path, and in its directory for others. It makes the directory if only its parent is there:
-// in a Kubernetes volume, where everybody may write, nobody else can make a safe one. It refuses a
-// path that is a symbolic link or not a regular file, a directory that it cannot make, and a path in
-// which others could replace a component: each up to the root has to belong to root, the user of
-// this process or Owner, and may be written to by nobody else without the sticky bit.
+// New checks what can be checked before the first token exists, and removes the temporary files that earlier
+// processes left for this path and for others in its directory. It creates the directory if its parent exists: in a
+// Kubernetes volume, which is writable by everybody, nothing else can create a safe one. It refuses a path that is a
+// symbolic link or not a regular file, a directory that it cannot create, and a path in which others could replace a
+// component: each one up to the root has to belong to root, the user of this process or Owner, and must not be
+// writable by anybody else unless it has the sticky bit.
 func New(o Options) (*File, error) { return new(Batch).New(o) }
 
-// Batch makes several sinks, for each of which it is [New]. It looks only once for the temporary files
-// in a directory that they share.
+// Batch creates several sinks, each like [New], but searches a directory that they share only once for temporary
+// files.
 type Batch struct {
 	leftOvers map[string]map[string][]string // by directory and name
 }
@@ -139,8 +138,8 @@ func (b *Batch) prepare(o Options) (*File, error) {
 	return f, nil
 }
 
-// removeLeftOvers removes the temporary files of this path, and those of paths that nobody writes any
-// more: a sink may have been renamed since.
+// removeLeftOvers removes the temporary files of this path, and those of paths that are no longer written: a sink may
+// have been renamed.
 func (b *Batch) removeLeftOvers(f *File, root *os.Root) {
 	if b.leftOvers == nil {
 		b.leftOvers = map[string]map[string][]string{}
@@ -155,7 +154,7 @@ func (b *Batch) removeLeftOvers(f *File, root *os.Root) {
 	removeAbandoned(root, found, f.want.wanted().uid)
 }
 
-// removeAbandoned removes from the directory, and from found, what this user's processes or owner's left.
+// removeAbandoned removes from the directory, and from found, the files that processes of this user or of owner left.
 func removeAbandoned(root *os.Root, found map[string][]string, owner int) {
 	for name, temporaries := range found {
 		found[name] = slices.DeleteFunc(temporaries, func(temporary string) bool {
@@ -169,8 +168,8 @@ func removeAbandoned(root *os.Root, found map[string][]string, owner int) {
 }
 
 // RemoveLeftOvers removes the temporary files that earlier processes of this user, or of a sink's owner
-// (-1 for none), left in a directory where no sink is any more. A directory that is gone, or in which
-// others could replace something, is let be.
+// (-1 for none), left in a directory that no longer has a sink. It ignores a directory that is gone, or in which
+// others could replace something.
 func RemoveLeftOvers(dir string, owner int) {
 	root, err := host.Directory{Path: dir, Owner: owner}.Open()
 	if err != nil {
@@ -201,13 +200,12 @@ func checkPath(path string) (string, error) {
 // Path returns the absolute path of the file.
 func (f *File) Path() string { return f.path }
 
-// Tokens returns the names of the tokens that the file shows, sorted.
+// Tokens returns the names of the tokens in the file, sorted.
 func (f *File) Tokens() []string { return f.renderer.Tokens() }
 
-// Write brings the file to what the tokens say. After an error the file is as it was and nothing
-// is left beside it, with one exception: when only the directory could not be synced, the new
-// content is in place already, and the next call that can sync it reports Written. A token that
-// lookup does not have is a [*MissingTokenError].
+// Write updates the file to the current tokens. After an error the file is unchanged and no temporary file is left,
+// with one exception: if only the directory could not be synced, the new content is already in place, and the next
+// call that can sync it reports Written. A token that lookup does not have is a [*MissingTokenError].
 func (f *File) Write(lookup Lookup) (Outcome, error) {
 	content, err := f.renderer.Render(lookup)
 	if err != nil {
@@ -222,8 +220,8 @@ func (f *File) Write(lookup Lookup) (Outcome, error) {
 	return outcome, nil
 }
 
-// Mend brings the mode, owner and readers of a file back that has the right content, and leaves any
-// other as it is. It reports whether the file now is as [File.Write] would leave it.
+// Mend restores the mode, owner and readers of a file that has the right content, and does not touch any other file.
+// It reports whether the file is now as [File.Write] would leave it.
 func (f *File) Mend(lookup Lookup) (holds bool, err error) {
 	content, err := f.renderer.Render(lookup)
 	if err != nil {
@@ -244,9 +242,8 @@ func (f *File) Mend(lookup Lookup) (holds bool, err error) {
 	return holds, nil
 }
 
-// Holds reports whether the file is there with the content, mode, owner and readers that it
-// should have, in a directory where nobody else can replace it. It changes nothing; an error means
-// that it could not find out.
+// Holds reports whether the file exists with the expected content, mode, owner and readers, in a directory where
+// nobody else can replace it. It changes nothing; an error means that it could not check.
 func (f *File) Holds(lookup Lookup) (bool, error) {
 	content, err := f.renderer.Render(lookup)
 	if err != nil {
@@ -254,7 +251,7 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 	}
 	root, err := f.open()
 	if err != nil {
-		return false, nil // writing it says what is wrong with the directory
+		return false, nil // the next write reports what is wrong with the directory
 	}
 	defer root.Close()
 	info, err := root.Lstat(f.base)
@@ -273,17 +270,16 @@ func (f *File) Holds(lookup Lookup) (bool, error) {
 	return true, nil
 }
 
-// Untouched reports that nothing at all has happened to the file since [File.Holds] found it to be as
-// it should. It is told by the file's change time, at the cost of one system call; where that does
-// not tell, the answer is no.
+// Untouched reports whether the file is certainly unchanged since [File.Holds] last found it correct. It compares the
+// file's change time, which costs one system call; if that is inconclusive, it returns false.
 func (f *File) Untouched() bool {
 	seen := f.seen.Load()
 	return seen != nil && seen.matches(f.path)
 }
 
 func (f *File) put(content []byte) (Outcome, error) {
-	// The directory is opened anew for each write, so that one that was removed and made again
-	// works, and held open during it, so that swapping it half-way moves nothing.
+	// Open the directory again for each write, so that one that was removed and recreated works, and hold it open
+	// meanwhile, so that swapping it half-way has no effect.
 	root, err := f.open()
 	if err != nil {
 		return Unchanged, err
@@ -295,7 +291,7 @@ func (f *File) put(content []byte) (Outcome, error) {
 	}
 	hash := hashOf(content)
 	outcome, settled := Unchanged, false
-	if f.wrote == 0 || f.wrote == hash { // else what is there, whoever put it there, need not be read
+	if f.wrote == 0 || f.wrote == hash { // otherwise the existing content need not be read
 		outcome, settled = f.settle(root, old, content)
 	}
 	if !settled {
@@ -316,7 +312,7 @@ func (f *File) put(content []byte) (Outcome, error) {
 	return Written, nil
 }
 
-// open opens the directory, on terms that keep others from replacing the file.
+// open opens the directory, if others cannot replace the file in it.
 func (f *File) open() (*os.Root, error) { return f.openOrMake(0) }
 
 func (f *File) openOrMake(mode fs.FileMode) (*os.Root, error) {
@@ -330,7 +326,7 @@ func (f *File) openOrMake(mode fs.FileMode) (*os.Root, error) {
 	return root, nil
 }
 
-// explain says what keeps even root from writing.
+// explain describes what keeps even root from writing.
 func (f *File) explain(err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
@@ -343,7 +339,7 @@ func (f *File) explain(err error) error {
 	return err
 }
 
-// standing returns what is at the path now, nil for nothing, and refuses all but regular files.
+// standing returns the file now at the path, nil if there is none, and refuses anything but regular files.
 func (f *File) standing(root *os.Root) (fs.FileInfo, error) {
 	info, err := root.Lstat(f.base)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -364,7 +360,7 @@ func (f *File) standing(root *os.Root) (fs.FileInfo, error) {
 	}
 }
 
-// settle leaves a file in place that has the right content, mending what else has drifted.
+// settle keeps a file that has the right content, and restores its other attributes.
 func (f *File) settle(root *os.Root, old fs.FileInfo, content []byte) (Outcome, bool) {
 	if old == nil {
 		return Unchanged, false
@@ -377,11 +373,11 @@ func (f *File) settle(root *os.Root, old fs.FileInfo, content []byte) (Outcome, 
 	if f.want.match(file) {
 		return Unchanged, true
 	}
-	// A file of somebody else cannot be mended without privilege, but it can be replaced.
+	// Another user's file cannot be restored without privileges, but it can be replaced.
 	return Mended, f.want.mend(file) == nil && f.want.match(file)
 }
 
-// openHolding opens the file that info describes, provided that its content is right.
+// openHolding opens the file that info describes, if its content is right.
 func (f *File) openHolding(root *os.Root, info fs.FileInfo, content []byte) (*os.File, bool) {
 	if info.Size() != int64(len(content)) {
 		return nil, false
@@ -390,7 +386,7 @@ func (f *File) openHolding(root *os.Root, info fs.FileInfo, content []byte) (*os
 	if err != nil {
 		return nil, false
 	}
-	got := make([]byte, len(content)+1) // one more, so that a longer one shows
+	got := make([]byte, len(content)+1) // one more, to detect a longer one
 	n, err := io.ReadFull(file, got)
 	if errors.Is(err, io.ErrUnexpectedEOF) && bytes.Equal(got[:n], content) || len(content) == 0 && errors.Is(err, io.EOF) {
 		return file, true

@@ -4,7 +4,7 @@ package sink
 
 import "os"
 
-// fileStamp is nothing here: the file is read to know what it is.
+// fileStamp is unused here: the file is read to detect changes.
 type fileStamp struct{}
 
 func stampOf(*os.File) *fileStamp { return nil }

@@ -25,7 +25,7 @@ type templated struct {
 	tokens []string
 }
 
-// Template renders a Go text/template. In it, token "NAME", with the name written out, has
+// Template renders a Go text/template. In it, token "NAME", with a literal name, has
 // .AccessToken .TokenType .ExpiresOn (epoch seconds) .Expiry (RFC 3339) .Scope and .ClientID.
 // The functions beside the built-in ones are json, which shows any value as JSON; base64, the
 // standard alphabet with padding; and quote, a string in double quotes with JSON's backslash
@@ -51,7 +51,7 @@ func Template(text string) (Renderer, error) {
 	return made, made.tryFields(text)
 }
 
-// shown is a token as a template has it: the fields that are documented, and no others.
+// shown is a token as a template sees it: only the documented fields.
 type shown struct {
 	AccessToken string
 	TokenType   string
@@ -72,8 +72,8 @@ var (
 	unknownField = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`can't evaluate field ([^ ]+) in type ([^ ]+)`) })
 )
 
-// tryFields executes the template without any token's content, to find fields that no token has: a
-// variable's fields are only known then. What else goes wrong may be right with a real token.
+// tryFields executes the template without any token's content, to find fields that no token has, because a variable's
+// fields are only known at execution. Other failures may not happen with a real token.
 func (t templated) tryFields(text string) error {
 	forms := make(map[string]form, len(t.tokens))
 	for _, name := range t.tokens {
@@ -112,7 +112,7 @@ func inJSON(v any) (string, error) {
 	return strings.TrimSuffix(string(out), "\n"), err
 }
 
-// atLine makes the position that text/template puts first readable: it is LINE or LINE:COLUMN.
+// atLine makes the position at the start of a text/template message (LINE or LINE:COLUMN) readable.
 func atLine(message string) string {
 	return strings.Replace(message, "template: "+templateName+":", "line ", 1)
 }
@@ -142,8 +142,8 @@ func (t templated) execute(w io.Writer, forms map[string]form) error {
 	return bound.Execute(w, nil)
 }
 
-// explain says why a rendering failed. The error of text/template can quote the values it
-// worked on, so the one that is told comes from a rendering without any token's content.
+// explain describes why a rendering failed. The error of text/template can quote the values it worked on, so the
+// reported error comes from a rendering without any token's content.
 func (t templated) explain(forms map[string]form) error {
 	harmless := make(map[string]form, len(forms))
 	for name, f := range forms {
@@ -157,7 +157,7 @@ func (t templated) explain(forms map[string]form) error {
 	return fmt.Errorf("executing template: %s", atLine(err.Error()))
 }
 
-// finder collects the tokens that a template uses, and refuses what would only fail later.
+// finder collects the tokens that a template uses, and refuses what would fail only later.
 type finder struct {
 	tree  *parse.Tree
 	names map[string]bool
@@ -223,7 +223,7 @@ func (f finder) walkPipe(pipe *parse.PipeNode) error {
 		return nil
 	}
 	for i, command := range pipe.Cmds {
-		// What a pipe hands to token would be a second name, unknown before it runs.
+		// A piped argument would be a second name, unknown before execution.
 		if name, ok := tokenOf(command); ok && i == 0 {
 			f.names[name] = true
 			continue
@@ -275,7 +275,7 @@ func (f finder) fault(node parse.Node, message string) error {
 	return errors.New(location + ": " + message)
 }
 
-// explain puts a fault into the form that is shown. What comes after a semicolon is its hint.
+// explain converts a fault for display. The text after a semicolon is its hint.
 func (finder) explain(err error, text string) error {
 	e := templateError(err.Error(), text)
 	if message, hint, ok := strings.Cut(e.Message, "; "); ok {

@@ -9,7 +9,7 @@ import (
 
 // TemplateError is a mistake in a template.
 type TemplateError struct {
-	Line    int // in the template, from 1; 0 where it is not known
+	Line    int // in the template, from 1; 0 if unknown
 	Message string
 	Hint    string // what to write instead, or ""
 }
@@ -23,7 +23,7 @@ func (e *TemplateError) Error() string {
 	return text
 }
 
-// Text is the message with its line, for those who show the hint on their own.
+// Text returns the message with its line, for callers that show the hint separately.
 func (e *TemplateError) Text() string {
 	if e.Line == 0 {
 		return e.Message
@@ -33,8 +33,7 @@ func (e *TemplateError) Text() string {
 
 const example = `{{ (token "graph").AccessToken }}`
 
-// replacements are functions of sprig, Helm, Vault and consul-template that people expect, by what
-// there is instead.
+// replacements maps functions of sprig, Helm, Vault and consul-template that people expect to what exists instead.
 func replacements() map[string]string {
 	instead := map[string]string{}
 	for hint, names := range map[string]string{
@@ -52,8 +51,7 @@ func replacements() map[string]string {
 	return instead
 }
 
-// templateError puts a message of text/template into this package's form, with a hint where the
-// mistake is one that people make.
+// templateError converts a message of text/template to a TemplateError, with a hint for common mistakes.
 func templateError(message, text string) *TemplateError {
 	message = strings.TrimPrefix(message, "template: ")
 	message = strings.TrimPrefix(message, templateName+":")
@@ -118,7 +116,7 @@ func hintForFunction(name, line string) string {
 	return "there are token, json, base64 and quote, and what text/template has, as in " + example
 }
 
-// fieldHint says which fields there are; where one is near, that one.
+// fieldHint suggests a field with a similar name, or lists the fields.
 func fieldHint(name string) string {
 	plain := strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
 	near := map[string]string{

@@ -22,12 +22,12 @@ import (
 )
 
 const (
-	askTimeout     = 5 * time.Second  // for an answer of the running agent
-	refreshTimeout = 30 * time.Second // for one that waits for a server's answer
+	askTimeout     = 5 * time.Second  // for an answer from the running agent
+	refreshTimeout = 30 * time.Second // for one that depends on a server's answer
 	maxAnswer      = 64 << 20         // bytes of an answer
 )
 
-// agentFlags say where the running agent is.
+// agentFlags locate the running agent.
 type agentFlags struct {
 	config *string
 	socket *string
@@ -40,7 +40,7 @@ func addAgentFlags(c *cobra.Command) agentFlags {
 	}
 }
 
-// agentAt is where the running agent may be reached.
+// agentAt is where the running agent can be reached.
 type agentAt struct {
 	socket string // "" for none
 	listen string // "" for none
@@ -58,7 +58,7 @@ func (f agentFlags) find() (agentAt, error) {
 	return agentOf(cfg), nil
 }
 
-// agentOf is where the agent is that runs with a configuration.
+// agentOf returns where the agent with this configuration can be reached.
 func agentOf(cfg *config.Config) agentAt {
 	at := agentAt{listen: cfg.Listen, cfg: cfg}
 	if cfg.Socket != nil {
@@ -67,7 +67,7 @@ func agentOf(cfg *config.Config) agentAt {
 	return at
 }
 
-// findSocket is find for what is served on the socket alone.
+// findSocket is find for what is served only on the socket.
 func (f agentFlags) findSocket() (agentAt, error) {
 	at, err := f.find()
 	if err != nil {
@@ -85,10 +85,10 @@ func (f agentFlags) findSocket() (agentAt, error) {
 	return at, nil
 }
 
-// usualSocket is where the packages have the agent's socket.
+// usualSocket is the packages' path of the agent's socket.
 const usualSocket = "/run/credagent/credagent.sock"
 
-// statedError is an error that knows its exit status.
+// statedError is an error with its exit status.
 type statedError struct {
 	code int
 	err  error
@@ -99,7 +99,7 @@ func (e *statedError) Error() string { return e.err.Error() }
 // Unwrap lets callers branch on what went wrong.
 func (e *statedError) Unwrap() error { return e.err }
 
-// question is what the running agent is asked over its socket.
+// question is a request to the running agent over its socket.
 type question struct {
 	doing  string // for errors: what is being done
 	method string
@@ -107,11 +107,10 @@ type question struct {
 	body   any // sent as JSON; nil for none
 }
 
-// tokenPath is where a token is, or what can be done with it.
+// tokenPath returns the path of a token, or of an action on it.
 func tokenPath(name, what string) string { return "/v1/tokens/" + url.PathEscape(name) + what }
 
-// askSocket returns the body of the agent's answer. An answer that is not what was asked for is a
-// [*statedError].
+// askSocket returns the body of the agent's answer. An unexpected answer is a [*statedError].
 func askSocket(ctx context.Context, at agentAt, q question) ([]byte, error) {
 	socket := at.socket
 	body, err := json.Marshal(q.body)
@@ -147,7 +146,7 @@ func askSocket(ctx context.Context, at agentAt, q question) ([]byte, error) {
 	return answer, nil
 }
 
-// direct is a client that makes one request, never by a proxy.
+// direct returns a client for one request, never through a proxy.
 func direct(dial func(context.Context) (net.Conn, error)) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -163,7 +162,7 @@ func unreachable(doing, at string, err error) error {
 	return fmt.Errorf("%s: %w at %s: %w", doing, errNoAgent, at, causeOf(err))
 }
 
-// refusedBy reads an answer that is not what was asked for.
+// refusedBy explains an unexpected answer.
 func refusedBy(doing, at string, response *http.Response, body []byte) error {
 	var said struct{ Error, Message string }
 	if err := json.Unmarshal(body, &said); err != nil || said.Message == "" {
@@ -187,7 +186,7 @@ func refusedBy(doing, at string, response *http.Response, body []byte) error {
 	return &statedError{code, errors.New(message)}
 }
 
-// askStatus asks over the socket, else at the listen address.
+// askStatus gets the status over the socket, else at the listen address.
 func askStatus(ctx context.Context, at agentAt) (status.Status, error) {
 	const doing = "asking for the status"
 	if at.socket == "" && at.listen == "" {
@@ -244,20 +243,20 @@ func readStatus(body []byte, at string) (status.Status, error) {
 	return s, nil
 }
 
-// readAnswer reads JSON of the running agent, or of a program that has taken its place: whatever it
-// says is fit to be shown on a terminal.
+// readAnswer reads JSON from the running agent, or from a program in its place, and makes it safe to show on a
+// terminal.
 func readAnswer[T any](body []byte) (answer T, err error) {
 	err = json.Unmarshal(body, &answer)
 	clean(reflect.ValueOf(&answer).Elem())
 	return answer, err
 }
 
-// notTheAgent means that what answers is another program.
+// notTheAgent means that another program answered.
 func notTheAgent(doing, at, answer string) error {
 	return fmt.Errorf("%s: %w at %s: another program is listening there (%s)", doing, errNoAgent, at, printable(answer))
 }
 
-// local is how to reach, from this host, an address to listen on.
+// local returns the address under which this host reaches a listen address.
 func local(listen string) string {
 	if host, port, err := net.SplitHostPort(listen); err == nil && host == "" {
 		return net.JoinHostPort("127.0.0.1", port)
@@ -265,7 +264,7 @@ func local(listen string) string {
 	return listen
 }
 
-// causeOf leaves out what the message says already.
+// causeOf drops what the message already contains.
 func causeOf(err error) error {
 	var number syscall.Errno
 	var inNet *net.OpError

@@ -50,7 +50,7 @@ will do. A challenge that is not valid is refused and changes nothing.`,
 	return c
 }
 
-// headerValue takes the name off a header line.
+// headerValue removes the name from a header line.
 func headerValue(line string) string {
 	const name = "WWW-Authenticate:"
 	line = strings.TrimSpace(line)

@@ -2,11 +2,11 @@ package main
 
 import "github.com/credagent/credagent/agent/config"
 
-// own is something that only one agent may have.
+// own is a path that only one agent may use.
 type own struct{ place, path string }
 
-// ownedAtStart is what a daemon wants for itself until it ends. The state directory is named with a
-// slash at its end: it is itself what others may not have, and not a file in it.
+// ownedAtStart returns what a daemon claims until it ends. The state directory has a trailing slash: the directory
+// itself is claimed, not a file in it.
 func ownedAtStart(cfg *config.Config) []own {
 	var all []own
 	if cfg.State != nil {
@@ -21,7 +21,7 @@ func ownedAtStart(cfg *config.Config) []own {
 	return all
 }
 
-// ownedSinks is what a daemon wants for itself until a reload.
+// ownedSinks returns what a daemon claims until a reload.
 func ownedSinks(cfg *config.Config) []own {
 	all := make([]own, 0, len(cfg.Sinks))
 	for _, s := range cfg.Sinks {
@@ -30,8 +30,8 @@ func ownedSinks(cfg *config.Config) []own {
 	return all
 }
 
-// claim takes for a daemon what a configuration wants for itself, all of it or nothing. What another
-// agent has is a mistake in the configuration.
+// claim claims for a daemon what a configuration needs exclusively, all of it or nothing. If another agent has one of
+// them, that is a configuration error.
 func (r *reloader) claim(cfg *config.Config, wanted []own) error {
 	if !r.daemon {
 		return nil
@@ -52,8 +52,8 @@ func (r *reloader) claim(cfg *config.Config, wanted []own) error {
 	return &config.Error{Problems: problems}
 }
 
-// reclaim claims what is claimed once more, after the directories that were missing were made: before
-// that a path is known by its spelling alone.
+// reclaim repeats the claims after missing directories were created: before that, a path is only known by its
+// spelling.
 func (r *reloader) reclaim(cfg *config.Config, claimed []own) error {
 	if err := r.claim(cfg, claimed); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (r *reloader) reclaim(cfg *config.Config, claimed []own) error {
 	return nil
 }
 
-// release gives back what was claimed.
+// release releases claims.
 func (r *reloader) release(claimed []own) {
 	if !r.daemon {
 		return

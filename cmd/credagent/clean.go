@@ -6,10 +6,10 @@ import (
 	outside "github.com/credagent/credagent/internal/printable"
 )
 
-// maxText is how much of one text of the running agent is shown.
+// maxText limits how much of one text from the running agent is shown.
 const maxText = 4 << 10
 
-// printable makes a text from outside fit for a terminal: one line, without control characters.
+// printable makes untrusted text safe for a terminal: one line, without control characters.
 func printable(text string) string { return outside.Text(text, maxText) }
 
 // clean makes every text in a value printable.

@@ -9,7 +9,7 @@ import (
 	"github.com/credagent/credagent/internal/devserver"
 )
 
-// completer is how cobra asks for what an argument or a flag can be.
+// completer is cobra's completion function for an argument or a flag.
 type completer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
 // words completes a closed set.
@@ -21,7 +21,7 @@ func words(all ...string) completer {
 
 // tokenNames completes the names of the configuration's tokens.
 func tokenNames(c *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	file, _ := c.Flags().GetString("config") // "" where there is none
+	file, _ := c.Flags().GetString("config") // "" if there is none
 	cfg, err := loadConfig(file)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -43,14 +43,14 @@ func oneTokenName(c *cobra.Command, args []string, begun string) ([]string, cobr
 	return tokenNames(c, args, begun)
 }
 
-// completeFlag has the values of a flag completed.
+// completeFlag completes the values of a flag.
 func completeFlag(c *cobra.Command, flag string, by completer) {
 	if err := c.RegisterFlagCompletionFunc(flag, by); err != nil {
-		panic(err) // the flag is not there, or completed twice: both are mistakes in this program
+		panic(err) // the flag does not exist, or is completed twice: a bug
 	}
 }
 
-// signalNames are the signals that --on-refresh and --kill-signal are usually given.
+// signalNames are the usual values of --on-refresh and --kill-signal.
 func signalNames() []string {
 	return []string{"HUP", "USR1", "USR2", "TERM", "INT", "QUIT", "WINCH"}
 }
@@ -63,7 +63,7 @@ func mannerNames() []string {
 	return names
 }
 
-// kindNames are the faults without their arguments.
+// kindNames returns the faults without their arguments.
 func kindNames() []string {
 	var names []string
 	for _, f := range devserver.Faults() {

@@ -44,7 +44,7 @@ respected.`,
 	return c
 }
 
-// screenOf is the terminal behind out, or nil where there is none to draw on.
+// screenOf returns the terminal behind out, or nil if there is none to draw on.
 func screenOf(out io.Writer, lookup func(string) (string, bool)) *demo.Screen {
 	file, ok := out.(*os.File)
 	kind, known := lookup("TERM")
@@ -54,7 +54,7 @@ func screenOf(out io.Writer, lookup func(string) (string, bool)) *demo.Screen {
 	noColor, _ := lookup("NO_COLOR")
 	return &demo.Screen{Color: noColor == "", Size: func() (width, height int) {
 		width, height, err := term.GetSize(int(file.Fd()))
-		if err != nil || width <= 0 || height <= 0 { // a serial line knows no size
+		if err != nil || width <= 0 || height <= 0 { // a serial line has no size
 			return 80, 24
 		}
 		return width, height

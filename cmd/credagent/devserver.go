@@ -102,7 +102,7 @@ func parseFaults(texts []string) ([]devserver.Fault, error) {
 	return faults, nil
 }
 
-// mannerHelp is a line for every manner.
+// mannerHelp has a line for every manner.
 func mannerHelp() string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -113,7 +113,7 @@ func mannerHelp() string {
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-// faultHelp is a line for every fault.
+// faultHelp has a line for every fault.
 func faultHelp() string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)

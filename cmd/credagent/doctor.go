@@ -19,10 +19,10 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// examineTimeout bounds the whole of an examination.
+// examineTimeout limits the whole examination.
 const examineTimeout = 2 * time.Minute
 
-// errUnwell means that doctor found a problem; what it is was printed.
+// errUnwell means that doctor found a problem, which was printed.
 var errUnwell = errors.New("doctor found problems")
 
 func newDoctor() *cobra.Command {
@@ -72,7 +72,7 @@ func newHost(cfg *config.Config, log *slog.Logger) *provider.Host {
 	})
 }
 
-// checkWith has a credential loaded by a process of its own.
+// checkWith loads a credential in a separate process.
 func checkWith(host *provider.Host) func(context.Context, string, config.Credential) (provider.Credential, []provider.Problem, error) {
 	return func(ctx context.Context, client string, c config.Credential) (provider.Credential, []provider.Problem, error) {
 		process := host.Process(provider.Spec{Client: client, Provider: c.Provider, Config: c.Config})

@@ -22,7 +22,7 @@ import (
 	"github.com/credagent/credagent/internal/supervise"
 )
 
-// execFlags are what the command line says beside the command.
+// execFlags are the flags before the command.
 type execFlags struct {
 	file       *string
 	tokens     []string
@@ -53,7 +53,7 @@ new token: nothing, a restart with the new environment, or a signal for a comman
 	}
 	f.file = configFlag(c)
 	flags := c.Flags()
-	flags.SetInterspersed(false) // what follows the command is the command's
+	flags.SetInterspersed(false) // everything after the command is the command's
 	flags.StringArrayVar(&f.tokens, "token", nil, "only this token and the sinks that it suffices for; can be repeated")
 	flags.StringVar(&f.onRefresh, "on-refresh", "none", "what to do after a refresh: none, restart, or the name of a `signal` for the command")
 	flags.StringVar(&f.killSignal, "kill-signal", "TERM", "the `signal` that tells the command to end for a restart")
@@ -72,7 +72,7 @@ func wantCommand(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// plan reads what is to be done with the command.
+// plan reads what to do with the command.
 func (f execFlags) plan(c *cobra.Command) (supervise.Plan, error) {
 	plan := supervise.Plan{Restart: f.onRefresh == "restart", RestartTime: f.killTime}
 	var errs [2]error
@@ -113,7 +113,7 @@ func execute(c *cobra.Command, f execFlags, command []string) error {
 	if err != nil {
 		return err
 	}
-	// Signals are the supervisor's business from here on.
+	// From here on the supervisor handles signals.
 	if c.Context().Err() != nil {
 		return &commandEnded{128 + int(syscall.SIGTERM)}
 	}
@@ -130,8 +130,7 @@ func execute(c *cobra.Command, f execFlags, command []string) error {
 	return x.result()
 }
 
-// load reads the part of the configuration that is wanted, and the names of the variables that hold a
-// client's secret.
+// load reads the selected part of the configuration, and the names of the variables that hold a client's secret.
 func (f execFlags) load() (*config.Config, []string, error) {
 	_, fromEnv := config.Find(*f.file, os.LookupEnv)
 	var cfg *config.Config
@@ -152,7 +151,7 @@ func (f execFlags) load() (*config.Config, []string, error) {
 	return cfg, secrets, err
 }
 
-// secretVariables are for the providers' processes alone.
+// secretVariables returns variables that are only for the providers' processes.
 func secretVariables(cfg *config.Config) []string {
 	var names []string
 	for _, client := range cfg.Clients {
@@ -164,7 +163,7 @@ func secretVariables(cfg *config.Config) []string {
 	return names
 }
 
-// execution is the command's life beside the agent.
+// execution runs the command next to the agent.
 type execution struct {
 	supervisor *supervise.Supervisor
 	log        *slog.Logger
@@ -174,7 +173,7 @@ type execution struct {
 	err    error
 }
 
-// commandEnded is how the command ended: with a status of its own.
+// commandEnded means that the command ended, with its exit status.
 type commandEnded struct{ status int }
 
 // Error implements error.
@@ -205,11 +204,11 @@ func (x *execution) run(ctx context.Context, a *agent.Agent) {
 	following.Wait()
 }
 
-// follow offers the command what there is, whenever that changed, until ctx ends. Before the first
-// offer it returns the refusal that lets there be none.
+// follow offers the command its environment whenever that changes, until ctx ends. It returns early with a refusal
+// that makes a first offer impossible.
 func (x *execution) follow(ctx context.Context, a *agent.Agent, offers chan supervise.Offer) error {
 	begun, wasReady := false, false
-	due := time.NewTimer(dueTimeout) // a token that was restored may be due: its successor is worth a moment
+	due := time.NewTimer(dueTimeout) // a restored token may be due: wait a moment for its successor
 	defer due.Stop()
 	waited := false
 	for {
@@ -247,19 +246,18 @@ func (x *execution) follow(ctx context.Context, a *agent.Agent, offers chan supe
 	}
 }
 
-// dueTimeout is how long a start waits for the successor of a token that is due already.
+// dueTimeout is how long a start waits for the successor of a token that is already due.
 const dueTimeout = 3 * time.Second
 
-// anyDue reports whether a token is to be refreshed now, and its request has not failed.
+// anyDue reports whether a token is due now and its request has not failed.
 func anyDue(s status.Status) bool {
 	return slices.ContainsFunc(s.Tokens, func(t status.Token) bool {
 		return t.RefreshAt != nil && !t.RefreshAt.After(s.Now) && t.ConsecutiveFailures == 0
 	})
 }
 
-// startable reports whether a command can have all that it is to have: every token, and every sink but
-// the env files that cannot hold one, as their variables are in its environment. What can never be
-// written is an error.
+// startable reports whether everything the command needs is ready: every token, and every sink except env files that
+// cannot hold a token, whose variables are in the environment. A sink that can never be written is an error.
 func startable(s status.Status, a *agent.Agent) (bool, error) {
 	if s.Ready {
 		return true, nil
@@ -281,7 +279,7 @@ func startable(s status.Status, a *agent.Agent) (bool, error) {
 	return true, nil
 }
 
-// replace makes an offer the newest. It is for one sender.
+// replace makes an offer the newest one in the channel. There must be only one sender.
 func replace(offers chan supervise.Offer, offer supervise.Offer) {
 	select {
 	case <-offers:
@@ -290,12 +288,12 @@ func replace(offers chan supervise.Offer, offer supervise.Offer) {
 	offers <- offer
 }
 
-// settled reports whether no sink is being written: what is not as it should be has to wait.
+// settled reports whether no sink is being written. A sink that waits to be retried does not count.
 func settled(sinks []status.Sink) bool {
 	return !slices.ContainsFunc(sinks, func(s status.Sink) bool { return !s.Holds && s.RetryAt == nil })
 }
 
-// offerOf is what the command can have now: variables, and what it can read in the sinks.
+// offerOf returns what the command can have now: its variables, and a generation for the content of the sinks.
 func offerOf(s status.Status, environ func() ([]string, error)) (supervise.Offer, error) {
 	var generation strings.Builder
 	for _, sink := range s.Sinks {

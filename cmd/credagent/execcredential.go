@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// execInfoVariable is where kubectl and client-go say what they want of a credential plugin.
+	// execInfoVariable is where kubectl and client-go put their request to a credential plugin.
 	execInfoVariable = "KUBERNETES_EXEC_INFO"
 
 	execGroup   = "client.authentication.k8s.io/"
-	execVersion = "v1" // what a sink of this format holds
+	execVersion = "v1" // the version in a sink of this format
 )
 
-// inVersion puts an ExecCredential into the version that the caller asks for: it refuses any other.
-// Without a caller that says, it stays as it is. Of what there is in it, v1 and v1beta1 have the same.
+// inVersion converts an ExecCredential to the version that the caller asks for, because it refuses any other. If the
+// caller does not ask, it is unchanged. v1 and v1beta1 have the same fields.
 func inVersion(credential []byte, info string) ([]byte, error) {
 	if info == "" {
 		return credential, nil

@@ -17,12 +17,12 @@ import (
 const (
 	exitOK      = 0
 	exitUsage   = 64 // wrong usage
-	exitBug     = 70 // a bug, or a failure that nobody expected
+	exitBug     = 70 // a bug, or an unexpected failure
 	exitNoToken = 75 // no token yet; trying later may help
 	exitRefused = 77 // the server refused the credential or the client, or the agent refused the caller
 	exitConfig  = 78 // bad configuration, or a host that doctor or verify-sink found a problem with
 
-	exitNotRun   = 126 // exec: the command is there and cannot be run
+	exitNotRun   = 126 // exec: the command exists and cannot be run
 	exitNotFound = 127 // exec: there is no such command
 )
 
@@ -39,8 +39,7 @@ func (e *usageError) Error() string {
 // errNoAgent means that no running agent answers.
 var errNoAgent = errors.New("no running agent answers")
 
-// report shows an error to a person, one line for each part and its hints below, and returns the
-// exit status.
+// report prints an error, one line for each part with its hints below, and returns the exit status.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
@@ -64,7 +63,7 @@ func report(stderr io.Writer, err error) int {
 	return exitCode(err)
 }
 
-// exitCode finds the status for an error. Of several reasons the one that a person must act on wins.
+// exitCode returns the status for an error. Of several reasons, the one that needs a person wins.
 func exitCode(err error) int {
 	var usage *usageError
 	var bad *config.Error
@@ -106,7 +105,7 @@ func codeOf(err error) int {
 	return exitBug
 }
 
-// worse picks the status that says more: a refusal, then the configuration, then later.
+// worse returns the more important status: a refusal, then the configuration, then "try later".
 func worse(a, b int) int {
 	for _, code := range []int{exitRefused, exitConfig, exitNoToken} {
 		if a == code || b == code {
@@ -116,7 +115,7 @@ func worse(a, b int) int {
 	return exitBug
 }
 
-// leaves are the errors that were joined into one.
+// leaves returns the errors that were joined into one.
 func leaves(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
@@ -128,7 +127,7 @@ func leaves(err error) []error {
 	return []error{err}
 }
 
-// advices are what to do about the tokens that could not be had, each once.
+// advices returns what to do about the tokens that could not be acquired, each once.
 func advices(err error) []string {
 	var all []string
 	for _, part := range leaves(err) {

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// gitUser is the user name where git has none. Servers that take a token as a password want one
-	// but do not look at it, or want this one.
+	// gitUser is the user name if git has none. Servers that accept a token as a password require one but ignore it,
+	// or require this one.
 	gitUser = "oauth2"
-	// maxGitInput bounds the input from git, in bytes.
+	// maxGitInput limits the input from git, in bytes.
 	maxGitInput = 64 << 10
 )
 
-// gitRequest is what git says about what it wants to log in to (git-credential(1)).
+// gitRequest is git's description of what it wants to log in to (git-credential(1)).
 type gitRequest struct {
 	protocol string
 	host     string
@@ -30,7 +30,7 @@ type gitRequest struct {
 	authtype bool // git can send other schemes than Basic
 }
 
-// gitCredential is a credential helper of git. A token is not git's to store or to erase.
+// gitCredential is a git credential helper. Git does not store or erase the token.
 func gitCredential(c *cobra.Command, agent agentFlags, args []string) error {
 	operation := "" // by hand: nothing is read
 	if len(args) == 2 {
@@ -47,7 +47,7 @@ func gitCredential(c *cobra.Command, agent agentFlags, args []string) error {
 		}
 	}
 	if operation != "" && operation != "get" {
-		return nil // git has others than store and erase, and will have more
+		return nil // git has operations other than store and erase, and may add more
 	}
 	if err := request.check(); err != nil {
 		return &statedError{exitUsage, err}
@@ -82,7 +82,7 @@ func readGitRequest(in io.Reader) (gitRequest, error) {
 	return r, lines.Err()
 }
 
-// check refuses what would send the token over the network in the clear.
+// check refuses a request that would send the token over the network unencrypted.
 func (r gitRequest) check() error {
 	if r.protocol != "http" {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hideInput turns the terminal's echo off. It comes before the prompt: a Ctrl-C at the prompt must find
-// nothing that turns it off later.
+// hideInput turns the terminal's echo off. Call it before the prompt: after a Ctrl-C at the prompt nothing may turn
+// it off later.
 func hideInput(fd int) error {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 )
 
-// openIdentity prepares the identity endpoint, and returns what serves it until a context ends. Its
+// openIdentity prepares the identity endpoint, and returns a function that serves it until a context ends. Its
 // error is a [*config.Error].
 func openIdentity(cfg *config.Config, a *agent.Agent, log *slog.Logger) (serve func(context.Context), err error) {
 	wrong := func(key string, err error) error {
@@ -35,7 +35,7 @@ func openIdentity(cfg *config.Config, a *agent.Agent, log *slog.Logger) (serve f
 	}, nil
 }
 
-// identityMoved reports whether a reload changed what only a start can.
+// identityMoved reports whether a reload changed settings that take effect only at start.
 func identityMoved(was, is *config.IdentityEndpoint) bool {
 	if was == nil || is == nil {
 		return was != is

@@ -17,7 +17,7 @@ import (
 	"github.com/credagent/credagent/internal/setup"
 )
 
-// maxSecret is far more than any server's secret.
+// maxSecret is far longer than any server's secret.
 const maxSecret = 64 << 10
 
 func newInit() *cobra.Command {
@@ -110,7 +110,7 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 	return plan.WriteInstructions(out, caller)
 }
 
-// ended makes a mistake in the answers one in the usage.
+// ended turns a mistake in the answers into a usage error.
 func ended(c *cobra.Command, err error) error {
 	if errors.Is(err, setup.ErrEnded) {
 		return &statedError{exitUsage, err}
@@ -118,7 +118,7 @@ func ended(c *cobra.Command, err error) error {
 	return &usageError{c.CommandPath(), err}
 }
 
-// stated gives what was in the way the status of a bad configuration.
+// stated gives an obstacle the status of a bad configuration.
 func stated(err error) error {
 	if errors.Is(err, setup.ErrEnded) || errors.Is(err, context.Canceled) {
 		return &statedError{exitUsage, setup.ErrEnded}
@@ -142,7 +142,7 @@ func printPlan(out io.Writer, plan setup.Plan, kubernetes bool) error {
 	return err
 }
 
-// printSteps says what is to be done at the server, apart from what is for a file.
+// printSteps prints the steps to take at the server, separate from output for a file.
 func printSteps(out io.Writer, plan setup.Plan) error {
 	steps, err := plan.Steps()
 	if err == nil {
@@ -151,7 +151,7 @@ func printSteps(out io.Writer, plan setup.Plan) error {
 	return err
 }
 
-// readSecret asks without an echo, or takes all of standard input.
+// readSecret prompts without echo, or reads all of standard input.
 func readSecret(ctx context.Context, in io.Reader, out io.Writer) (secret.Value, error) {
 	if isTerminal(in) {
 		return askSecret(ctx, in.(*os.File), out)

@@ -34,7 +34,7 @@ token request for each token.`,
 	}
 }
 
-// readByOthers reports whether the output is a file that others than its owner and group can read.
+// readByOthers reports whether the output is a file that everybody can read.
 func readByOthers(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	if !ok {

@@ -18,15 +18,15 @@ import (
 	"github.com/credagent/credagent/internal/logqueue"
 )
 
-// flushTimeout is how long a process that ends waits for whoever reads its log.
+// flushTimeout is how long an ending process waits for the reader of its log.
 const flushTimeout = 500 * time.Millisecond
 
-// newLogger logs as configured.
+// newLogger returns the configured logger.
 func newLogger(cfg *config.Config, stderr io.Writer) *slog.Logger {
 	return newLoggerAt(cfg.Log.Level, cfg, stderr)
 }
 
-// newLoggerAt logs as configured, from a level that may change.
+// newLoggerAt returns the configured logger, with a level that may change.
 func newLoggerAt(level slog.Leveler, cfg *config.Config, stderr io.Writer) *slog.Logger {
 	if o, ok := stderr.(*errorOutput); ok {
 		o.json.Store(cfg.Log.JSON)
@@ -43,11 +43,11 @@ func newHandler(level slog.Leveler, json bool, out io.Writer) slog.Handler {
 	return slog.NewTextHandler(out, options)
 }
 
-// errorOutput is standard error. Once detached, whoever reads it neither ends nor delays this process:
-// not by going away, not by no longer reading, not by a disk that is full.
+// errorOutput is standard error. Once detached, its reader can neither end nor delay this process, whether it goes
+// away, stops reading, or its disk is full.
 type errorOutput struct {
 	to    io.Writer
-	json  atomic.Bool // how lines are written that are its own
+	json  atomic.Bool // the format of its own lines
 	queue atomic.Pointer[logqueue.Writer]
 }
 
@@ -59,7 +59,7 @@ func (o *errorOutput) Write(p []byte) (int, error) {
 	return o.to.Write(p)
 }
 
-// detach lets this process go on whatever happens to the reader, until the process ends.
+// detach makes this process independent of the reader until it ends.
 func (o *errorOutput) detach() {
 	surviveBrokenPipe()
 	o.queue.Store(logqueue.New(o.to, func(dropped int) []byte {
@@ -69,21 +69,21 @@ func (o *errorOutput) detach() {
 	}))
 }
 
-// finish hands on what still waits, for a limited time.
+// finish flushes queued lines, for a limited time.
 func (o *errorOutput) finish() {
 	if queue := o.queue.Load(); queue != nil {
 		queue.Flush(flushTimeout)
 	}
 }
 
-// detachLog detaches standard error from whoever reads it, for a command that has to go on.
+// detachLog detaches standard error from its reader, for a command that has to keep running.
 func detachLog(c *cobra.Command) {
 	if o, ok := c.ErrOrStderr().(*errorOutput); ok {
 		o.detach()
 	}
 }
 
-// readableText separates the parts of a list too, which in JSON has a form of its own.
+// readableText also separates the items of a list, which JSON shows as an array.
 func readableText(groups []string, attr slog.Attr) slog.Attr {
 	if attr.Value.Kind() != slog.KindAny {
 		return readable(groups, attr)
@@ -109,16 +109,15 @@ func (b *lineBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// surviveBrokenPipe makes a write to a reader who has gone an error instead of the end of the
-// process. The signal is caught and not ignored, so that programs started meanwhile have it at its
-// default. It returns what undoes it.
+// surviveBrokenPipe makes a write to a closed pipe an error instead of the end of the process. The signal is caught
+// and not ignored, so that programs started meanwhile have its default. It returns a function that undoes this.
 func surviveBrokenPipe() (undo func()) {
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	return func() { signal.Stop(broken) }
 }
 
-// readable writes durations as people do, in JSON too, where they would be nanoseconds.
+// readable formats durations for people, in JSON too, where they would be nanoseconds.
 func readable(_ []string, attr slog.Attr) slog.Attr {
 	if attr.Value.Kind() == slog.KindDuration {
 		attr.Value = slog.StringValue(attr.Value.Duration().String())

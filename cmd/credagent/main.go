@@ -20,7 +20,7 @@ import (
 	"github.com/credagent/credagent/plugins/secretcred"
 )
 
-// builtin are the providers that this executable serves itself, started again as its own child.
+// builtin returns the providers that this executable serves itself, as its own child process.
 func builtin() map[string]plugins.Provider {
 	return map[string]plugins.Provider{
 		certcred.Name:   certcred.Provider{},
@@ -29,12 +29,12 @@ func builtin() map[string]plugins.Provider {
 	}
 }
 
-// main keeps the process's first thread free of all work. Linux gives a signal to that thread before
-// others, and one that waits for a file system that hangs would keep the signal from them.
+// main keeps the process's first thread free of work. Linux delivers a signal to that thread first, and if it waited
+// for a hanging file system, the signal would not be handled.
 func main() {
 	runtime.LockOSThread()
 	if len(os.Args) == 3 && os.Args[1] == "provider" {
-		os.Exit(mainCode(os.Args[1:], os.Stdout, os.Stderr)) // where [plugins.Serve] wants to be called
+		os.Exit(mainCode(os.Args[1:], os.Stdout, os.Stderr)) // [plugins.Serve] must be called here
 	}
 	status := make(chan int)
 	go func() { status <- mainCode(os.Args[1:], os.Stdout, os.Stderr) }()
@@ -69,11 +69,11 @@ func mainCode(args []string, stdout, stderr io.Writer) int {
 	return report(errors, root.ExecuteContext(ctx))
 }
 
-// stopSignals end what runs. A shell has a job in the background ignore SIGINT and SIGQUIT, so that a
-// key ends only what is in the foreground.
+// stopSignals returns the signals that end the process. A shell makes background jobs ignore SIGINT and SIGQUIT, so
+// that a key ends only the foreground job.
 func stopSignals() []os.Signal {
 	if signal.Ignored(syscall.SIGINT) {
-		// Go's runtime forgets that SIGQUIT was ignored, and would end the process with a dump of its registers.
+		// Go's runtime does not keep SIGQUIT ignored, and would end the process with a stack dump.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGQUIT)
 		return []os.Signal{syscall.SIGTERM}
 	}

@@ -17,7 +17,7 @@ import (
 
 // notify reports the agent's state to the service manager (sd_notify(3)) and the log until ctx ends, and
 // notes that READY=1 was sent.
-// Without a service manager only the log hears it.
+// Without a service manager it only logs.
 func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Logger) {
 	watchdog := watchdogTicks(log)
 	wasReady := false
@@ -40,7 +40,7 @@ func notify(ctx context.Context, a *agent.Agent, told *atomic.Bool, log *slog.Lo
 		}
 		if s.Ready && told.CompareAndSwap(false, true) {
 			say(log, daemon.SdNotifyReady)
-			debug.FreeOSMemory() // memory that only the start needed
+			debug.FreeOSMemory() // return memory that only the start needed
 		}
 		say(log, fmt.Sprintf("STATUS=%s", summary(s)))
 	}
@@ -54,8 +54,7 @@ func announce(log *slog.Logger, ready bool, reasons []string) {
 	log.Warn("not ready any more", "reasons", reasons)
 }
 
-// watchdogTicks ticks at half the time after which the service manager loses patience; never, where
-// it has no watchdog.
+// watchdogTicks ticks at half the service manager's watchdog timeout; never, if it has no watchdog.
 func watchdogTicks(log *slog.Logger) <-chan time.Time {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -67,7 +66,7 @@ func watchdogTicks(log *slog.Logger) <-chan time.Time {
 	return time.Tick(interval / 2)
 }
 
-// notifyTimeout is how long a service manager may take to take a message.
+// notifyTimeout is how long a service manager may take to accept a message.
 const notifyTimeout = 100 * time.Millisecond
 
 func say(log *slog.Logger, state string) {
@@ -76,8 +75,8 @@ func say(log *slog.Logger, state string) {
 	}
 }
 
-// sendNotify sends a message to the service manager's socket, if there is one (sd_notify(3)). One that
-// has gone, or takes no more, delays nothing.
+// sendNotify sends a message to the service manager's socket, if there is one (sd_notify(3)). A socket that is gone
+// or full delays nothing.
 func sendNotify(socket, state string) error {
 	if socket == "" {
 		return nil

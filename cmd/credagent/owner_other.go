@@ -2,8 +2,8 @@
 
 package main
 
-// ownerOf is not known here.
+// ownerOf cannot tell on this system.
 func ownerOf(string) (uid int, ok bool) { return 0, false }
 
-// placedBy knows nobody here.
+// placedBy cannot tell on this system.
 func placedBy(string) (uid int, ok bool) { return 0, false }

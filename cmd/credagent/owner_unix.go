@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// ownerOf is who owns a directory that nobody else can write to.
+// ownerOf returns the owner of a directory that nobody else can write to.
 func ownerOf(dir string) (uid int, ok bool) {
 	info, err := os.Lstat(dir)
 	if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
@@ -22,8 +22,8 @@ func ownerOf(dir string) (uid int, ok bool) {
 	return int(stat.Uid), true
 }
 
-// placedBy is whose the directory of a path is, where nobody but that user and root can have put something
-// there, nor the directory where it is: each directory above is theirs, and not even sticky for others.
+// placedBy returns the owner of a path's directory, if only that user and root can have created its entries and the
+// directory itself: each directory above is theirs, and not writable by others, not even with the sticky bit.
 func placedBy(path string) (uid int, ok bool) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -39,7 +39,7 @@ func placedBy(path string) (uid int, ok bool) {
 	return uid, ok
 }
 
-// ownerOfReal is ownerOf, of what root's link leads to as well.
+// ownerOfReal is ownerOf, but also follows links that belong to root.
 func ownerOfReal(dir string) (uid int, ok bool) {
 	info, err := os.Lstat(dir)
 	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
@@ -58,8 +58,8 @@ func ownerOfReal(dir string) (uid int, ok bool) {
 	return ownerOf(target)
 }
 
-// isVolume reports whether a directory is the mount point of a pod's volume, which is open to everybody: the
-// agent makes its directory there, and does not start where somebody else has.
+// isVolume reports whether a directory is the mount point of a pod's volume, which is open to everybody: the agent
+// creates its directory there, and does not start if somebody else has created it.
 func isVolume(dir string) bool {
 	info, err := os.Lstat(dir)
 	above, errAbove := os.Lstat(filepath.Dir(dir))

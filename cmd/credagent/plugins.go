@@ -44,7 +44,7 @@ func newPlugins() *cobra.Command {
 	return c
 }
 
-// pluginSettings are the configuration's; without one, the built-in defaults.
+// pluginSettings returns the settings of the configuration; without one, the defaults.
 func pluginSettings(file string) (config.Plugins, error) {
 	path, fromEnv := config.Find(file, os.LookupEnv)
 	if _, err := os.Stat(path); !fromEnv && file == "" && errors.Is(err, os.ErrNotExist) {

@@ -44,7 +44,7 @@ with the reasons: for probes and scripts.`,
 	return c
 }
 
-// notReady explains why not, one line for each reason.
+// notReady explains why the agent is not ready, one line for each reason.
 func notReady(s status.Status, least time.Duration) []string {
 	reasons := s.NotReady
 	for _, t := range s.Tokens {

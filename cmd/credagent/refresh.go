@@ -37,7 +37,7 @@ holds, it is refused, with the seconds left.`,
 	return c
 }
 
-// oneToken wants the name of a token and nothing else.
+// oneToken requires exactly one argument, the name of a token.
 func oneToken(c *cobra.Command, args []string) error {
 	if err := checkTokenArgs(args, formatJSON, []string{formatJSON}); err != nil {
 		return &usageError{c.CommandPath(), err}
@@ -64,7 +64,7 @@ func refresh(ctx context.Context, out io.Writer, at agentAt, name string) error 
 	return err
 }
 
-// notRefreshed describes how a refresh went that brought no token, with the status that `once` would have.
+// notRefreshed describes a refresh that brought no token, with the exit status that `once` would have.
 func notRefreshed(doing string, got status.Refresh) error {
 	if got.Outcome == status.Pending {
 		return &statedError{exitNoToken, fmt.Errorf("%s: there is no answer yet; status shows what becomes of it", doing)}

@@ -26,14 +26,14 @@ const pollInterval = 30 * time.Second
 type reloader struct {
 	load    func() (*config.Config, error)
 	running *config.Config
-	daemon  bool // SIGHUP reloads, and what it writes is claimed
+	daemon  bool // SIGHUP reloads, and its outputs are claimed
 	level   *slog.LevelVar
 	log     *slog.Logger
-	shared  *hoststate.Store // with the host's other commands
+	shared  *hoststate.Store // shared with the host's other commands
 	ready   atomic.Bool      // READY=1 was sent to the service manager
 }
 
-// watch reloads at every SIGHUP, if that is meant for it, and with watch: true at every change of the file, until ctx ends.
+// watch reloads at every SIGHUP, in a daemon, and with watch: true at every change of the file, until ctx ends.
 func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 	hangups := make(chan os.Signal, 1)
 	if r.daemon {
@@ -64,7 +64,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 		r.tell(ctx, a)
 		file.close()
 		file = openFileWatch(r.running, r.log)
-		file.seen = before // what changed since is another change
+		file.seen = before // a later change is a new one
 		if r.running.Watch {
 			file.settling.Touch()
 		}
@@ -73,7 +73,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 
 // tell reloads, and notifies the service manager.
 func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
-	if !r.ready.Load() { // READY=1 would come too early
+	if !r.ready.Load() { // READY=1 would be too early
 		r.reload(ctx, a)
 		return
 	}
@@ -87,7 +87,7 @@ func reloading() string {
 	return daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec()
 }
 
-// reload takes the new configuration over, or explains why not and changes nothing.
+// reload applies the new configuration, or explains why not and changes nothing.
 func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	cfg, err := r.load()
 	if err == nil {
@@ -118,13 +118,13 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	r.log.Info("configuration reloaded", "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 }
 
-// leftToStart is what only a start takes over.
+// leftToStart returns the settings that take effect only at start.
 func leftToStart(cfg *config.Config) any {
 	return []any{cfg.Listen, cfg.Socket, cfg.Log.JSON, cfg.State}
 }
 
-// fileWatch notices that the configuration file changed, also where a link on the way to it is
-// swapped, as the kubelet does it. Without watch: true it notices nothing and costs nothing.
+// fileWatch detects changes of the configuration file, even if a link in its path is swapped, as the kubelet does.
+// Without watch: true it does nothing and costs nothing.
 type fileWatch struct {
 	files    []string
 	notifier filewatch.Notifier
@@ -157,7 +157,7 @@ func (f *fileWatch) fingerprint() string {
 	return filewatch.Fingerprint(f.files)
 }
 
-// changed reports whether the file is not as it was when last asked.
+// changed reports whether the file has changed since the last call.
 func (f *fileWatch) changed() bool {
 	before := f.seen
 	f.seen = f.fingerprint()

@@ -42,7 +42,7 @@ Try it:  credagent demo`,
 	return root
 }
 
-// group puts the commands into groups, the everyday ones first.
+// group sorts the commands into groups, the everyday ones first.
 func group(root *cobra.Command) {
 	for _, g := range []struct {
 		id, title string
@@ -63,7 +63,7 @@ func group(root *cobra.Command) {
 	root.SetHelpCommandGroupID("more")
 }
 
-// wrongFlag is a mistake with a flag, with the one that was probably meant.
+// wrongFlag returns a usage error for a flag, with the one that was probably meant.
 func wrongFlag(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
@@ -80,7 +80,7 @@ func wrongFlag(c *cobra.Command, err error) error {
 	return &usageError{c.CommandPath(), err}
 }
 
-// wrongValue says in plain words what a flag wants that got something else.
+// wrongValue describes in plain words which value a flag expects.
 func wrongValue(e *pflag.InvalidValueError) error {
 	value, name := printable(e.GetValue()), e.GetFlag().Name
 	want := map[string]string{
@@ -98,7 +98,7 @@ func wrongValue(e *pflag.InvalidValueError) error {
 	return fmt.Errorf("invalid argument %q for --%s: %s", value, name, want)
 }
 
-// newHelp is cobra's command, but that what is no command is a mistake in the usage.
+// newHelp is cobra's help command, except that an unknown command is a usage error.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [COMMAND]",
@@ -121,7 +121,7 @@ func newHelp() *cobra.Command {
 	}
 }
 
-// commandNames are the commands that people are told of.
+// commandNames returns the visible commands.
 func commandNames(c *cobra.Command) []string {
 	var names []string
 	for _, known := range c.Commands() {
@@ -132,7 +132,7 @@ func commandNames(c *cobra.Command) []string {
 	return names
 }
 
-// knownCommand refuses what is no command, with the one that was probably meant.
+// knownCommand refuses an unknown command, with the one that was probably meant.
 func knownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -141,7 +141,7 @@ func knownCommand(c *cobra.Command, args []string) error {
 	return &usageError{c.CommandPath(), config.Suggest(err, args[0], commandNames(c))}
 }
 
-// noArguments refuses arguments, as a mistake in the usage. A configuration has its flag.
+// noArguments refuses arguments as a usage error. A configuration needs its flag.
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -153,7 +153,7 @@ func noArguments(c *cobra.Command, args []string) error {
 	return &usageError{c.CommandPath(), err}
 }
 
-// isFile reports whether an argument is likely the name of a configuration.
+// isFile reports whether an argument is probably the name of a configuration.
 func isFile(argument string) bool {
 	info, err := os.Stat(argument)
 	return err == nil && !info.IsDir() || slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(argument))

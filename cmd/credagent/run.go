@@ -46,7 +46,7 @@ five seconds; the files stay, as the tokens in them are still good.`,
 	return c
 }
 
-// run runs an agent with all that it serves, and what goes along with it, until ctx ends.
+// run runs an agent with its servers, and along next to it, until ctx ends.
 func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Agent)) error {
 	cfg, log := r.running, r.log
 	warn(cfg, log)
@@ -107,11 +107,11 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 	return nil
 }
 
-// thriftyPercent is how much garbage a daemon leaves, as a share of what it needs. Go's own 100 would
-// double what it takes, for a collection in minutes that it saves.
+// thriftyPercent is a daemon's GOGC. Go's default of 100 would double its memory, and save only a collection every
+// few minutes.
 const thriftyPercent = 50
 
-// thrifty takes less memory for a little processor time, unless GOGC is set.
+// thrifty trades a little processor time for less memory, unless GOGC is set.
 func thrifty() {
 	if _, said := os.LookupEnv("GOGC"); !said {
 		debug.SetGCPercent(thriftyPercent)

@@ -19,18 +19,18 @@ import (
 	"github.com/credagent/credagent/agent/store"
 )
 
-// fromEnvironment is the source of a configuration that no file holds.
+// fromEnvironment is the source of a configuration without a file.
 const fromEnvironment = "environment"
 
 // configFlag adds -c to a command that reads a configuration.
 func configFlag(c *cobra.Command) *string {
 	file := pathFlag(c, "config", "c", "the configuration `file` (default $CREDAGENT_CONFIG, else the environment, else /etc/credagent/credagent.yaml)")
-	_ = c.MarkFlagFilename("config", "yaml", "yml") // the flag is there
+	_ = c.MarkFlagFilename("config", "yaml", "yml") // fails only if the flag does not exist
 	return file
 }
 
-// pathFlag adds a flag for a path. An empty one is a mistake, such as a variable that is not set, and not
-// the wish for the default.
+// pathFlag adds a flag for a path. An empty one is a mistake, such as an unset variable, and does not mean the
+// default.
 func pathFlag(c *cobra.Command, name, shorthand, usage string) *string {
 	path := new(string)
 	c.Flags().VarP((*pathValue)(path), name, shorthand, usage)
@@ -52,7 +52,7 @@ func (p *pathValue) Set(path string) error {
 
 func (p *pathValue) Type() string { return "string" }
 
-// loadConfig reads the configuration from where the flag and the environment say.
+// loadConfig reads the configuration named by the flag or the environment.
 func loadConfig(flag string) (*config.Config, error) {
 	path, fromEnv := config.Find(flag, os.LookupEnv)
 	if fromEnv {
@@ -70,7 +70,7 @@ func loadConfig(flag string) (*config.Config, error) {
 	return apart(config.Load(path, os.LookupEnv))
 }
 
-// apart refuses a configuration that has the agent's own runtime files overwritten.
+// apart refuses a configuration that would overwrite the agent's own runtime files.
 func apart(cfg *config.Config, err error) (*config.Config, error) {
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func runtimeFiles() []string {
 	return hoststate.OwnDirectories(hoststate.RuntimeDirectories(os.Getenv))
 }
 
-// noConfig describes how to begin, to who has no configuration.
+// noConfig explains how to begin without a configuration.
 func noConfig(path string) error {
 	return &config.Error{Problems: []config.Problem{{
 		File: path, Message: "there is no configuration",
@@ -95,13 +95,13 @@ func noConfig(path string) error {
 	}}}
 }
 
-// newAgent prepares an agent that remembers nothing, and the registry of its metrics.
+// newAgent prepares an agent without saved state, and the registry of its metrics.
 func newAgent(cfg *config.Config, log *slog.Logger) (*agent.Agent, *prometheus.Registry) {
 	return newAgentWith(nil, nil, cfg, log)
 }
 
-// openHost opens what outlives the process: the encrypted state, where that is configured, and what all
-// commands on the host share.
+// openHost opens the storage that outlives the process: the encrypted state, if it is configured, and the state
+// shared by all commands on the host.
 func openHost(cfg *config.Config, log *slog.Logger) (agent.Memory, *hoststate.Store, error) {
 	memory, err := openMemory(cfg)
 	if err != nil {
@@ -126,7 +126,7 @@ func newAgentWith(memory agent.Memory, shared *hoststate.Store, cfg *config.Conf
 	return agent.New(options), registry
 }
 
-// openShared opens what all commands on the host share. A probe makes no directory for it.
+// openShared opens the state shared by all commands on the host. A probe creates no directory for it.
 func openShared(cfg *config.Config, probe bool, log *slog.Logger) *hoststate.Store {
 	o := hoststate.Options{Runtime: hoststate.RuntimeDirectories(os.Getenv), Probe: probe, Clock: hoststate.SystemClock()}
 	if cfg.State != nil {
@@ -139,18 +139,18 @@ func openShared(cfg *config.Config, probe bool, log *slog.Logger) *hoststate.Sto
 	return shared
 }
 
-// checkTimeout is how long a start waits until providers have judged their configuration. One that hangs
-// would otherwise hold up every client at each start.
+// checkTimeout is how long a start waits for providers to check their configuration. Otherwise one that hangs would
+// delay every client at each start.
 const checkTimeout = 5 * time.Second
 
-// checkSoon refuses a configuration that a provider finds wrong, if it says so within the time.
+// checkSoon refuses a configuration that a provider rejects within the time limit.
 func checkSoon(ctx context.Context, a *agent.Agent, limit time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return a.CheckSoon(ctx, waiting)
 }
 
-// openMemory opens the encrypted state; nil where there is none.
+// openMemory opens the encrypted state; nil if none is configured.
 func openMemory(cfg *config.Config) (agent.Memory, error) {
 	if cfg.State == nil {
 		return nil, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/credagent/credagent/internal/demo"
 )
 
-// lifeWidth is how many characters show a token's life.
+// lifeWidth is the width of a token's lifetime bar in characters.
 const lifeWidth = 24
 
 // The control sequences of ECMA-48 that every terminal knows.
@@ -28,13 +28,12 @@ const (
 	yellow      = "\x1b[33m"
 )
 
-// display shows a status: to a person with a terminal in colors, and again and again in the same
-// place; to everything else as plain text.
+// display shows a status: on a terminal in colors, and redrawn in place; elsewhere as plain text.
 type display struct {
 	out    io.Writer
-	screen *demo.Screen // nil where there is none
+	screen *demo.Screen // nil if there is none
 	watch  bool
-	raw    bool // the terminal does not return the carriage by itself
+	raw    bool // the terminal does not add carriage returns
 	shown  int
 }
 
@@ -71,8 +70,8 @@ func (d *display) newline() string {
 	return "\n"
 }
 
-// paint joins cells to a line of a width at most; a negative one does not matter. Whatever was
-// answered, no control character reaches a terminal.
+// paint joins cells to a line of at most width; a negative width means no limit. No control character from an answer
+// reaches a terminal.
 func (d *display) paint(line []cell, width int) string {
 	var text strings.Builder
 	for _, c := range line {
@@ -97,8 +96,8 @@ func visible(r rune) rune {
 	return r
 }
 
-// statusLines are the lines of a snapshot: what needs a person, what waits, and then everything. On a
-// screen, lives are drawn with the characters for it.
+// statusLines returns the lines of a snapshot: what needs a person, what waits, and then everything. On a screen,
+// lifetimes are drawn with line characters.
 func statusLines(s status.Status, drawn bool) [][]cell {
 	triage := s.Triage()
 	lines := [][]cell{headLine(s)}
@@ -126,13 +125,13 @@ func headLine(s status.Status) []cell {
 		verdict = cell{"not ready", red}
 	}
 	text := ", " + tally(s.Brief()) + "; credagent " + s.Version
-	if s.Source != "" { // not told to who sees a part
+	if s.Source != "" { // not shown to callers that see only a part
 		text += ", " + s.Source
 	}
 	return []cell{verdict, {text, ""}}
 }
 
-// colorOf is the color of a level.
+// colorOf returns the color of a level.
 func colorOf(level status.Level) string {
 	return map[status.Level]string{status.Act: red, status.Soon: yellow, status.Wait: yellow, status.Well: green}[level]
 }
@@ -144,8 +143,7 @@ func levelHead(level status.Level, n int) []cell {
 	return []cell{{fmt.Sprintf("%s (%d)", head, n), bold + colorOf(level)}}
 }
 
-// matterLines are what there is to say of a matter, within a width where it is not zero: what it is,
-// its cause, and what to do.
+// matterLines returns the lines for a problem: what it is, its cause, and what to do. A nonzero width wraps them.
 func matterLines(now time.Time, m status.Matter, width int) [][]cell {
 	head := string(m.Subject) + " " + nameList(m.Names)
 	if m.Subject == status.AboutToken {
@@ -180,7 +178,7 @@ func matterLines(now time.Time, m status.Matter, width int) [][]cell {
 	return lines
 }
 
-// mostNames is how many names of a matter are written out.
+// mostNames is the maximum number of names listed for a problem.
 const mostNames = 4
 
 func nameList(names []string) string {
@@ -190,7 +188,7 @@ func nameList(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNames-1], ", "), len(names)-mostNames+1)
 }
 
-// standing says how it stands with a matter, its token and its next request.
+// standing describes the state of a problem, its token and its next request.
 func standing(now time.Time, m status.Matter) string {
 	text := m.What
 	token := m.Subject == status.AboutToken
@@ -217,7 +215,7 @@ func standing(now time.Time, m status.Matter) string {
 	return text
 }
 
-// wrapped breaks a text between words into indented lines of a width; zero is any width.
+// wrapped wraps a text into indented lines of a width; zero means no limit.
 func wrapped(c cell, indent, width int) [][]cell {
 	margin := strings.Repeat(" ", indent)
 	room := width - indent
@@ -235,7 +233,7 @@ func wrapped(c cell, indent, width int) [][]cell {
 		}
 		lines = append(lines, []cell{{margin, ""}, {string(rest[:n]), c.color}})
 		rest = []rune(strings.TrimLeft(string(rest[n:]), " "))
-		if indent == 0 { // what goes on is set off from what begins
+		if indent == 0 { // indent continuation lines
 			indent, margin, room = 2, "  ", width-2
 		}
 	}
@@ -254,7 +252,7 @@ func tokenRows(s status.Status, triage status.Triage, drawn bool) [][]cell {
 	return rows
 }
 
-// stateOf says in a word how it stands with a token.
+// stateOf returns a token's state in one word.
 func stateOf(t status.Token) string {
 	switch t.Phase() {
 	case status.PhaseExpired:
@@ -278,7 +276,7 @@ func expires(now time.Time, t status.Token) string {
 	return ago(now, t.Expiry)
 }
 
-// life draws what has passed of a token's life, with marks for now and for the next request.
+// life draws the elapsed part of a token's lifetime, with marks for now and for the next request.
 func life(s status.Status, t status.Ranked, drawn bool) string {
 	if t.Phase() == status.PhaseNone {
 		return "-"
@@ -307,7 +305,7 @@ func life(s status.Status, t status.Ranked, drawn bool) string {
 	return "[" + string(cells) + "]"
 }
 
-// plan says when a token's next request is made, and what for if not to refresh it.
+// plan describes when a token's next request is made, and why, if not to refresh it.
 func plan(s status.Status, t status.Ranked) string {
 	wait := "in " + status.Span(t.NextAt.Sub(s.Now))
 	switch t.Next {
@@ -357,7 +355,7 @@ func sinkRows(s status.Status) [][]cell {
 	return rows
 }
 
-// sinkState says what a sink's file is worth.
+// sinkState returns the state of a sink's file.
 func sinkState(now time.Time, k status.Sink) cell {
 	switch k.State() {
 	case status.SinkHolds:
@@ -379,7 +377,7 @@ func heads(names ...string) []cell {
 	return row
 }
 
-// table makes the columns of rows as wide as they have to be.
+// table pads the columns of rows to their width.
 func table(rows [][]cell) [][]cell {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
@@ -409,7 +407,7 @@ func tally(b status.Brief) string {
 	return text
 }
 
-// summary is the state in one line, for the service manager.
+// summary returns the state in one line, for the service manager.
 func summary(b status.Brief) string {
 	text := tally(b)
 	if !b.Ready {
@@ -432,7 +430,7 @@ func ago(now time.Time, at *time.Time) string {
 	return status.Span(now.Sub(*at)) + " ago"
 }
 
-// end is the end of a credential.
+// end describes when a credential expires.
 func end(now time.Time, c status.Credential) cell {
 	if c.NotAfter == nil {
 		return cell{"-", ""}

@@ -10,7 +10,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 )
 
-// openSocket prepares the local token API, and returns what serves it until a context ends. Its error
+// openSocket prepares the local token API, and returns a function that serves it until a context ends. Its error
 // is a [*config.Error].
 func openSocket(cfg *config.Config, a *agent.Agent, log *slog.Logger) (serve func(context.Context), err error) {
 	if err := a.ResolveAccess(); err != nil {

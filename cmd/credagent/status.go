@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// watchTime is between two looks of --watch.
+// watchTime is the interval of --watch.
 const watchTime = time.Second
 
 func newStatus() *cobra.Command {
@@ -41,7 +41,7 @@ request. With --watch it keeps to the window: what is well is left out first. q 
 	return c
 }
 
-// watchStatus shows it again and again, until a signal or, on a terminal, a key ends it.
+// watchStatus shows the status repeatedly, until a signal or, on a terminal, a key ends it.
 func watchStatus(c *cobra.Command, d *display, show func() error) error {
 	var quit <-chan struct{}
 	if d.screen != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/credagent/credagent/agent/api"
 )
 
-// listenAgain is how often an address is tried that another program has.
+// listenAgain is how often an address in use by another program is tried.
 const listenAgain = 5 * time.Second
 
 // statusServer serves probes, metrics and status.
@@ -29,8 +29,8 @@ type statusServer struct {
 	listener net.Listener // nil while another program has the address
 }
 
-// open listens. That another program has the address is no error: whoever takes a port must not keep
-// tokens from being refreshed, so the agent goes on without, and the address is tried again.
+// open listens. It is not an error if another program uses the address: a program that takes a port must not prevent
+// refreshes, so the agent continues without it and tries again.
 func (s *statusServer) open() error {
 	var err error
 	s.listener, err = net.Listen("tcp", s.listen)
@@ -42,7 +42,7 @@ func (s *statusServer) open() error {
 	return err
 }
 
-// serve serves until ctx ends, from when the address is free.
+// serve serves until ctx ends, once the address is free.
 func (s *statusServer) serve(ctx context.Context) {
 	ticker := time.NewTicker(listenAgain)
 	defer ticker.Stop()

@@ -14,8 +14,8 @@ func readInput(ctx context.Context, in io.Reader, limit int64) ([]byte, error) {
 	return interruptibly(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(in, limit)) })
 }
 
-// interruptibly returns what read does, or errInterrupted once ctx ends. Nothing wakes a read of a
-// terminal or a pipe, and signals only end ctx: its goroutine stays behind, and the process ends soon.
+// interruptibly returns read's result, or errInterrupted once ctx ends. A read of a terminal or a pipe cannot be
+// woken up, and signals only end ctx: the goroutine stays behind, and the process ends soon.
 func interruptibly[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		value T

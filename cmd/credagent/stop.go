@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// stopTimeout is how long after a request to stop the process ends, whatever it waits for. The agent
-// normally gives up earlier on what does not answer.
+// stopTimeout is how long after a request to stop the process ends in any case. Normally the agent gives up earlier
+// on calls that do not return.
 const stopTimeout = 4 * time.Second
 
-// endInTime ends the process when it is still running some time after ctx ended. A file system
-// that does not answer may hold up any call, also one that is made before there is an agent to stop.
+// endInTime ends the process if it is still running some time after ctx ended. A file system that does not answer may
+// block any call, even one before there is an agent to stop.
 func endInTime(ctx context.Context, stderr io.Writer) (cancel func() bool) {
 	return context.AfterFunc(ctx, func() {
 		time.AfterFunc(stopTimeout, func() {

@@ -29,8 +29,7 @@ const (
 	formatExecCredential = "exec-credential"
 )
 
-// tokenFormats are how a token can be printed, beside as git wants it: as a sink of that format
-// would hold it.
+// tokenFormats are the formats in which a token can be printed, besides git's: the same as in a sink.
 var tokenFormats = map[string]func(name string) sink.Renderer{
 	"raw":                sink.Raw,
 	formatJSON:           sink.JSON,
@@ -92,7 +91,7 @@ func checkTokenArgs(args []string, format string, formats []string) error {
 	return nil
 }
 
-// gotToken is a token as the agent handed it out.
+// gotToken is a token as received from the agent.
 type gotToken struct {
 	json []byte
 	token.Token
@@ -120,7 +119,7 @@ func askToken(ctx context.Context, agent agentFlags, name string) (gotToken, err
 	return gotToken{body, token.Token{Name: name, AccessToken: secret.New(wire.AccessToken), Expiry: wire.Expiry}}, nil
 }
 
-// isShowable reports whether an answer can be printed as it is: JSON has no need of control characters.
+// isShowable reports whether an answer can be printed unchanged: JSON needs no control characters.
 func isShowable(answer []byte) bool {
 	return utf8.Valid(answer) && !bytes.ContainsFunc(answer, func(r rune) bool {
 		return r != '\n' && r != '\t' && r != '\r' && !unicode.IsPrint(r)

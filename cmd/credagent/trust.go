@@ -16,10 +16,10 @@ import (
 	"github.com/credagent/credagent/internal/peer"
 )
 
-// serviceUser is whom the packages run the agent as.
+// serviceUser is the user that the packages run the agent as.
 const serviceUser = "credagent"
 
-// untrustedError means that a port or a socket belongs to somebody who is not the agent.
+// untrustedError means that the listener on a port or socket may not be the agent.
 type untrustedError struct {
 	uid  int
 	hint string
@@ -43,8 +43,8 @@ func (e *untrustedError) Error() string {
 	return text + "\n    hint: " + e.hint
 }
 
-// trusted are the users whose listener is believed to be the agent: root, who asks, the user that the
-// packages make for it, and the owners of what only the agent makes.
+// trusted returns the users whose listener is assumed to be the agent: root, the caller, the packages' user, and the
+// owners of what only the agent creates.
 func (at agentAt) trusted() []int {
 	uids := []int{0, os.Geteuid()}
 	if account, err := user.Lookup(serviceUser); err == nil {
@@ -58,9 +58,9 @@ func (at agentAt) trusted() []int {
 	return uids
 }
 
-// madeFor are the users that the configuration's own places were made for: its file's directory, the
-// state, and the sinks' directories if they are all of one user. An agent that writes for several users,
-// or gives files away, is root.
+// madeFor returns the users whom the configuration's directories belong to: its file's directory, the state, and the
+// sinks' directories if they all belong to one user. An agent that writes for several users, or changes owners, is
+// root.
 func madeFor(cfg *config.Config) []int {
 	var uids []int
 	if cfg.State != nil {
@@ -89,8 +89,8 @@ func madeFor(cfg *config.Config) []int {
 	return uids
 }
 
-// trustedAt are the users who are believed to be the agent at the socket: those of trusted, and whose its
-// directory is, where only that user or root can have put something there.
+// trustedAt returns the users who are assumed to be the agent at the socket: those of trusted, and the owner of its
+// directory, if only that user or root can have created its entries.
 func (at agentAt) trustedAt() []int {
 	uids := at.trusted()
 	if uid, ok := placedBy(at.socket); ok {
@@ -99,8 +99,8 @@ func (at agentAt) trustedAt() []int {
 	return uids
 }
 
-// dialSocket connects to a socket if the kernel reports that who listens there is trusted: where its directory
-// is open to others, any user could have taken the path while no agent runs.
+// dialSocket connects to a socket if the kernel reports a trusted listener: if its directory is open to others, any
+// user could have taken the path while no agent was running.
 func dialSocket(ctx context.Context, path string, trusted []int) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
@@ -117,9 +117,8 @@ func dialSocket(ctx context.Context, path string, trusted []int) (net.Conn, erro
 	return conn, nil
 }
 
-// dialTrusted connects to an address of this host if the kernel reports that all who listen there are
-// trusted: any user could have taken the port while no agent runs. Where the kernel cannot be asked,
-// nobody is.
+// dialTrusted connects to an address of this host if the kernel reports only trusted listeners: any user could have
+// taken the port while no agent was running. If the kernel cannot report, none is trusted.
 func dialTrusted(ctx context.Context, address string, trusted []int) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {

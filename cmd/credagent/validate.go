@@ -21,7 +21,7 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// probeTimeout bounds the whole of a probe.
+// probeTimeout limits the whole probe.
 const probeTimeout = 2 * time.Minute
 
 func newValidate() *cobra.Command {
@@ -63,7 +63,7 @@ each credential and makes one token request for each client; it writes nothing.`
 	return c
 }
 
-// unreadable finds the files that the caller cannot read.
+// unreadable reports the files that the caller cannot read.
 func unreadable(files []string) []config.Problem {
 	var problems []config.Problem
 	for _, path := range files {
@@ -85,8 +85,8 @@ func unreadable(files []string) []config.Problem {
 	return problems
 }
 
-// checked returns a configuration with which nothing is wrong, or an error with all that is: in the
-// text, in the providers' own keys, and of users and groups.
+// checked returns a valid configuration, or an error with all problems: in the text, in the providers' own keys, and
+// with users and groups.
 func checked(ctx context.Context, c *cobra.Command, file string) (*config.Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -115,7 +115,7 @@ func checked(ctx context.Context, c *cobra.Command, file string) (*config.Config
 	return nil, &config.Error{Problems: problems}
 }
 
-// examined reads as much of a configuration as can be read, with what is wrong so far.
+// examined reads as much of a configuration as possible, with the problems so far.
 func examined(file string) (*config.Config, []config.Problem, error) {
 	path, fromEnv := config.Find(file, os.LookupEnv)
 	if _, err := os.Stat(path); !fromEnv && err == nil {
@@ -129,7 +129,7 @@ func examined(file string) (*config.Config, []config.Problem, error) {
 	return cfg, nil, err
 }
 
-// wrongKeys asks the providers what is wrong with the keys that are theirs.
+// wrongKeys has the providers check their own keys.
 func wrongKeys(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]config.Problem, error) {
 	readable := *cfg
 	readable.Tokens, readable.Sinks, readable.Variables = nil, nil, nil
@@ -151,7 +151,7 @@ func wrongKeys(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]con
 	return nil, err
 }
 
-// unknownAccounts finds the users and groups that this host does not have.
+// unknownAccounts reports users and groups that do not exist on this host.
 func unknownAccounts(cfg *config.Config) []config.Problem {
 	var problems []config.Problem
 	look := func(path, kind, name string, find func(string) (int, error)) {
@@ -184,7 +184,7 @@ func unknownAccounts(cfg *config.Config) []config.Problem {
 	return problems
 }
 
-// unrunnable finds the commands of on_change that would not run here. They may where the agent runs.
+// unrunnable reports on_change commands that would not run on this host. They may run where the agent runs.
 func unrunnable(cfg *config.Config) []config.Problem {
 	var problems []config.Problem
 	for _, s := range cfg.Sinks {
@@ -202,8 +202,8 @@ func unrunnable(cfg *config.Config) []config.Problem {
 	return problems
 }
 
-// probeConfig loads each credential and makes one token request for each client. It writes nothing, so
-// it leaves no state behind that the service's user could not use.
+// probeConfig loads each credential and makes one token request for each client. It writes nothing, so it leaves no
+// state that the service's user could not use.
 func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	ctx, cancel := context.WithTimeout(c.Context(), probeTimeout)
 	defer cancel()
@@ -225,13 +225,13 @@ func probeConfig(c *cobra.Command, cfg *config.Config) error {
 	return a.Probe(ctx)
 }
 
-// readOnly is a memory that nothing is added to.
+// readOnly is a memory that is never written.
 type readOnly struct{ agent.Memory }
 
 func (readOnly) Save(string, store.Record) error { return nil }
 func (readOnly) Remove(string) error             { return nil }
 
-// rememberedOnly opens the state that is there, for the waits in it; where there is none, none is made.
+// rememberedOnly opens existing state, for the waits in it; it creates none.
 func rememberedOnly(cfg *config.Config) (agent.Memory, error) {
 	if cfg.State == nil {
 		return nil, nil
@@ -246,7 +246,7 @@ func rememberedOnly(cfg *config.Config) (agent.Memory, error) {
 	return readOnly{memory}, nil
 }
 
-// probeAs is how to probe as the service does, for root on a host that has the service's user.
+// probeAs returns the command to probe as the service's user, for root on a host that has that user.
 func probeAs(source string) string {
 	if os.Geteuid() != 0 {
 		return ""
@@ -257,7 +257,7 @@ func probeAs(source string) string {
 	return fmt.Sprintf("runuser -u %s -- credagent validate --probe -c %s", serviceUser, source)
 }
 
-// counted is a number of things.
+// counted formats a number of things.
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

@@ -15,8 +15,7 @@ import (
 	"github.com/credagent/credagent/internal/verifysink"
 )
 
-// errDoesNotHold means that verify-sink saw what breaks the promise of a sink, or too little; what it is
-// was printed.
+// errDoesNotHold means that verify-sink observed a broken promise, or too little; the details were printed.
 var errDoesNotHold = errors.New("a sink was not seen to be safe there")
 
 func newVerifySink() *cobra.Command {

@@ -9,7 +9,7 @@ import (
 )
 
 // release is the version of CHANGELOG.md's newest release. A test compares the two, and
-// deploy/release.sh refuses to build where they differ.
+// deploy/release.sh refuses to build if they differ.
 const release = "0.2.0"
 
 func newVersion() *cobra.Command {
@@ -31,7 +31,7 @@ func versionLine() string {
 
 func version() string { return release }
 
-// commit is the revision that go build stamped the binary with, "+dirty" if files had changed since.
+// commit returns the revision that go build stamped into the binary, with "+dirty" if files had changed.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

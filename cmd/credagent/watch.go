@@ -11,9 +11,8 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// watchLines are the lines of a snapshot in a window, at most height of them. Nothing that needs a
-// person is cut off for what waits, and nothing that waits for what is well; what has no room is
-// counted.
+// watchLines returns the lines of a snapshot in a window, at most height of them. What needs a person is never cut
+// off in favour of what waits, nor what waits in favour of what is well; omitted entries are counted.
 func watchLines(s status.Status, width, height int) [][]cell {
 	triage := s.Triage()
 	head := headLine(s)
@@ -41,8 +40,8 @@ func watchLines(s status.Status, width, height int) [][]cell {
 	return lines[:max(0, min(len(lines), height))]
 }
 
-// fitMatters are matters within a number of lines: whole where there is room, else their first line
-// alone, and of those that have none even for that, how many they are.
+// fitMatters fits problems into a number of lines: complete if there is room, else only their first line; the rest
+// are counted.
 func fitMatters(s status.Status, matters []status.Matter, width, room int) [][]cell {
 	var lines [][]cell
 	for i, m := range matters {
@@ -60,7 +59,7 @@ func fitMatters(s status.Status, matters []status.Matter, width, room int) [][]c
 	return lines
 }
 
-// wellLines are the tokens that are well, one a line, as many as there is room for.
+// wellLines lists the tokens that are well, one a line, as many as fit.
 func wellLines(s status.Status, triage status.Triage, width, room int) [][]cell {
 	n := triage.Tally(status.Well)
 	if n == 0 || room < 2 {
@@ -84,7 +83,7 @@ func wellLines(s status.Status, triage status.Triage, width, room int) [][]cell 
 	return append([][]cell{nil, head}, table(fitColumns(tokenRows(s, well, true), width))...)
 }
 
-// fitColumns leaves out the last columns, as many as do not fit as a whole.
+// fitColumns omits the last columns that do not fit completely.
 func fitColumns(rows [][]cell, width int) [][]cell {
 	used, columns := 0, 0
 	for i := range rows[0] {
@@ -105,11 +104,11 @@ func fitColumns(rows [][]cell, width int) [][]cell {
 	return fitting
 }
 
-// interrupt is what Ctrl-C is to a terminal that does not make a signal of it.
+// interrupt is the byte of Ctrl-C on a terminal that does not turn it into a signal.
 const interrupt = 3
 
-// quitKeys returns a channel that closes when q or Ctrl-C is typed at a terminal, and what sets the
-// terminal back. Where in is none, the channel is nil.
+// quitKeys returns a channel that closes when q or Ctrl-C is typed at a terminal, and a function that restores the
+// terminal. If in is not a terminal, the channel is nil.
 func quitKeys(in io.Reader) (quit <-chan struct{}, restore func(), err error) {
 	file, ok := in.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
@@ -120,14 +119,14 @@ func quitKeys(in io.Reader) (quit <-chan struct{}, restore func(), err error) {
 		return nil, nil, fmt.Errorf("reading keys from the terminal: %w", err)
 	}
 	typed := make(chan struct{})
-	go func() { // it ends with the process: nothing else ends a read of a terminal
+	go func() { // it ends with the process: a read of a terminal cannot be ended otherwise
 		defer close(typed)
 		awaitQuit(file)
 	}()
 	return typed, func() { _ = term.Restore(int(file.Fd()), before) }, nil
 }
 
-// awaitQuit reads keys until one of those that quit.
+// awaitQuit reads keys until one that quits.
 func awaitQuit(keys io.Reader) {
 	var key [1]byte
 	for {

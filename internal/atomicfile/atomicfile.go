@@ -1,9 +1,8 @@
-// Package atomicfile owns the one way in which credagent writes a file: a new file is made whole
-// beside the old one and takes its place in one step.
+// Package atomicfile owns the one way in which credagent writes a file: it completes a new file next to the old one
+// and renames it into place.
 //
-// Whoever opens the name sees the whole old content or the whole new content, whatever happens to
-// the writer in between. One caveat: a directory in which others may write undoes all of this, and
-// whether it is safe is for the caller to check.
+// A reader that opens the name gets all of the old content or all of the new content, whatever happens to the writer
+// meanwhile. One caveat: none of this holds in a directory in which others may write; the caller has to check that.
 package atomicfile
 
 import (
@@ -20,32 +19,30 @@ import (
 const (
 	// Prefix begins the names of temporary files.
 	Prefix = ".credagent-"
-	// MaxName is the most bytes that a file's name may have: NAME_MAX on every file system that
-	// matters, less what a temporary's name adds.
+	// MaxName is the maximum length of a file's name in bytes: NAME_MAX on every relevant file system, minus what a
+	// temporary file's name adds.
 	MaxName = 255 - len(Prefix) - len("-") - 2*randomBytes
 
 	randomBytes = 8
 )
 
-// File is a file that is to be.
+// File describes a file to be written.
 type File struct {
 	Name    string
 	Content []byte
-	// Old is what stands at the name now, nil for nothing. The new file's modification time differs
-	// from its.
+	// Old is the file now at the name, nil if there is none. The new file gets a different modification time.
 	Old fs.FileInfo
-	// Prepare gives the new, still empty file of mode 0600 its owner and mode; nil leaves them. It may
-	// return what the file then is, which spares a system call where there is an Old.
+	// Prepare sets the owner and mode of the new, still empty file, whose mode is 0600; nil leaves them. It may
+	// return the file's resulting information, which saves a system call if there is an Old.
 	Prepare func(*os.File) (fs.FileInfo, error)
 }
 
-// Replace puts the file at its name in the directory. After an error the old file is as it was and
-// nothing is left beside it. That the new one survives a crash of the machine is certain only after
-// [SyncDirectory].
+// Replace puts the file at its name in the directory. After an error the old file is unchanged and no temporary file
+// is left. The new file is sure to survive a crash of the machine only after [SyncDirectory].
 func Replace(dir *os.Root, f File) error {
 	err := f.replace(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		// RemoveLeftOvers, called for the same name just now, took the temporary for one.
+		// A concurrent RemoveLeftOvers for the same name removed the temporary file.
 		err = f.replace(dir)
 	}
 	return err
@@ -93,8 +90,8 @@ func (f File) replace(dir *os.Root) (err error) {
 	return nil
 }
 
-// differInTime gives the new file another modification time than the old one's: some consumers
-// poll it, and a file system's clock can be coarser than two writes are apart.
+// differInTime gives the new file a modification time that differs from the old one's: some consumers poll it, and a
+// file system's clock can be coarser than the time between two writes.
 func differInTime(dir *os.Root, name string, old fs.FileInfo) error {
 	for _, step := range []time.Duration{time.Microsecond, time.Second, 2 * time.Second} {
 		info, err := dir.Lstat(name)
@@ -108,11 +105,11 @@ func differInTime(dir *os.Root, name string, old fs.FileInfo) error {
 	return nil
 }
 
-// ErrReplaced means that a file is not the one any more that it was a moment ago.
+// ErrReplaced means that a file was replaced by another one meanwhile.
 var ErrReplaced = errors.New("it was replaced meanwhile")
 
-// Open opens for reading the file that info, of an Lstat, describes, and nothing that has taken its
-// place: [os.Root] itself would follow a link within the directory.
+// Open opens for reading the file that info, from Lstat, describes, and no replacement: [os.Root] itself would follow
+// a link within the directory.
 func Open(dir *os.Root, name string, info fs.FileInfo) (*os.File, error) {
 	file, err := dir.OpenFile(name, os.O_RDONLY|openFlags, 0)
 	if err != nil {
@@ -127,8 +124,8 @@ func Open(dir *os.Root, name string, info fs.FileInfo) (*os.File, error) {
 }
 
 // RemoveLeftOvers removes the temporary files that killed processes left in the directory for the
-// names that are ours. What cannot be removed is left: the reason, a read-only file system or a
-// missing permission, stops the next write too, which reports it.
+// names that are ours. Files that cannot be removed are left: the reason, such as a read-only file system or a
+// missing permission, also stops the next write, which reports it.
 func RemoveLeftOvers(root *os.Root, ours func(name string) bool) {
 	for name, temporaries := range LeftOvers(root) {
 		if ours(name) {
@@ -137,7 +134,7 @@ func RemoveLeftOvers(root *os.Root, ours func(name string) bool) {
 	}
 }
 
-// LeftOvers returns the temporary files in the directory, by the names that they were made for.
+// LeftOvers returns the temporary files in the directory, by the names that they were created for.
 func LeftOvers(root *os.Root) map[string][]string {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -154,8 +151,8 @@ func LeftOvers(root *os.Root) map[string][]string {
 	return found
 }
 
-// IsAbandoned reports whether a temporary file was made by this process's user or by owner, and by a
-// process that does not write it any more. Where that is not to be known, the answer is no.
+// IsAbandoned reports whether a temporary file was created by this process's user or by owner, and its process no
+// longer writes it. It returns false if that cannot be determined.
 func IsAbandoned(root *os.Root, temporary string, owner int) bool {
 	return isAbandoned(root, temporary, owner)
 }
@@ -175,8 +172,8 @@ func randomName() string {
 	return hex.EncodeToString(b[:])
 }
 
-// temporaryOf returns the name that a temporary file was made for. A random part of fixed length
-// ends it, so that the temporaries of names with a common prefix are not confused.
+// temporaryOf returns the name that a temporary file was created for. It ends in a random part of fixed length, so
+// that the temporary files of names with a common prefix are not confused.
 func temporaryOf(temporary string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(temporary, Prefix)
 	cut := len(rest) - 2*randomBytes - len("-")
@@ -187,8 +184,7 @@ func temporaryOf(temporary string) (name string, ok bool) {
 	return rest[:cut], err == nil
 }
 
-// Cause drops the call and the path that the os package adds to an error; whoever adds to it names
-// the file's own path.
+// Cause drops the call and the path that the os package adds to an error; the caller adds the file's own path.
 func Cause(err error) error {
 	var path *fs.PathError
 	var link *os.LinkError

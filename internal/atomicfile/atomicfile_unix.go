@@ -13,7 +13,7 @@ const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // SyncDirectory makes a rename in the directory durable.
 func SyncDirectory(root *os.Root) error {
-	dir, err := root.OpenFile(".", os.O_RDONLY|openFlags, 0) // which spares it a few system calls
+	dir, err := root.OpenFile(".", os.O_RDONLY|openFlags, 0) // saves a few system calls
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func SyncDirectory(root *os.Root) error {
 	return err
 }
 
-// hold marks a temporary file as being written, until it is closed or its process ends.
+// hold locks a temporary file while it is written, until it is closed or its process ends.
 func hold(file *os.File) { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
 
 func isAbandoned(root *os.Root, temporary string, owner int) bool {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SinceBoot returns how long ago the machine was started, the time of suspends included
-// (CLOCK_BOOTTIME); false where that is not known.
+// SinceBoot returns how long ago the machine was started, including suspends (CLOCK_BOOTTIME); false if that is
+// unknown.
 func SinceBoot() (time.Duration, bool) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {

@@ -1,5 +1,5 @@
-// Package clockwatch reports when the wall clock jumps: when somebody sets it, and when the machine
-// wakes up from a sleep, during which the monotonic clock stood still.
+// Package clockwatch reports when the wall clock jumps: when it is set, and when the machine wakes up from a sleep,
+// during which the monotonic clock stood still.
 package clockwatch
 
 import "errors"

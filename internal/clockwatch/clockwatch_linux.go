@@ -16,10 +16,10 @@ type Watch struct {
 	ended chan struct{}
 }
 
-// New begins to watch the wall clock. Its error wraps [ErrNotTold].
+// New starts watching the wall clock. Its error wraps [ErrNotTold].
 //
-// It sets a timer that is never due, which the kernel cancels when the clock is set, and when it
-// reads the clock anew after a sleep (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+// It sets a timer that is never due, which the kernel cancels when the clock is set, or read again after a sleep
+// (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
 func New() (*Watch, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
@@ -36,7 +36,7 @@ func New() (*Watch, error) {
 	return w, nil
 }
 
-// Jumps has a value when the clock jumped since the last one was taken.
+// Jumps receives a value when the clock has jumped since the last receive.
 func (w *Watch) Jumps() <-chan struct{} { return w.jumps }
 
 // Close ends the watch.

@@ -2,13 +2,13 @@
 
 package clockwatch
 
-// Watch reports when the wall clock jumps; this system has none.
+// Watch reports when the wall clock jumps; this system does not support it.
 type Watch struct{}
 
 // New returns [ErrNotTold].
 func New() (*Watch, error) { return nil, ErrNotTold }
 
-// Jumps has never a value.
+// Jumps never receives a value.
 func (*Watch) Jumps() <-chan struct{} { return nil }
 
 // Close ends the watch.

@@ -1,10 +1,10 @@
-// Package demo is what `credagent demo` and `credagent devserver` do: the main job from nothing,
-// against an authorization server of its own, and that server alone.
+// Package demo implements `credagent demo` and `credagent devserver`: the main job, without any setup, against its
+// own authorization server, and that server alone.
 //
 // It owns a temporary directory, the server, the credentials made for it and what is shown. It
-// promises to say "ok" only of what the server, or a reader of the files, saw happen, to print
-// nothing secret, and to leave nothing behind. Caveat: the lives of its tokens are seconds, so on
-// a machine that stands still for seconds it fails, as it should.
+// promises to report "ok" only for what the server, or a reader of the files, has observed, to print nothing secret,
+// and to leave nothing behind. Caveat: its tokens live for seconds, so it fails, correctly, on a machine that stalls
+// for seconds.
 package demo
 
 import (
@@ -25,15 +25,15 @@ import (
 const (
 	// Shortest is the shortest demo that has time for everything it shows.
 	Shortest = 15 * time.Second
-	// overtime is how long the last event may take beyond the time that was asked for.
+	// overtime is how long the last event may take beyond the requested time.
 	overtime = 15 * time.Second
 	// redrawEvery is the time between two pictures of the live view.
 	redrawEvery = 200 * time.Millisecond
 )
 
-// The numbers of the story. A refresh comes after five seconds, the least that the agent allows;
-// the life outlasts the longest wait that then follows: 5.25 s + 7.5 s for the first retry after a
-// failure, or + 6.6 s for the Retry-After with its jitter.
+// The timing of the story. A refresh comes after five seconds, the agent's minimum; the lifetime is longer than the
+// longest wait that then follows: 5.25 s + 7.5 s for the first retry after a failure, or + 6.6 s for the Retry-After
+// with its jitter.
 const (
 	tokenLife  = 15 * time.Second
 	refreshAt  = "35%"
@@ -61,8 +61,8 @@ type stage struct {
 	log    *tail
 }
 
-// Run shows the main job for as long as the options say. The end of ctx, or of who reads Out, ends
-// it early, which is no error; an error says what it did not show, or what went wrong.
+// Run shows the main job for as long as the options say. If ctx or the reader of Out ends, it ends early, which is
+// not an error. An error names what was not shown, or what went wrong.
 func Run(ctx context.Context, o Options) error {
 	w, err := newWorld("credagent-demo-")
 	if err != nil {
@@ -119,12 +119,12 @@ func newStage(o Options, w *world, server *devserver.Server) (*stage, error) {
 	return s, nil
 }
 
-// run plays the script until it is over, then judges. Only then the agent is stopped, so that an
-// early end does not cut off a request that would be held against it.
+// run plays the script until it is over, then judges. Only then is the agent stopped, so that an early end does not
+// cut off a request, which would count as a failure.
 func (s *stage) run(outer context.Context) error {
 	ctx, leave := context.WithCancel(outer)
 	defer leave()
-	s.show.gone = leave // nobody sees what follows
+	s.show.gone = leave // further output has no reader
 	behind, stop := context.WithCancel(context.WithoutCancel(outer))
 	defer stop()
 	var running sync.WaitGroup

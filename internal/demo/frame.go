@@ -10,11 +10,11 @@ import (
 
 const (
 	widestBar = 40
-	// besides is what a token's line needs beside its bar.
+	// besides is the width of a token's line without its bar.
 	besides = 56
 )
 
-// frame is what one picture of the live view shows.
+// frame is the content of one drawing of the live view.
 type frame struct {
 	elapsed  time.Duration
 	length   time.Duration
@@ -47,8 +47,7 @@ func (f frame) lines(width int) []line {
 	return lines
 }
 
-// token draws the rest of a token's life. Where the bar is too narrow to show anything, words
-// have to do.
+// token draws the rest of a token's lifetime. If the bar would be too narrow, it uses text only.
 func (f frame) token(t status.Token, width int) line {
 	name := fmt.Sprintf("%-8s  ", t.Name)
 	if t.Expiry == nil || t.AcquiredAt == nil {
@@ -64,7 +63,7 @@ func (f frame) token(t status.Token, width int) line {
 	return l
 }
 
-// plan describes what happens next to a token, and why it has to wait where it does.
+// plan describes a token's next event, and why it has to wait if it does.
 func (f frame) plan(t status.Token) string {
 	next := nextRequest(f.status, t)
 	wait := left(f.status.Now, next)
@@ -97,7 +96,7 @@ func (f frame) read() string {
 	return fmt.Sprintf("%s read %s, %d bad, holds #%d", rawSink, times(f.reading.reads), f.reading.bad, f.reading.tokens)
 }
 
-// bar draws a share that is left of a life, with a mark where a refresh is due.
+// bar draws the remaining share of a lifetime, with a mark where a refresh is due.
 func bar(width int, left, mark float64) string {
 	cells := []rune(strings.Repeat("█", int(left*float64(width)+0.5)))
 	for len(cells) < width {

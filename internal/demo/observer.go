@@ -11,8 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// observer turns what changes between two checks of the agent's status into words. It is for one
-// goroutine at a time.
+// observer describes what changes between two checks of the agent's status. It is not safe for concurrent use.
 type observer struct {
 	acquired map[string]time.Time // by token
 	failed   map[string]time.Time // by token
@@ -53,7 +52,7 @@ func (o *observer) changes(s status.Status) []string {
 	return lines
 }
 
-// moved reports whether an instant is another than at the last look.
+// moved reports whether an instant has changed since the last check.
 func moved(known map[string]time.Time, key string, at *time.Time) bool {
 	if at == nil || known[key].Equal(*at) {
 		return false

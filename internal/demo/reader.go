@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// readEvery is the time between two reads: far less than any write takes to show.
+// readEvery is the time between two reads: far shorter than any write.
 const readEvery = 2 * time.Millisecond
 
 // reader is the legacy workload: it reads a token from a file again and again, and asks the
@@ -55,7 +55,7 @@ func (r *reader) run(ctx context.Context) {
 	}
 }
 
-// read reads once and returns what there is to say. The time before the first token does not count.
+// read reads once and returns what to report. The time before the first token does not count.
 func (r *reader) read() []string {
 	data, err := os.ReadFile(r.path)
 	wrong := r.wrong(data, err)

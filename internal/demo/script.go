@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// spacious is the length from which on the certificate is rotated after the throttling; below,
-	// meanwhile.
+	// spacious is the shortest demo in which the certificate is rotated after the throttling; in shorter ones it is
+	// rotated meanwhile.
 	spacious = 25 * time.Second
-	// roomy is the length from which on there is time for an outage of both clients.
+	// roomy is the shortest demo with time for an outage of both clients.
 	roomy = 40 * time.Second
-	// calmFor is for how long no request may be planned when a certificate is removed at the
-	// server, because a request under way would still be signed with it.
+	// calmFor is how long no request may be planned when a certificate is removed at the server, because a request
+	// under way would still be signed with it.
 	calmFor = time.Second
 	// pollEvery is the time between two checks of the agent's status.
 	pollEvery = 50 * time.Millisecond
 )
 
-// step is a part of the script. It returns when what it is about was seen to happen.
+// step is a part of the script. It returns once its event has been observed.
 type step func(ctx context.Context) error
 
-// perform plays the script. It returns when the time is up and every step done, or when the
-// overtime is over as well: the verdict lists what has not been shown by then.
+// perform plays the script. It returns when the time is up and every step is done, or when the overtime is over too:
+// the verdict lists what has not been shown by then.
 func (s *stage) perform(outer context.Context) error {
 	limited, stop := context.WithTimeout(outer, s.length+overtime)
 	defer stop()
@@ -120,7 +120,7 @@ func (s *stage) outage(client string) step {
 	}
 }
 
-// befall injects a fault and waits until a request met it.
+// befall injects a fault and waits until a request meets it.
 func (s *stage) befall(ctx context.Context, fault devserver.Fault) error {
 	if err := s.server.Inject(fault); err != nil {
 		return err
@@ -173,7 +173,7 @@ func caughtUp(s status.Status, client string, at time.Time) bool {
 	return true
 }
 
-// poll checks the agent's status again and again until something is so.
+// poll checks the agent's status repeatedly until so returns true.
 func poll(ctx context.Context, so func() bool) error {
 	for !so() {
 		if err := sleep(ctx, pollEvery); err != nil {
@@ -183,7 +183,7 @@ func poll(ctx context.Context, so func() bool) error {
 	return nil
 }
 
-// await waits until the client's last request is as it should be.
+// await waits until the client's last request is right.
 func (s *stage) await(ctx context.Context, client string, right func(devserver.Request) bool) error {
 	for {
 		requests := s.server.Requests()
@@ -218,7 +218,7 @@ func calm(s status.Status, client string) bool {
 	return true
 }
 
-// nextRequest is when a token's next request can be sent: as planned, or when its client's gate
+// nextRequest returns when a token's next request can be sent: as planned, or when its client's gate
 // opens if that is later.
 func nextRequest(s status.Status, t status.Token) time.Time {
 	next := instant(t.RefreshAt)

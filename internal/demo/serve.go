@@ -13,7 +13,7 @@ import (
 	"github.com/credagent/credagent/internal/loopback"
 )
 
-// The client of the server alone, and the scope that its configuration asks for.
+// The client of a server that runs alone, and the scope in its configuration.
 const (
 	guest      = "demo"
 	guestScope = "demo.read"
@@ -40,7 +40,7 @@ type ServeOptions struct {
 	TTL    time.Duration
 	TLS    bool
 	Faults []devserver.Fault
-	Manner string       // the known server that it plays; "" is none
+	Manner string       // the known server to imitate; "" is none
 	Out    io.Writer    // gets one line of JSON
 	Log    *slog.Logger // gets one line a request
 }
@@ -61,7 +61,7 @@ type announcement struct {
 	Config          string `json:"config"`
 }
 
-// Serve runs the server alone until ctx ends, which is no error. The client's files go then.
+// Serve runs the server alone until ctx ends, which is no error. Then it removes the client's files.
 func Serve(ctx context.Context, o ServeOptions) error {
 	w, err := newWorld("credagent-devserver-")
 	if err != nil {
@@ -105,7 +105,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	}
 }
 
-// attributes are what a person wants to know of a request; what does not apply is left out.
+// attributes returns the details of a request that people want to know, without those that do not apply.
 func attributes(r devserver.Request) []slog.Attr {
 	attrs := []slog.Attr{slog.String(keyClient, r.Client), slog.String(keyAuthMethod, r.AuthMethod),
 		slog.String(keyPath, r.Path), slog.Int(keyStatus, r.Status), slog.String(keyOutcome, r.Outcome)}

@@ -27,8 +27,7 @@ const (
 	dim        = "\x1b[2m"
 )
 
-// show is what a person sees: lines that stay, and on a screen a picture below them that is
-// drawn again and again.
+// show writes what the user sees: permanent lines and, on a screen, a picture below them that is redrawn.
 type show struct {
 	out    io.Writer
 	screen *Screen
@@ -50,7 +49,7 @@ func (v *show) print(text string) {
 	v.write(v.erase() + text + v.picture)
 }
 
-// write writes all at once, so that a screen does not flicker.
+// write writes everything at once, so that a screen does not flicker.
 func (v *show) write(text string) {
 	if _, err := io.WriteString(v.out, text); err != nil {
 		v.gone()
@@ -84,8 +83,8 @@ func (v *show) draw(f frame) {
 	v.write(before + v.picture)
 }
 
-// erase returns what takes the picture away. The cursor is below it. A terminal that became
-// narrower has broken the lines of the picture.
+// erase returns the sequence that removes the picture. The cursor is below it. A terminal that became narrower has
+// wrapped the lines of the picture.
 func (v *show) erase() string {
 	if len(v.widths) == 0 {
 		return ""
@@ -98,7 +97,7 @@ func (v *show) erase() string {
 	return fmt.Sprintf("\r\x1b[%dA%s", rows, eraseBelow)
 }
 
-// close takes the picture away for good and gives the cursor back.
+// close removes the picture and restores the cursor.
 func (v *show) close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -124,7 +123,7 @@ func (v *show) summary(checks []check, early bool) {
 	v.print(text.String())
 }
 
-// mark is the first word of a check, six wide.
+// mark returns the first word of a check, six columns wide.
 func (v *show) mark(o outcome, early bool) string {
 	switch {
 	case o == shown:

@@ -9,7 +9,7 @@ import (
 	"github.com/credagent/credagent/internal/devserver"
 )
 
-// facts are what the server, the reader and a look at the files say of a demo.
+// facts are the observations of the server, the reader and a check of the files.
 type facts struct {
 	requests []devserver.Request
 	early    int // requests before a Retry-After was over
@@ -19,11 +19,11 @@ type facts struct {
 	rotated  string // the SHA-256 of the new certificate; "" when there was none
 }
 
-// outcome is how a check came out.
+// outcome is the result of a check.
 type outcome int
 
 const (
-	missing outcome = iota // it did not come to that
+	missing outcome = iota // it was not reached
 	shown
 	broken
 )
@@ -35,14 +35,14 @@ type check struct {
 	detail  string
 }
 
-// judge looks for everything that the demo shows.
+// judge checks for everything that the demo shows.
 func judge(f facts) []check {
 	return []check{
 		f.sent(), f.refreshed(), f.rewritten(), f.read(), f.throttling(), f.outage(), f.rotation(),
 	}
 }
 
-// verdict is nil when everything was shown, or all but what an early end left no time for.
+// verdict returns nil if everything was shown, except what an early end left no time for.
 func verdict(checks []check, early bool) error {
 	var wrong []string
 	for _, c := range checks {
@@ -57,7 +57,7 @@ func verdict(checks []check, early bool) error {
 		strings.Join(wrong, ", "), tokenLife)
 }
 
-// decide makes a check of whether something happened, and whether something spoilt it.
+// decide returns a check from whether something happened, and whether something spoilt it.
 func decide(name, detail string, happened, spoilt bool) check {
 	switch {
 	case spoilt:
@@ -68,7 +68,7 @@ func decide(name, detail string, happened, spoilt bool) check {
 	return check{name, missing, detail}
 }
 
-// sent counts the requests. What was refused without a fault of the script should not have been.
+// sent counts the requests. A refusal without a fault in the script is a failure.
 func (f facts) sent() check {
 	var issued, met, refused int
 	for _, r := range f.requests {
@@ -202,7 +202,7 @@ func (f facts) rotation() check {
 	return check{name, missing, "not seen"}
 }
 
-// short is enough of a public fingerprint to distinguish two.
+// short returns enough of a public fingerprint to distinguish two.
 func short(fingerprint string) string { return fingerprint[:min(6, len(fingerprint))] + "…" }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }

@@ -48,9 +48,9 @@ type world struct {
 	rotated string // the SHA-256 of the certificate that replaced the first one; "" before
 }
 
-// newWorld makes a directory that only this user can enter, and a client secret.
+// newWorld creates a directory that only this user can enter, and a client secret.
 func newWorld(prefix string) (*world, error) {
-	parent, err := filepath.Abs(os.TempDir()) // the configuration wants absolute paths
+	parent, err := filepath.Abs(os.TempDir()) // the configuration needs absolute paths
 	if err != nil {
 		return nil, fmt.Errorf("making a temporary directory: %w", err)
 	}
@@ -65,7 +65,7 @@ func (w *world) remove() { _ = os.RemoveAll(w.dir) }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
-// enroll makes the clients' credentials and registers them at the server.
+// enroll creates the clients' credentials and registers them at the server.
 func (w *world) enroll(server *devserver.Server) error {
 	data, certificate, err := newPair()
 	if err != nil {
@@ -113,7 +113,7 @@ func fingerprint(certificate *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// replaceFile puts a new file, which only this user can read, in the place of an old one.
+// replaceFile replaces a file with a new one that only this user can read.
 func replaceFile(path string, data []byte) error {
 	next := path + ".new"
 	err := os.WriteFile(next, data, 0o600)
@@ -126,7 +126,7 @@ func replaceFile(path string, data []byte) error {
 	return nil
 }
 
-// causeOf leaves out the path, which the message has already.
+// causeOf drops the path, which the message already has.
 func causeOf(err error) error {
 	var inPath *fs.PathError
 	if errors.As(err, &inPath) {
@@ -139,7 +139,7 @@ func causeOf(err error) error {
 	return err
 }
 
-// configuration is what a user would write for the two clients.
+// configuration returns what a user would write for the two clients.
 func (w *world) configuration(tokenURL string) string {
 	return fmt.Sprintf(`listen: ""
 clients:
@@ -163,8 +163,7 @@ sinks:
 		quoted(w.path(rawSink)), quoted(w.path(jsonSink)), quoted(w.path(headerSink)), quoted(w.path(envSink)))
 }
 
-// quoted is a value as the configuration reads it, whatever is in it: YAML understands JSON's
-// strings, and a dollar sign is written twice.
+// quoted returns any value in the configuration's syntax: YAML accepts JSON strings, and a dollar sign is doubled.
 func quoted(value string) string {
 	text, _ := json.Marshal(strings.ReplaceAll(value, "$", "$$")) // a string always can be
 	return string(text)
@@ -173,7 +172,7 @@ func quoted(value string) string {
 // sinkFact is what was found in a sink at the end.
 type sinkFact struct {
 	name string
-	err  error // nil when it holds tokens that the server accepts
+	err  error // nil if it holds tokens that the server accepts
 }
 
 // inspect reads every sink as its workload would.

@@ -14,7 +14,7 @@ import (
 // outcomeIssued is the Outcome of a request that was answered with a token.
 const outcomeIssued = "issued"
 
-// answer is what the token endpoint means to say; how it is delivered is another matter.
+// answer is the token endpoint's intended answer; deliver may distort it.
 type answer struct {
 	status  int // 0 when there will be no answer
 	header  http.Header
@@ -39,7 +39,7 @@ func (a answer) write(w http.ResponseWriter) {
 type refusal struct {
 	status      int
 	code        string
-	aadsts      int // Entra's number for it; 0 is the usual one for the code
+	aadsts      int // Entra's number for it; 0 means the usual one for the code
 	description string
 }
 
@@ -92,7 +92,7 @@ func (q *tokenRequest) refusalAnswer(r *refusal) answer {
 	return reply
 }
 
-// speakEntra gives the fields of an error the form that Microsoft Entra ID gives them.
+// speakEntra gives an error the fields that Microsoft Entra ID sends.
 func (q *tokenRequest) speakEntra(r *refusal, fields map[string]any, trace string) {
 	number := cmp.Or(r.aadsts, usualAADSTS(r.code))
 	correlation := cmp.Or(describable(q.header.Get("Client-Request-Id")), newGUID())

@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// assertion is a parsed JWT (RFC 7519) in JWS compact form; nothing in it is verified yet.
+// assertion is a parsed JWT (RFC 7519) in JWS compact form; nothing in it has been verified.
 type assertion struct {
 	header    joseHeader
 	claims    claims
@@ -49,10 +49,10 @@ type claims struct {
 	ID        string       `json:"jti"`
 }
 
-// numericDate is seconds since the epoch, of which there may be fractions (RFC 7519, 2).
+// numericDate is seconds since the epoch, possibly with a fraction (RFC 7519, 2).
 type numericDate float64
 
-// maxNumericDate is the end of the year 9999: a later date cannot be meant.
+// maxNumericDate is the end of the year 9999; a later date is a mistake.
 const maxNumericDate = 253402300799
 
 func (d numericDate) time() time.Time {
@@ -126,7 +126,7 @@ func (c claims) checkTimes(now time.Time) *refusal {
 	return nil
 }
 
-// verifier is a key that may verify a client's assertions, with the names it goes by.
+// verifier is a key that may verify a client's assertions, with its names.
 type verifier struct {
 	id   string
 	key  crypto.PublicKey
@@ -196,7 +196,7 @@ func (h joseHeader) namesKey() bool {
 	return h.KeyID != "" || h.Thumbprint != "" || h.ThumbprintSHA256 != "" || len(h.Chain) > 0
 }
 
-// names reports whether everything the header says of its key is true of v.
+// names reports whether everything in the header about its key matches v.
 func (h joseHeader) names(v verifier) bool {
 	if h.KeyID != "" && !slices.Contains(v.kids, h.KeyID) {
 		return false

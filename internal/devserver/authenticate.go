@@ -12,7 +12,7 @@ const (
 	maxAssertionLife = time.Hour       // of an assertion that the client signs itself
 )
 
-// authenticate finds out which client is asking, by exactly one method (RFC 6749, 2.3).
+// authenticate identifies the client, by exactly one method (RFC 6749, 2.3).
 func (s *Server) authenticate(q *tokenRequest) (Client, *refusal) {
 	if refused := q.checkMethods(); refused != nil {
 		return Client{}, refused
@@ -130,8 +130,8 @@ func (s *Server) checkOwn(q *tokenRequest, a assertion, client Client) *refusal 
 	return nil
 }
 
-// checkFederated checks an assertion that a third party has signed. It may be used again and
-// again: a projected service account token stays in its file for an hour.
+// checkFederated checks an assertion that a third party has signed. It may be used repeatedly: a projected service
+// account token stays in its file for an hour.
 func checkFederated(a assertion, client Client) *refusal {
 	refused := invalidClient(700211, "no issuer '%s' is registered for client '%s'", a.claims.Issuer, client.ID)
 	for _, issuer := range client.AssertionIssuers {

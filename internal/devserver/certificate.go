@@ -32,8 +32,8 @@ const (
 // clockSlack is how long before now a certificate begins, for clocks that are behind.
 const clockSlack = time.Minute
 
-// NewCertificate makes a self-signed certificate for a client, valid from a minute ago until
-// life from now; a life below zero makes one that has expired. The key is PKCS#8.
+// NewCertificate creates a self-signed certificate for a client, valid from a minute ago until life from now; a
+// negative life creates an expired one. The key is PKCS#8.
 func NewCertificate(commonName string, kind KeyKind, life time.Duration) (certPEM, keyPEM []byte, cert *x509.Certificate, err error) {
 	key, err := newKey(kind)
 	if err != nil {
@@ -91,7 +91,7 @@ func encodeCert(cert *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 }
 
-// identity is what the server shows of itself with TLS; the zero value is without.
+// identity is the server's TLS identity; the zero value means no TLS.
 type identity struct {
 	caPEM  []byte
 	config *tls.Config
@@ -121,10 +121,9 @@ func newIdentity(options Options) (identity, error) {
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{leaf},
-		// A client may show a certificate (RFC 8705); the handshake leaves it to the token
-		// endpoint what to think of it.
+		// A client may present a certificate (RFC 8705); the token endpoint, not the handshake, judges it.
 		ClientAuth: tls.RequestClientCert,
-		// Breaking a connection on command takes one that carries a single request.
+		// Breaking a connection on command needs one that carries a single request.
 		NextProtos: []string{"http/1.1"},
 	}
 	return identity{caPEM: encodeCert(ca), config: config}, nil
@@ -152,7 +151,7 @@ func newServerCert(ca *x509.Certificate, caKey crypto.Signer, hosts []string) (t
 	return tls.Certificate{Certificate: [][]byte{cert.Raw, ca.Raw}, PrivateKey: key, Leaf: cert}, nil
 }
 
-// hosts are the names that clients may know the server by.
+// hosts returns the names under which clients may reach the server.
 func (o Options) hosts() []string {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	listen, _, err := net.SplitHostPort(o.Listen)

@@ -11,14 +11,14 @@ import (
 	"github.com/credagent/credagent/internal/secret"
 )
 
-// Client is a registered client: what it may authenticate with, and for which scopes. Each of
+// Client is a registered client: the credentials and scopes that it may use. Each of
 // its credentials is good until [Server.SetClient] replaces it.
 type Client struct {
 	ID               string
 	Secret           secret.Value                // for client_secret_basic and client_secret_post
 	Certificates     []*x509.Certificate         // for private_key_jwt and, with TLS, self_signed_tls_client_auth
 	PublicKeys       map[string]crypto.PublicKey // for private_key_jwt: kid → key
-	AssertionIssuers []AssertionIssuer           // for assertions that somebody else has signed
+	AssertionIssuers []AssertionIssuer           // for assertions that a third party has signed
 	Scopes           []string                    // the scopes it may have; nil is every one
 }
 
@@ -34,7 +34,7 @@ type AssertionIssuer struct {
 // SetClient registers a client, or replaces the one of the same ID.
 func (s *Server) SetClient(client Client) { s.clients.set(client) }
 
-// RemoveClient forgets a client. The tokens it has stay valid.
+// RemoveClient removes a client. The tokens it has stay valid.
 func (s *Server) RemoveClient(id string) { s.clients.remove(id) }
 
 // registry is the set of registered clients.
@@ -81,7 +81,7 @@ type replayMemory struct {
 
 type replayKey struct{ client, jti string }
 
-// first reports whether the assertion is seen for the first time, and remembers it.
+// first reports whether an assertion is new, and remembers it.
 func (m *replayMemory) first(key replayKey, expiry, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

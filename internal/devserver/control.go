@@ -19,7 +19,7 @@ type state struct {
 	Faults     []faultNotice `json:"faults"`
 }
 
-// faultNotice is a fault on the control endpoint, either way.
+// faultNotice is a fault on the control endpoint, in requests and answers.
 type faultNotice struct {
 	Fault  string `json:"fault"`
 	Client string `json:"client,omitempty"`
@@ -34,8 +34,8 @@ func (s *Server) routeControl(mux *http.ServeMux) {
 	mux.HandleFunc("POST /control/revoke", local(s.serveRevoke))
 }
 
-// local keeps web pages from steering the server through a browser on this machine: a rebound
-// name shows in the Host, another page's request in its origin.
+// local keeps web pages from controlling the server through a browser on this machine: DNS rebinding shows in the
+// Host, and another page's request in its Origin.
 func local(next http.HandlerFunc) http.HandlerFunc {
 	crossOrigin := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +83,7 @@ func (s *Server) serveRequests(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, append([]Request{}, s.Requests()...))
 }
 
-// serveInject takes all of a request's faults or none.
+// serveInject injects all of a request's faults or none.
 func (s *Server) serveInject(w http.ResponseWriter, r *http.Request) {
 	faults, err := readFaults(w, r)
 	if err != nil {

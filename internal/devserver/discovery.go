@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// metadata is the discovery document (RFC 8414, 2). A server without an authorization endpoint
-// has no response types, but must say so; Entra's metadata names one, which Microsoft's libraries
-// look for before they ask for any token, so that is named and not served.
+// metadata is the discovery document (RFC 8414, 2). A server without an authorization endpoint has no response types,
+// but must list them. Entra's metadata names such an endpoint, and Microsoft's libraries require it before they ask
+// for any token, so it is named but not served.
 type metadata struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"`
@@ -19,8 +19,8 @@ type metadata struct {
 	SigningAlgorithms     []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 }
 
-// routeDiscovery serves each issuer's metadata where OpenID Connect puts it (after the issuer's
-// path) and where RFC 8414 does (before it).
+// routeDiscovery serves each issuer's metadata at the URL of OpenID Connect (after the issuer's path) and at that of
+// RFC 8414 (before it).
 func (s *Server) routeDiscovery(mux *http.ServeMux) {
 	const oidc, oauth = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
 	mux.HandleFunc("GET "+oidc, s.serveMetadata(plainEndpoint))

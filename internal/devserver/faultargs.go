@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// argument is how a fault's ARG is written. The zero value is no argument; write is the
-// inverse of parse.
+// argument describes a fault's ARG. The zero value means no argument; write is the inverse of parse.
 type argument struct {
 	syntax string
 	parse  func(fault *Fault, arg string) error
 	write  func(fault Fault) string
 }
 
-// The arguments; none is ever changed.
+// The arguments; they are never changed.
 var (
 	retryAfterArg = argument{"SECONDS", parseRetryAfter, writeRetryAfter}
 	delayArg      = argument{"DURATION", parseDelay, func(f Fault) string { return f.Delay.String() }}
@@ -41,7 +40,7 @@ func (a argument) read(fault *Fault, arg string, given bool) error {
 	return nil
 }
 
-// checkValue checks a fault that was not read from text, as if it had been.
+// checkValue checks a fault that was not parsed from text, with the same rules.
 func (a argument) checkValue(fault Fault) error {
 	if a.parse == nil {
 		return nil

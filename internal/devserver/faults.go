@@ -39,12 +39,12 @@ const (
 	Short        Kind = "short"
 )
 
-// Fault is one thing that goes wrong with token requests. A field that its Kind has no use for
-// is ignored; a zero one that it needs is filled in as [ParseFault] does for a fault without ARG.
+// Fault is one thing that goes wrong with token requests. A field that its Kind does not use is ignored; a zero field
+// that it needs gets the default of [ParseFault] for a fault without ARG.
 type Fault struct {
 	Kind       Kind
-	Count      int           // how many token requests it befalls; 0 is all until Server.Clear
-	Client     string        // the only client it befalls; "" is every one
+	Count      int           // how many token requests it affects; 0 is all until Server.Clear
+	Client     string        // the only client it affects; "" is every one
 	Status     int           // of Throttle, Outage, Refuse, Redirect, Body
 	RetryAfter string        // the Retry-After header, verbatim, of the answers that Status is for; "" sends none
 	Delay      time.Duration // of Slow, between the bytes of Drip, until the date of ThrottleDate, the life of Short
@@ -62,7 +62,7 @@ type FaultHelp struct {
 	Help string
 }
 
-// faultKind is all there is to know of a kind but how it behaves.
+// faultKind describes a kind of fault, except its behaviour.
 type faultKind struct {
 	kind      Kind
 	argument  argument
@@ -147,7 +147,7 @@ func faultNames() string {
 	return strings.Join(names, ", ")
 }
 
-// cutCount splits off *COUNT. A star that no number follows belongs to the argument.
+// cutCount splits off *COUNT. A star that is not followed by a number belongs to the argument.
 func cutCount(text string) (rest string, count int, err error) {
 	if !endsInCount(text) {
 		return text, 0, nil
@@ -164,7 +164,7 @@ func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// String is the fault as [ParseFault] reads it; "" for the zero Fault.
+// String returns the fault in the syntax of [ParseFault]; "" for the zero Fault.
 func (f Fault) String() string {
 	kind, _ := lookUp(f.Kind)
 	text := string(f.Kind)
@@ -197,7 +197,7 @@ func (k faultKind) check(f Fault) error {
 	return nil
 }
 
-// complete fills in what a fault needs and has not.
+// complete fills in the missing fields that a fault needs.
 func (f Fault) complete() (Fault, error) {
 	kind, ok := lookUp(f.Kind)
 	if !ok {
@@ -221,7 +221,7 @@ func (f Fault) complete() (Fault, error) {
 	return f, nil
 }
 
-// status is the status of the answer, where the fault decides it.
+// status returns the status of the answer, if the fault decides it.
 func (f Fault) status() int {
 	switch {
 	case f.Status != 0:
@@ -236,8 +236,8 @@ func (f Fault) status() int {
 	return http.StatusOK
 }
 
-// Inject queues a fault behind those that are there. A token request meets the first fault in
-// the queue that is for its client, before anything about the request is checked.
+// Inject adds a fault to the end of the queue. A token request meets the first fault in the queue that applies to its
+// client, before anything about the request is checked.
 func (s *Server) Inject(fault Fault) error {
 	fault, err := fault.complete()
 	if err != nil {
@@ -247,8 +247,8 @@ func (s *Server) Inject(fault Fault) error {
 	return nil
 }
 
-// Unmet are the faults of a list that no request will meet, because one before them has no count and so
-// goes on until it is cleared.
+// Unmet returns the faults of a list that no request will meet, because one before them has no count and so lasts
+// until it is cleared.
 func Unmet(faults []Fault) (endless Fault, never []Fault) {
 	for i, f := range faults {
 		if f.Count != 0 || f.Client != "" {
@@ -259,10 +259,10 @@ func Unmet(faults []Fault) (endless Fault, never []Fault) {
 	return Fault{}, nil
 }
 
-// Clear takes every fault out of the queue. Requests that have met theirs are not spared.
+// Clear removes every fault from the queue. It does not affect requests that have met theirs.
 func (s *Server) Clear() { s.faults.clear() }
 
-// faultQueue holds the faults to come, with what is left of their counts.
+// faultQueue holds the pending faults, with their remaining counts.
 type faultQueue struct {
 	mu    sync.Mutex
 	queue []Fault

@@ -15,16 +15,16 @@ import (
 const (
 	journalKeeps   = 10_000 // requests, at least
 	watcherBacklog = 256
-	maxRetryAfter  = 1_000_000_000 // seconds; more would overflow a Duration and means never anyhow
+	maxRetryAfter  = 1_000_000_000 // seconds; more would overflow a Duration
 )
 
-// Request is a token request as the server saw it, without secrets, assertions and tokens.
+// Request is a token request as received, without secrets, assertions and tokens.
 type Request struct {
 	At         time.Time     `json:"at"`
 	Path       string        `json:"path"`
 	Client     string        `json:"client"`           // as it named itself
 	AuthMethod string        `json:"auth_method"`      // client_secret_basic, client_secret_post, private_key_jwt, federated_jwt, self_signed_tls_client_auth, none; several joined by +
-	KeyID      string        `json:"key_id,omitempty"` // what verified its assertion or its TLS connection: a certificate's SHA-256 in hex, or the key's kid
+	KeyID      string        `json:"key_id,omitempty"` // the key that verified its assertion or TLS connection: a certificate's SHA-256 in hex, or the key's kid
 	Scope      string        `json:"scope,omitempty"`
 	Form       url.Values    `json:"form"`
 	Header     http.Header   `json:"header"` // a few that identify the caller
@@ -40,12 +40,11 @@ type Request struct {
 func (s *Server) Requests() []Request { return s.journal.all() }
 
 // Subscribe returns a channel of the token requests seen from now on, and a function that ends
-// it. The channel is closed then, and when the server is; a reader who lags 256 requests behind
-// misses some.
+// it. The channel is closed then, and when the server is; a reader that lags 256 requests behind misses some.
 func (s *Server) Subscribe() (requests <-chan Request, cancel func()) { return s.journal.subscribe() }
 
-// Wait returns when the server has seen n token requests in all. A request counts from when
-// its answer is decided, which is before the answer is sent.
+// Wait returns when the server has seen n token requests in all. A request counts once its answer is decided, which
+// is before the answer is sent.
 func (s *Server) Wait(ctx context.Context, n int) error {
 	for {
 		seen, changed := s.journal.seen()
@@ -64,14 +63,14 @@ func (s *Server) Wait(ctx context.Context, n int) error {
 
 // RetryAfterViolations counts the token requests that arrived before a Retry-After of an earlier
 // answer to the same client at the same endpoint had passed; Request.Early says by how much.
-// A request that was there before that answer was decided is innocent.
+// A request that arrived before that answer was decided does not count.
 func (s *Server) RetryAfterViolations() int {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
 	return s.journal.violations
 }
 
-// journal is the request log and the memory of what clients were asked to wait for.
+// journal is the request log, and remembers the waits that clients were asked for.
 type journal struct {
 	mu         sync.Mutex
 	arrived    int
@@ -87,13 +86,13 @@ type journal struct {
 // gate is one client at one token endpoint.
 type gate struct{ client, path string }
 
-// ask is the wait that a gate was asked for: it binds the requests that arrived after it.
+// ask is a wait that a gate was asked for: it applies to the requests that arrive after it.
 type ask struct {
 	arrived int
 	until   time.Time
 }
 
-// arrival numbers a request: under a clock that stands still, times alone give no order.
+// arrival numbers a request: with a clock that stands still, times alone give no order.
 type arrival struct {
 	number int
 	at     time.Time
@@ -132,7 +131,7 @@ func (j *journal) record(a arrival, r Request) {
 	}
 }
 
-// hold describes how much too early a request is, and notes the wait that its answer asks for.
+// hold returns how much too early a request is, and notes the wait that its answer asks for.
 func (j *journal) hold(a arrival, g gate, r Request) time.Duration {
 	var early time.Duration
 	held := j.asks[g]
@@ -140,7 +139,7 @@ func (j *journal) hold(a arrival, g gate, r Request) time.Duration {
 		early = held.until.Sub(r.At)
 	}
 	until, asked := waitUntil(r.RetryAfter, time.Now())
-	// Two answers that cross may ask for different waits: the longer one holds.
+	// Two concurrent answers may ask for different waits: the longer one applies.
 	if asked && r.Status >= http.StatusBadRequest && until.After(held.until) {
 		j.asks[g] = ask{arrived: j.arrived, until: until}
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// inJWT puts what is random about an access token into a JWT (RFC 9068, 2), for clients that want
-// to read when theirs ends. Nobody is given a key to check it with: its signature is as random.
+// inJWT puts the random part of an access token into a JWT (RFC 9068, 2), for clients that read its expiry. There is
+// no key to verify it: its signature is random too.
 func inJWT(issuer, random string, g grant) string {
 	header := jwtPart(map[string]any{"typ": "at+jwt", "alg": "ES256"})
 	claims := jwtPart(map[string]any{

@@ -25,8 +25,8 @@ func (s *Server) serve(listener net.Listener) error {
 	return nil
 }
 
-// DialContext connects to the server in memory, whatever the address: give it to an
-// [http.Transport] to reach the server without a network, for one inside a testing/synctest bubble.
+// DialContext connects to the server in memory, whatever the address. Use it in an [http.Transport] to reach the
+// server without a network, for example inside a testing/synctest bubble.
 func (s *Server) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
 	// A server that is closed is noticed below.
 	s.startPipe.Do(func() { _ = s.serve(s.pipe) })
@@ -41,7 +41,7 @@ func (s *Server) DialContext(ctx context.Context, _, address string) (net.Conn, 
 	}
 }
 
-// reachable is the host:port by which this machine reaches a listener's address.
+// reachable returns the host:port under which this machine reaches a listener's address.
 func reachable(address net.Addr) string {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -50,7 +50,7 @@ func reachable(address net.Addr) string {
 	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
-// pipeListener hands out the far ends of in-memory connections.
+// pipeListener accepts in-memory connections.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Manner is how a known authorization server differs from the plain one: where its endpoints are,
-// what it wants of a request, and how it refuses one.
+// Manner describes how a known authorization server differs from the plain one: its endpoints, its requirements, and
+// its refusals.
 type Manner struct {
 	Name string
 	Help string
@@ -22,15 +22,15 @@ type Manner struct {
 
 	issuer     string // the issuer's path; {tenant} stands for one
 	token      string // the token endpoint's path
-	noMetadata bool   // the place of the metadata answers 400
+	noMetadata bool   // the metadata URL answers 400
 	algorithms []string
-	refusals   map[string]refusal // what it answers in place of a refusal of this code
+	refusals   map[string]refusal // its answers, by the code of the plain refusal
 	bare       bool               // its errors have no description
-	noGrant    *refusal           // what client_credentials is answered with
-	fields     map[string]any     // more in an answer with a token; nil takes a field away
+	noGrant    *refusal           // the answer to client_credentials
+	fields     map[string]any     // extra fields of an answer with a token; nil removes a field
 }
 
-// The refusals that stand for one of this server's own.
+// The keys of refusals that stand for one of this server's own.
 const (
 	wrongSecret   = "wrong_secret"
 	wantsAudience = "wants_audience"
@@ -39,7 +39,7 @@ const (
 
 const keycloakRefusal = "Invalid client or Invalid client credentials"
 
-// manners are from each server's documentation and its users' reports; docs/servers names them.
+// manners come from each server's documentation and its users' reports; docs/servers names them.
 func manners() []Manner {
 	return []Manner{
 		{Name: "entra", Help: "Microsoft Entra ID, for entra.authority with --tls",
@@ -119,7 +119,7 @@ func ParseManner(name string) (Manner, error) {
 	return Manner{}, fmt.Errorf("there is no manner %q, only %s", name, strings.Join(names, ", "))
 }
 
-// endpoint is the manner's token endpoint for a tenant, if its paths have one.
+// endpoint returns the manner's token endpoint for a tenant, if its paths have one.
 func (m *Manner) endpoint(tenant string) endpoint {
 	segment := url.PathEscape(tenant)
 	return endpoint{
@@ -129,7 +129,7 @@ func (m *Manner) endpoint(tenant string) endpoint {
 	}
 }
 
-// routeManner serves what the server of this manner has, and nothing else.
+// routeManner serves only what the server of this manner has.
 func (s *Server) routeManner(mux *http.ServeMux, m *Manner) {
 	mux.HandleFunc(m.token, s.serveToken(m.endpoint))
 	const oidc = "/.well-known/openid-configuration"
@@ -141,10 +141,10 @@ func (s *Server) routeManner(mux *http.ServeMux, m *Manner) {
 	mux.HandleFunc(place, s.serveMetadata(m.endpoint))
 }
 
-// sample is the path of the token endpoint that a client is shown.
+// sample returns the token endpoint that is announced to clients.
 func (m *Manner) sample() endpoint { return m.endpoint("demo") }
 
-// missing is what the manner wants and a request does not have.
+// missing returns the refusal for a parameter that the manner requires and the request lacks.
 func (m *Manner) missing(form url.Values) *refusal {
 	switch {
 	case m == nil:
@@ -164,12 +164,12 @@ func (m *Manner) refusal(of string) *refusal {
 	return &r
 }
 
-// accepts reports whether an assertion may be signed so.
+// accepts reports whether an assertion may use this algorithm.
 func (m *Manner) accepts(algorithm string) bool {
 	return m == nil || m.algorithms == nil || slices.Contains(m.algorithms, algorithm)
 }
 
-// reword is a refusal as the server of this manner words it.
+// reword returns a refusal in the wording of this manner's server.
 func (m *Manner) reword(r *refusal) *refusal {
 	if m == nil {
 		return r
@@ -180,7 +180,7 @@ func (m *Manner) reword(r *refusal) *refusal {
 	return r
 }
 
-// kind separates a wrong secret from the other reasons of invalid_client.
+// kind distinguishes a wrong secret from the other reasons for invalid_client.
 func (r *refusal) kind() string {
 	if r.code == "invalid_client" && r.aadsts == wrongSecretAADSTS {
 		return wrongSecret
@@ -190,7 +190,7 @@ func (r *refusal) kind() string {
 
 const wrongSecretAADSTS = 7000215
 
-// dress gives an answer with a token the fields that the server of this manner sends.
+// dress adds the fields that this manner's server sends with a token.
 func (m *Manner) dress(fields map[string]any) {
 	if m == nil {
 		return

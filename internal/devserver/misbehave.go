@@ -14,7 +14,7 @@ const (
 	chunk       = 64 << 10
 )
 
-// substitute is the answer that a fault gives in place of the server's own, if it does.
+// substitute returns the answer with which a fault replaces the server's own, if it does.
 func (s *Server) substitute(f Fault, q *tokenRequest) (answer, bool) {
 	var reply answer
 	switch f.Kind {
@@ -55,7 +55,7 @@ func page(status int, contentType, body string) answer {
 	return answer{status: status, header: header, body: []byte(body)}
 }
 
-// refusalText names an AADSTS number that was asked for also where the endpoint is not Entra's.
+// refusalText includes a requested AADSTS number even if the endpoint is not Entra's.
 func (f Fault) refusalText(q *tokenRequest) string {
 	if f.AADSTS == 0 || q.at.entra {
 		return "refused on command"
@@ -63,7 +63,7 @@ func (f Fault) refusalText(q *tokenRequest) string {
 	return "AADSTS" + strconv.Itoa(f.AADSTS) + ": refused on command"
 }
 
-// elsewhere is where a redirect leads: by default to a token endpoint whose log shows who follows.
+// elsewhere returns the target of a redirect: by default a token endpoint whose log shows who follows.
 func (s *Server) elsewhere(f Fault) string {
 	if f.Location != "" {
 		return f.Location
@@ -75,7 +75,7 @@ func (f Fault) retryAfter(now time.Time) string {
 	if f.Kind != ThrottleDate {
 		return f.RetryAfter
 	}
-	// The date has whole seconds: round up, so that it is never nearer than asked for.
+	// The date has whole seconds: round up, so that it is never too early.
 	return now.Add(f.Delay + time.Second - 1).UTC().Format(http.TimeFormat)
 }
 
@@ -143,7 +143,7 @@ func (s *Server) stall(ctx context.Context) {
 	panic(http.ErrAbortHandler)
 }
 
-// sleep waits, and gives the request up when its client or the server goes away meanwhile.
+// sleep waits, and abandons the request if its client or the server goes away meanwhile.
 func (s *Server) sleep(ctx context.Context, delay time.Duration) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -189,7 +189,7 @@ func hangUp(w http.ResponseWriter, last string) {
 	_ = conn.Close()
 }
 
-// flood sends a JSON object of so many bytes that could be an answer until its end is awaited.
+// flood sends a JSON object of size bytes that looks like an answer until its end.
 func (s *Server) flood(w http.ResponseWriter, reply answer, size int64) {
 	const head, tail = `{"access_token":"`, `"}`
 	for name, values := range reply.header {

@@ -40,7 +40,7 @@ var loggedHeaders = []string{
 	"X-Client-Sku", "X-Client-Ver",
 }
 
-// tokenRequest is one request to a token endpoint, read but not yet believed.
+// tokenRequest is one request to a token endpoint, parsed but not verified.
 type tokenRequest struct {
 	arrival arrival
 	at      endpoint
@@ -48,10 +48,10 @@ type tokenRequest struct {
 	form    url.Values
 	basic   basicCredential
 	peer    *x509.Certificate // shown in the TLS handshake; nil for none
-	methods []string          // the ways it authenticates in
-	client  string            // who it says it is
-	keyID   string            // what it proved to have
-	refused *refusal          // why it is no token request at all
+	methods []string          // the methods that it authenticates with
+	client  string            // the client_id that it claims
+	keyID   string            // the key that it proved to have
+	refused *refusal          // why it is not a token request at all
 }
 
 type basicCredential struct {
@@ -87,14 +87,14 @@ func readForm(r *http.Request) (url.Values, *refusal) {
 	if err != nil {
 		return nil, invalidRequest("the body is not form-urlencoded")
 	}
-	// A parameter without a value is as good as omitted (RFC 6749, 3.2).
+	// A parameter without a value counts as omitted (RFC 6749, 3.2).
 	maps.DeleteFunc(form, func(_ string, values []string) bool { return len(values) == 1 && values[0] == "" })
 	return form, checkParameters(form, r.URL.Query())
 }
 
 func checkParameters(form, query url.Values) *refusal {
 	for _, name := range slices.Sorted(maps.Keys(form)) {
-		// Only resource (RFC 8707, 2) and audience may stand more than once (RFC 6749, 3.2).
+		// Only resource (RFC 8707, 2) and audience may be repeated (RFC 6749, 3.2).
 		if len(form[name]) > 1 && name != "resource" && name != "audience" {
 			return invalidRequest(fmt.Sprintf("the parameter '%s' stands more than once", name))
 		}
@@ -133,7 +133,7 @@ func (q *tokenRequest) presentMethods() []string {
 		methods = append(methods, methodJWT)
 	}
 	if len(methods) == 0 && q.peer != nil {
-		methods = append(methods, methodTLS) // beside another method a certificate is none (RFC 8705, 3)
+		methods = append(methods, methodTLS) // with another method a certificate does not count (RFC 8705, 3)
 	}
 	return methods
 }
@@ -153,7 +153,7 @@ func (q *tokenRequest) claimedClient() string {
 	return parsed.claims.Subject
 }
 
-// entry is the request as it is logged, without its answer.
+// entry returns the request's log entry, without its answer.
 func (q *tokenRequest) entry() Request {
 	form := maps.Clone(q.form)
 	for _, name := range secretParameters {

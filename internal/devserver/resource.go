@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// serveIntrospection answers RFC 7662 for whoever can reach it: it reveals nothing that the
-// holder of the token does not have already.
+// serveIntrospection answers RFC 7662 for anyone who can reach it: it reveals only what the holder of the token
+// already has.
 func (s *Server) serveIntrospection(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	token := r.PostFormValue("token")

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// revocation is what the resource has come to ask of tokens: that they were requested with a claim
-// of at least this value. It stands for continuous access evaluation.
+// revocation is what the resource requires of tokens: that they were requested with a claim of at least this value.
+// It simulates continuous access evaluation.
 type revocation struct {
 	mu        sync.Mutex
 	notBefore int64 // of the nbf claim; 0 while nothing was revoked
 }
 
-// Revoke makes the resource reject every token there is, with a claims challenge as Microsoft Entra
-// ID's resources send it. It accepts tokens that were requested with the claims of the challenge,
-// which it returns, and no others. To the rest of the server nothing has changed.
+// Revoke makes the resource reject every existing token, with a claims challenge like those of Microsoft Entra ID's
+// resources. The resource then accepts only tokens that were requested with the claims of the challenge, which Revoke
+// returns. The rest of the server is not affected.
 func (s *Server) Revoke() (claims string) { return s.revoked.revoke(time.Now()) }
 
-// revoke asks for more each time, also within a second.
+// revoke raises the required value each time, even within a second.
 func (r *revocation) revoke(now time.Time) (claims string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,7 +44,7 @@ func claimsFor(notBefore int64) string {
 	return fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, notBefore)
 }
 
-// notBefore reads the claim from a token request's claims; 0 where they do not ask for it.
+// notBefore reads the claim from a token request's claims; 0 if they do not ask for it.
 func notBefore(claims string) int64 {
 	var asked struct {
 		AccessToken struct {
@@ -60,7 +60,7 @@ func notBefore(claims string) int64 {
 	return value
 }
 
-// challenge is the WWW-Authenticate value that asks for claims.
+// challenge returns the WWW-Authenticate value that asks for claims.
 func (s *Server) challenge(claims string) string {
 	return fmt.Sprintf(`Bearer realm="", authorization_uri="%s/authorize", error="insufficient_claims", claims="%s"`,
 		s.URL(), base64.StdEncoding.EncodeToString([]byte(claims)))

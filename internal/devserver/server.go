@@ -1,11 +1,11 @@
-// Package devserver is a small OAuth 2.0 authorization server: the one of `credagent demo` and
-// `credagent devserver`, and the one the project's tests run against.
+// Package devserver is a small OAuth 2.0 authorization server, used by `credagent demo`, `credagent devserver` and
+// the project's tests.
 //
-// It owns a token endpoint for the client_credentials grant and what belongs to it: discovery,
-// introspection, a protected resource. It promises to verify client authentication for real
-// (secrets, signed and federated assertions, replay, TLS certificates), to misbehave exactly as a [Fault] says,
-// to log nothing, and to keep no secret in what [Server.Requests] returns. Caveat: it is for
-// loopback, where introspection and the control endpoint ask nobody for a credential.
+// It owns a token endpoint for the client_credentials grant, and discovery, introspection and a protected resource.
+// It promises to really verify client authentication (secrets, signed and federated assertions, replay, TLS
+// certificates), to misbehave exactly as a [Fault] says, to log nothing, and to keep no secret in what
+// [Server.Requests] returns. Caveat: it is for loopback, because introspection and the control endpoint require no
+// credential.
 package devserver
 
 import (
@@ -26,12 +26,12 @@ const (
 	defaultTTL    = 30 * time.Second
 )
 
-// Options describes what a [Server] is like. The zero value is a plain HTTP server on a free port of
+// Options configures a [Server]. The zero value is a plain HTTP server on a free port of
 // 127.0.0.1 whose tokens live for 30 seconds and which knows no client.
 type Options struct {
 	Listen    string        // host:port; "" is a free port of 127.0.0.1
 	URL       string        // the address clients reach it by, no path; "" is the listener's
-	TLS       bool          // HTTPS, under a CA of its own: see CAPEM
+	TLS       bool          // HTTPS, with its own CA: see CAPEM
 	TTL       time.Duration // the life of a token, a second at least; 0 is 30 seconds
 	RefreshIn time.Duration // sent as refresh_in; 0 leaves it out
 	JWT       bool          // access tokens are JWTs (RFC 9068) with their expiry; opaque otherwise
@@ -39,7 +39,7 @@ type Options struct {
 	Clients   []Client      // registered from the start
 	Faults    []Fault       // injected from the start
 	Control   bool          // serve /control
-	Manner    string        // the known server that it plays, see Manners; "" is none
+	Manner    string        // the known server that it imitates, see Manners; "" is none
 }
 
 // Server is the authorization server. Its methods may be called from any goroutine. Inside a
@@ -158,7 +158,7 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Close stops serving, ends every connection, a stalled one too, and lets waiters go.
+// Close stops serving, closes every connection, even a stalled one, and releases waiters.
 func (s *Server) Close() error {
 	var err error
 	s.closeOnce.Do(func() {
@@ -193,7 +193,7 @@ func (s *Server) shown() endpoint {
 // the connection panics with [http.ErrAbortHandler] where there is no connection to break.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
-// CAPEM returns the CA certificate that vouches for the server; nil without TLS.
+// CAPEM returns the server's CA certificate; nil without TLS.
 func (s *Server) CAPEM() []byte { return s.identity.caPEM }
 
 func (s *Server) setBase(host string) {

@@ -19,14 +19,14 @@ type grant struct {
 	notBefore int64 // the nbf claim that it was requested with, if any
 }
 
-// tokenStore remembers the living tokens, by their SHA-256 only.
+// tokenStore remembers the valid tokens, only by their SHA-256.
 type tokenStore struct {
 	mu     sync.Mutex
 	grants map[[sha256.Size]byte]grant
 	count  int
 }
 
-// newToken makes up an access token for a grant.
+// newToken creates an access token for a grant.
 func (s *Server) newToken(g grant) string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails

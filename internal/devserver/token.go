@@ -15,8 +15,8 @@ type endpoint struct {
 	path       string
 	issuerPath string
 	tenant     string
-	entra      bool    // speaks as Microsoft Entra ID does
-	manner     *Manner // the server that it plays; nil is the plain one
+	entra      bool    // answers like Microsoft Entra ID
+	manner     *Manner // the server that it imitates; nil is the plain one
 }
 
 // plainEndpoint is /token, or /TENANT/token for the issuer URL/TENANT.
@@ -34,8 +34,8 @@ func entraEndpoint(tenant string) endpoint {
 	return endpoint{path: root + "/oauth2/v2.0/token", issuerPath: root + "/v2.0", tenant: tenant, entra: true}
 }
 
-// serveToken answers token requests. The request log has a request before its answer is sent,
-// so that whoever has an answer finds it there.
+// serveToken answers token requests. A request is logged before its answer is sent, so that a client that has the
+// answer finds it in the log.
 func (s *Server) serveToken(at func(tenant string) endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		arrival := s.journal.arrive()
@@ -76,7 +76,7 @@ func (s *Server) reply(q *tokenRequest, fault Fault) answer {
 	return s.issue(q, scope, fault)
 }
 
-// admit checks everything about a request but what it asks for.
+// admit checks everything about a request except what it asks for.
 func (s *Server) admit(q *tokenRequest) (Client, *refusal) {
 	if q.refused != nil {
 		return Client{}, q.refused
@@ -108,7 +108,7 @@ func unknownTenant(at endpoint) *refusal {
 	return refused
 }
 
-// grantedScope checks what the request asks for, and says what the token will be good for.
+// grantedScope checks what the request asks for, and returns the token's scope.
 func (q *tokenRequest) grantedScope(client Client) (string, *refusal) {
 	if asked := q.form.Get("claims"); asked != "" && !isObject(asked) {
 		return "", invalidRequest("claims is not a JSON object")
@@ -128,8 +128,8 @@ func (q *tokenRequest) grantedScope(client Client) (string, *refusal) {
 	return scope, nil
 }
 
-// withoutOIDC takes out the scopes of OpenID Connect, which MSAL adds to whatever it asks for and
-// which Entra ignores in a request that is for no user.
+// withoutOIDC removes the scopes of OpenID Connect, which MSAL always adds and which Entra ignores in a request
+// without a user.
 func withoutOIDC(scope string) string {
 	asked := slices.DeleteFunc(strings.Split(scope, " "), func(part string) bool {
 		return slices.Contains([]string{"openid", "profile", "email", "offline_access"}, part)
@@ -142,7 +142,7 @@ func isObject(text string) bool {
 	return json.Unmarshal([]byte(text), &object) == nil && object != nil
 }
 
-// impliedScope is the scope of a request that says by audience or resource alone what it wants.
+// impliedScope returns the scope of a request that has only an audience or a resource.
 func (q *tokenRequest) impliedScope(client Client) (string, *refusal) {
 	if q.at.entra {
 		return "", invalidRequest("The request body must contain the following parameter: 'scope'")

@@ -1,9 +1,9 @@
-// Package filewatch notices that files are not what they were, without reading them: replaced by a
-// rename, by the swap of a symbolic link on the way, or written in place.
+// Package filewatch detects changed files without reading them: replaced by a rename, by the swap of a symbolic link
+// in the path, or written in place.
 //
-// It watches directories, because a watch of a file ends with the file; and it compares what stat
-// says, because not every file system reports changes. It does not see a change in place that
-// leaves size and modification time as they were on such a file system.
+// It watches directories, because a watch of a file ends with the file. It also compares the results of stat, because
+// not every file system reports changes. On such a file system it misses a change in place that preserves size and
+// modification time.
 package filewatch
 
 import (
@@ -16,8 +16,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// SettleTime is how long after a change files are best left alone: what belongs together is often
-// more than one write.
+// SettleTime is how long to wait after a change before reading files: related changes are often more than one write.
 const SettleTime = time.Second
 
 // Notifier reports changes in directories.
@@ -47,9 +46,9 @@ func New() (Notifier, error) {
 }
 
 // Watch watches every directory in which a change can make one of the paths lead to another file:
-// the file's own, and those of the links on the way. It is to be called again now and then: a
-// directory that was removed and made again is a new one to the system. What cannot be watched is
-// not an error, it can still be looked at.
+// the file's own, and those of the links on the way. Call it again periodically: a directory that was removed and
+// recreated is new to the system. A directory that cannot be watched is not an error, because its files can still be
+// polled.
 func Watch(n Notifier, files []string) {
 	for _, file := range files {
 		for _, dir := range dirsOf(file) {
@@ -58,10 +57,10 @@ func Watch(n Notifier, files []string) {
 	}
 }
 
-// maxLinks bounds the links on the way to a file, as the kernel does.
+// maxLinks limits the links in a path, as the kernel does.
 const maxLinks = 40
 
-// dirsOf returns the directories that decide which file a path leads to.
+// dirsOf returns the directories that determine which file a path leads to.
 func dirsOf(path string) []string {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -93,8 +92,8 @@ func dirsOf(path string) []string {
 	}
 }
 
-// Fingerprint is what stat reports about the files that the paths lead to. It differs when one of them was
-// replaced or written.
+// Fingerprint is what stat reports about the files that the paths lead to. It changes when one of them is replaced or
+// written.
 func Fingerprint(files []string) string {
 	all := ""
 	for _, file := range files {
@@ -109,21 +108,21 @@ func Fingerprint(files []string) string {
 	return all
 }
 
-// Settling is a timer that fires a [SettleTime] after the first of many changes. More changes do not
-// put that off, or a busy directory would for ever. It belongs to one goroutine.
+// Settling is a timer that fires a [SettleTime] after the first of many changes. Later changes do not postpone it,
+// because in a busy directory it would never fire. It belongs to one goroutine.
 type Settling struct {
 	timer   *time.Timer
 	pending bool
 }
 
-// NewSettling returns a timer that does not run.
+// NewSettling returns a stopped timer.
 func NewSettling() *Settling {
 	s := &Settling{timer: time.NewTimer(time.Hour)}
 	s.timer.Stop()
 	return s
 }
 
-// Touch takes note of a change.
+// Touch notes a change.
 func (s *Settling) Touch() {
 	if !s.pending {
 		s.pending = true
@@ -131,7 +130,7 @@ func (s *Settling) Touch() {
 	}
 }
 
-// C receives when the changes are to be checked; then [Settling.Done] is to be called.
+// C receives when the changes should be checked; then call [Settling.Done].
 func (s *Settling) C() <-chan time.Time { return s.timer.C }
 
 // Done makes the next change start the timer again.

@@ -8,8 +8,7 @@ import (
 	"syscall"
 )
 
-// inode distinguishes a replaced file from one that looks just like it, and one that was given to somebody
-// else.
+// inode distinguishes a replaced file from an identical one, and detects a change of owner.
 func inode(info fs.FileInfo) string {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("%d,%d,%d", stat.Ino, stat.Uid, stat.Gid)

@@ -2,5 +2,5 @@ package filewatch
 
 import "io/fs"
 
-// inode is not to be had from Windows' file information; size and time have to do.
+// inode is not available in Windows' file information; size and time have to suffice.
 func inode(fs.FileInfo) string { return "" }

@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// Destination is where a provider's process may send requests, and how it may connect. The agent tells
-// it over the pipe, which no other process holds: who has taken the connection's key from somewhere can
-// ask the process, but not have it send a secret to another server, through another proxy or trusting
-// other roots. The origins are those of the first destination and stay; later ones add connections.
+// Destination is where a provider's process may send requests, and how it may connect. The agent sends it over the
+// pipe, which no other process holds: an attacker who has stolen the connection's key can call the process, but
+// cannot make it send a secret to another server, through another proxy or with other trust roots. The origins of the
+// first destination are final; later ones only add connections.
 type Destination struct {
 	Origins    []string `json:"origins"`
 	Connection string   `json:"connection"` // what [Connection] returns
@@ -52,7 +52,7 @@ func Connection(roots []byte, proxy string) string {
 	return hex.EncodeToString(both.Sum(nil))
 }
 
-// Origin is the origin of a URL (RFC 6454, 4): scheme, host and port, whatever their spelling.
+// Origin returns the normalized origin of a URL (RFC 6454, 4): scheme, host and port.
 func Origin(text string) (string, error) {
 	parsed, err := url.Parse(text)
 	if err != nil || parsed.Hostname() == "" {

@@ -1,11 +1,10 @@
-// Package handshake is what the agent and a provider's process agree on before they talk:
+// Package handshake has what the agent and a provider's process agree on before they communicate:
 // go-plugin's magic cookie, the protocol versions, and the keys of their connection.
 //
-// The connection is mutually authenticated TLS 1.3 with keys that the agent makes for each start
-// and hands to the child through an inherited pipe, so they appear in no environment, file or
-// command line. It is the guarantee of go-plugin's AutoMTLS without its P-521 keys, which cost
-// more than the whole rest of a start. The pipe stays open as long as the agent lives: its end
-// is how the child learns that the agent is gone, however it died.
+// The connection is mutually authenticated TLS 1.3 with keys that the agent creates for each start and passes to the
+// child through an inherited pipe, so they appear in no environment, file or command line. It gives the guarantee of
+// go-plugin's AutoMTLS without its P-521 keys, which cost more than the rest of a start. The pipe stays open as long
+// as the agent lives: when it closes, the child knows that the agent is gone, however it died.
 package handshake
 
 import (
@@ -37,7 +36,7 @@ const LifelineFD = 3
 
 const serverName = "provider.credagent.invalid"
 
-// Config returns go-plugin's handshake: not a secret, only a guard against running a provider by hand.
+// Config returns go-plugin's handshake: it is not a secret, only a guard against running a provider by hand.
 func Config() plugin.HandshakeConfig {
 	return plugin.HandshakeConfig{
 		ProtocolVersion:  ProtocolVersion,
@@ -57,8 +56,8 @@ type Side struct {
 	Certificate []byte `json:"certificate"`
 	PrivateKey  []byte `json:"private_key"` // PKCS#8
 	Peer        []byte `json:"peer"`
-	// Bound means that the pipe goes on to name where requests may go, each [Destination] before the
-	// first request to it. An agent that does not set it never does.
+	// Bound means that destinations follow on the pipe, each [Destination] before the first request to it. If the
+	// agent does not set it, none follow.
 	Bound bool `json:"bound,omitempty"`
 }
 
@@ -82,8 +81,8 @@ func newSide() (Side, error) {
 	if err != nil {
 		return Side{}, fmt.Errorf("making a connection key: %w", err)
 	}
-	// The connection is within one host and lives for minutes, yet a suspended machine or a
-	// stepped clock must not end it: only the exact certificate counts, not its dates.
+	// A suspended machine or a stepped clock must not end the connection, which is within one host and lives for
+	// minutes: only the exact certificate counts, not its dates.
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: serverName},
@@ -146,7 +145,7 @@ func Receive(r *bufio.Reader) (Side, error) {
 	if err == nil {
 		err = json.Unmarshal(line, &side)
 	}
-	clear(line) // the private key would stay in the buffer
+	clear(line) // otherwise the private key would remain in the buffer
 	if err != nil {
 		return Side{}, fmt.Errorf("receiving the connection keys: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"os"
 )
 
-// open trusts the directory: here a mode does not say who may write to it.
+// open trusts the directory: on this system a mode does not show who may write to it.
 func (d Directory) open() (*os.Root, error) {
 	root, err := os.OpenRoot(d.Path)
 	if d.Make == 0 || !errors.Is(err, fs.ErrNotExist) {
@@ -32,5 +32,5 @@ func (f File) open() (*os.File, error) {
 	return os.Open(f.Path)
 }
 
-// OwnerOf knows nobody here.
+// OwnerOf knows no owner on this system.
 func OwnerOf(fs.FileInfo) (uid int, known bool) { return 0, false }

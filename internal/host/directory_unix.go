@@ -23,10 +23,10 @@ type step struct {
 	mount bool // something is mounted here
 }
 
-// judge decides which steps are sound. It is a pure function of the file system's answers.
+// judge decides which steps are safe. It is a pure function of the file system's answers.
 type judge struct {
 	agent int // the agent's user
-	owner int // trusted with directories too, unless it is NoOwner
+	owner int // may own directories too, unless it is NoOwner
 }
 
 func (d Directory) judge() judge {
@@ -36,8 +36,8 @@ func (d Directory) judge() judge {
 	return judge{os.Geteuid(), d.Owner}
 }
 
-// ownership refuses what belongs to somebody else, who could replace whatever is below it. The file's
-// owner may own directories, and no links: a link could lead the agent to where only the agent may write.
+// ownership refuses a step that belongs to another user, who could replace everything below it. The file's owner may
+// own directories, but no links: a link could redirect the agent to where only the agent may write.
 func (j judge) ownership(s step) error {
 	agents := fmt.Sprintf("root or the agent's user (uid %d)", j.agent)
 	if s.uid == 0 || s.uid == j.agent {
@@ -58,9 +58,8 @@ func (j judge) ownership(s step) error {
 		s.path, s.uid, whose, j.agent, s.path)
 }
 
-// chain refuses a directory of the way, given from the root down, in which others can replace what
-// is in it. The mount point of a pod's volume is open to everybody; what the agent has made there
-// is its own.
+// chain refuses a path, given from the root down, with a directory in which others can replace entries. The mount
+// point of a pod's volume is open to everybody, but a directory that the agent has created there is its own.
 func (j judge) chain(way []step) error {
 	for i, s := range way {
 		if !othersReplace(s) {
@@ -86,7 +85,7 @@ func openToOthers(s step) error {
 // walk follows a path from the root, and holds each directory on it open until it is closed.
 type walk struct {
 	judge
-	way   []*held // from the root to where it is
+	way   []*held // from the root to the current component
 	rest  []string
 	links int
 }
@@ -118,7 +117,7 @@ func (w *walk) close() {
 
 func (w *walk) here() *held { return w.way[len(w.way)-1] }
 
-// directories goes on until only the last keep components are left.
+// directories walks until only the last keep components are left.
 func (w *walk) directories(keep int) error {
 	for len(w.rest) > keep {
 		name := w.rest[0]
@@ -161,7 +160,7 @@ func (w *walk) enter(name string) error {
 	return nil
 }
 
-// follow goes where a link leads that nobody else can have made.
+// follow follows a link that nobody else can have made.
 func (w *walk) follow(link *held) error {
 	if w.links++; w.links > maxLinks {
 		return syscall.ELOOP
@@ -208,7 +207,7 @@ func (d Directory) open() (*os.Root, error) {
 	}
 	links := w.links
 	err = w.directories(0)
-	if d.Make != 0 && errors.Is(err, fs.ErrNotExist) && w.links == links { // never where a link dangles
+	if d.Make != 0 && errors.Is(err, fs.ErrNotExist) && w.links == links { // never through a dangling link
 		if err := w.here().makeDirectory(filepath.Base(d.Path), d.Make); err != nil {
 			return nil, fmt.Errorf("making it: %w", err)
 		}
@@ -223,7 +222,7 @@ func (d Directory) open() (*os.Root, error) {
 	return w.here().root()
 }
 
-// errReplaced means that somebody moved a directory on the way between two checks of it.
+// errReplaced means that a directory in the path was moved between two checks of it.
 var errReplaced = errors.New("it was replaced while it was opened")
 
 func (f File) open() (*os.File, error) {
@@ -263,13 +262,13 @@ func (f File) open() (*os.File, error) {
 	}
 }
 
-// same reports whether info is of what is held.
+// same reports whether info describes the held component.
 func (h *held) same(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && uint64(stat.Dev) == h.device && uint64(stat.Ino) == h.inode //nolint:unconvert // their types differ between systems
 }
 
-// root opens the directory as a root, which has to be the one that was checked.
+// root opens the directory as an [os.Root], and verifies that it is the one that was checked.
 func (h *held) root() (*os.Root, error) {
 	root, err := os.OpenRoot(h.path)
 	if err != nil {
@@ -286,7 +285,7 @@ func (h *held) root() (*os.Root, error) {
 	return root, nil
 }
 
-// OwnerOf returns the number of the user whom a file belongs to.
+// OwnerOf returns the uid of a file's owner.
 func OwnerOf(info fs.FileInfo) (uid int, known bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -15,11 +15,11 @@ import (
 const (
 	// getentTimeout is how long a directory service may take to answer.
 	getentTimeout = 5 * time.Second
-	// maxOutput is more than an entry has; groups of thousands of members are cut, after their number.
+	// maxOutput is more than an entry needs; groups of thousands of members are cut off after their gid.
 	maxOutput = 64 << 10
 )
 
-// systemDirs are where getent may be. PATH is not asked: whoever sets it would say who is who.
+// systemDirs are the directories that may contain getent. PATH is not used: whoever sets it could fake users.
 var systemDirs = [...]string{"/usr/bin", "/bin", "/usr/local/bin", "/run/current-system/sw/bin"}
 
 var (
@@ -27,7 +27,7 @@ var (
 	errUnknown  = errors.New("getent does not know it either")
 )
 
-// notFound says where a name was looked for.
+// notFound names the place where a name was looked up.
 func notFound(kind, file string, err error) error {
 	return fmt.Errorf("no such %s: it is not in %s, and %w; check the name, or give a number", kind, file, err)
 }
@@ -83,7 +83,7 @@ func findGetent() string {
 	return ""
 }
 
-// environment is what a directory service's module may need to be found, and nothing secret.
+// environment returns what a directory service's module may need, and nothing secret.
 func environment() []string {
 	env := []string{"LC_ALL=C"}
 	for _, name := range []string{"LD_LIBRARY_PATH", "LOCALE_ARCHIVE"} {
@@ -94,7 +94,7 @@ func environment() []string {
 	return env
 }
 
-// bounded keeps the beginning of what is written.
+// bounded keeps only the beginning of what is written.
 type bounded struct {
 	text strings.Builder
 	most int

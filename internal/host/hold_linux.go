@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// held is a component that is held open, so that nothing can take its place.
+// held is a component that is held open, so that it cannot be replaced.
 type held struct {
 	step
 	device, inode uint64
@@ -17,7 +17,7 @@ type held struct {
 
 func holdRoot() (*held, error) { return holdAt(unix.AT_FDCWD, "/", "/", 0) }
 
-// hold opens an entry of a directory as it is: a link is not followed.
+// hold opens an entry of a directory without following a link.
 func (h *held) hold(name string) (*held, error) {
 	return holdAt(h.fd, name, filepath.Join(h.path, name), h.device)
 }
@@ -37,7 +37,7 @@ func holdAt(dir int, name, path string, above uint64) (*held, error) {
 	return h, nil
 }
 
-// isMount asks the kernel, and where that is older than Linux 5.8 goes by the device.
+// isMount asks the kernel; before Linux 5.8 it compares devices.
 func isMount(fd int, otherDevice bool) bool {
 	var stat unix.Statx_t
 	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &stat)
@@ -76,8 +76,8 @@ func (h *held) readLink() (string, error) {
 	return string(target[:max(n, 0)]), err
 }
 
-// makeDirectory makes one with exactly this mode, whatever the umask. Who was faster may have made
-// another: whether that is sound is for the caller to see.
+// makeDirectory creates a directory with exactly this mode, whatever the umask. If another process was faster, the
+// caller has to check its directory.
 func (h *held) makeDirectory(name string, mode fs.FileMode) error {
 	err := unix.Mkdirat(h.fd, name, 0o700)
 	if err == unix.EEXIST { //nolint:errorlint // it is a number
@@ -96,7 +96,7 @@ func (h *held) makeDirectory(name string, mode fs.FileMode) error {
 		return err
 	}
 	if int(stat.Uid) != os.Geteuid() {
-		return nil // somebody else's, or on a file system that gives files away: it is refused
+		return nil // another user's, or on a file system that maps owners: it is refused later
 	}
 	return unix.Fchmod(fd, stat.Mode&unix.S_ISGID|uint32(mode.Perm()))
 }

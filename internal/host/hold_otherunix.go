@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// held is a component as it was when it was checked. Not every system can hold a directory open
-// that it may not read, so it is checked by its path.
+// held is a component as it was when checked. Not every system can hold a directory open without read permission, so
+// it is checked by its path.
 type held struct {
 	step
 	device, inode uint64

@@ -1,9 +1,8 @@
-// Package host asks the machine who its users and groups are, and who could replace what a path
-// leads to. It opens directories and files on these terms, and changes nothing but for the last
-// directory of a path that it is asked to make.
+// Package host looks up users and groups, and checks who could replace what a path leads to. It opens directories and
+// files only if they are safe, and changes nothing, except that it creates the last directory of a path if asked to.
 //
-// Users and groups are looked up as id(1) does: in the files of /etc first, and where the name is
-// not there, by getent, which asks LDAP, SSSD, systemd and what else the system is set up with.
+// Users and groups are looked up like id(1) does: first in the files of /etc, and if the name is not there, with
+// getent, which asks LDAP, SSSD, systemd and whatever else the system is configured for.
 package host
 
 import (
@@ -13,7 +12,7 @@ import (
 	"strings"
 )
 
-// User returns the number of a user, given by name or by number.
+// User returns the uid of a user, given by name or by number.
 func User(name string) (int, error) {
 	if id, err := parseID(name); err == nil {
 		return id, nil
@@ -32,7 +31,7 @@ func User(name string) (int, error) {
 	return parseID(fields[2])
 }
 
-// Group returns the number of a group, given by name or by number.
+// Group returns the gid of a group, given by name or by number.
 func Group(name string) (int, error) {
 	if id, err := parseID(name); err == nil {
 		return id, nil
@@ -51,7 +50,7 @@ func Group(name string) (int, error) {
 	return parseID(fields[2])
 }
 
-// Groups returns the numbers of all groups that a user is in.
+// Groups returns the gids of all groups that a user is in.
 func Groups(name string) ([]int, error) {
 	var ids []string
 	u, err := user.Lookup(name)
@@ -66,7 +65,7 @@ func Groups(name string) ([]int, error) {
 		}
 		ids = []string{fields[3]}
 	}
-	if line, err := getent("initgroups", name); err == nil { // NAME GID GID …, where there is such a database
+	if line, err := getent("initgroups", name); err == nil { // NAME GID GID …, if there is such a database
 		ids = append(ids, strings.Fields(line)...)
 	}
 	var numbers []int
@@ -78,7 +77,7 @@ func Groups(name string) ([]int, error) {
 	return numbers, nil
 }
 
-// UserName returns the name of a user's number; the number itself, after a #, where it has none.
+// UserName returns the name of a uid; if it has none, the number after a #.
 func UserName(uid int) string { return nameOf("passwd", uid) }
 
 // GroupName is [UserName] for a group.
@@ -98,7 +97,7 @@ func nameOf(database string, id int) string {
 	return "#" + number
 }
 
-// parseID reads a uid or gid; 1<<32 - 1 is the system's "none" and no one's number.
+// parseID reads a uid or gid; 1<<32 - 1 means "none" to the system and is not a valid id.
 func parseID(s string) (int, error) {
 	id, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || id == 1<<32-1 {

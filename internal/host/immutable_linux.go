@@ -2,8 +2,8 @@ package host
 
 import "golang.org/x/sys/unix"
 
-// IsImmutable reports whether chattr has made a file or directory one that nobody may change, root
-// included.
+// IsImmutable reports whether a file or directory has the immutable attribute of chattr(1), so that not even root may
+// change it.
 func IsImmutable(path string) bool {
 	var stat unix.Statx_t
 	const attributes = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND

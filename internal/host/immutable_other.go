@@ -2,5 +2,5 @@
 
 package host
 
-// IsImmutable does not know here.
+// IsImmutable cannot tell on this system.
 func IsImmutable(string) bool { return false }

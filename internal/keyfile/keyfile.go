@@ -13,11 +13,11 @@ import (
 	"sync"
 )
 
-// Content is what a file of keys and certificates holds.
+// Content is the content of a file of keys and certificates.
 type Content struct {
-	Blocks []*pem.Block // PEM, and certificates and keys in DER, which get the name that PEM has for them
-	DER    []byte       // something else in DER, such as PKCS#12; nil where there are blocks
-	odd    string       // what it is in place of either, and what to do; "" where nobody knows
+	Blocks []*pem.Block // PEM, and certificates and keys in DER, which get their PEM label
+	DER    []byte       // other DER, such as PKCS#12; nil if there are blocks
+	odd    string       // what it is instead, and what to do; "" if unknown
 }
 
 // Clear overwrites what was read.
@@ -28,15 +28,15 @@ func (c Content) Clear() {
 	}
 }
 
-// maxWrappings bounds how often base64 is undone: once for a download, once for a variable.
+// maxWrappings limits how often base64 is decoded: once for a download, once for a variable.
 const maxWrappings = 3
 
-// Read finds the keys and certificates in data, which it leaves as it is.
+// Read finds the keys and certificates in data, which it does not modify.
 func Read(data []byte) Content {
 	inner := unwrap(data)
 	if inner.der != nil {
 		if !inner.made {
-			inner.der = bytes.Clone(inner.der) // [Content.Clear] is not to clear what is the caller's
+			inner.der = bytes.Clone(inner.der) // [Content.Clear] must not clear the caller's data
 		}
 		return readDER(inner.der)
 	}
@@ -55,13 +55,13 @@ func Read(data []byte) Content {
 	return c
 }
 
-// wrapped is what is left of a file when nothing is around it any more: text or DER.
+// wrapped is a file's content after decoding, text or DER.
 type wrapped struct {
 	text, der []byte
 	made      bool // it is a copy
 }
 
-// replace takes another text in the place of this one, and leaves no copy behind.
+// replace replaces the text, and leaves no copy behind.
 func (w *wrapped) replace(text []byte) {
 	if w.made {
 		clear(w.text)
@@ -69,7 +69,7 @@ func (w *wrapped) replace(text []byte) {
 	w.text, w.made = text, true
 }
 
-// unwrap undoes encodings of the whole file: UTF-16, and base64 as Key Vault hands out PKCS#12.
+// unwrap decodes the whole file: UTF-16, and base64 as Key Vault exports PKCS#12.
 func unwrap(data []byte) wrapped {
 	w := wrapped{text: data}
 	for range maxWrappings {
@@ -96,11 +96,11 @@ func unwrap(data []byte) wrapped {
 	return w
 }
 
-// derTags are those of a number, a string of bits or octets and an object: whatever is a certificate, a key
-// or a container of them has one, and no text has such a byte.
+// derTags are the tags of an integer, a bit or octet string and an object identifier: every certificate, key or
+// container has one, and no text contains these bytes.
 const derTags = "\x02\x03\x04\x06"
 
-// isDER distinguishes DER, of which everything here is a SEQUENCE, from text that begins with a zero.
+// isDER distinguishes DER, always a SEQUENCE here, from text that begins with a zero.
 func isDER(data []byte) bool {
 	var first asn1.RawValue
 	_, err := asn1.Unmarshal(data, &first)
@@ -108,7 +108,7 @@ func isDER(data []byte) bool {
 		bytes.ContainsAny(first.Bytes, derTags)
 }
 
-// fromBase64 decodes base64 that holds DER or text with PEM; other base64, such as a secret, it is not for.
+// fromBase64 decodes base64 of DER or of text with PEM, but no other base64, such as a secret.
 func fromBase64(text []byte) ([]byte, bool) {
 	packed := appendBase64(make([]byte, 0, len(text)), text)
 	defer clear(packed)
@@ -124,11 +124,11 @@ func fromBase64(text []byte) ([]byte, bool) {
 	return inner, true
 }
 
-// appendBase64 appends text without what variables and configuration files put around and into base64.
-// It makes no copy that somebody would have to clear: to has room.
+// appendBase64 appends text without the characters that variables and configuration files add to base64. It makes no
+// copy that would have to be cleared: to has enough capacity.
 func appendBase64(to, text []byte) []byte {
 	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' { // a line break as programs write it, or a quote
+		if text[i] == '\\' { // an escaped line break or quote
 			for i+1 < len(text) && text[i+1] == '\\' {
 				i++
 			}
@@ -146,8 +146,7 @@ func appendBase64(to, text []byte) []byte {
 	return to
 }
 
-// blank is the length of what text begins with that is no part of base64, and that people cannot see or
-// take for a mark of their own.
+// blank returns the length of the start of text that is not base64 and that people do not see, or see as punctuation.
 func blank(text []byte) int {
 	for _, b := range [...]string{" ", "\t", "\r", "\n", "\v", "\f", "\"", "'", "\u00a0", "\u200b", "\ufeff"} {
 		if bytes.HasPrefix(text, []byte(b)) {
@@ -157,7 +156,7 @@ func blank(text []byte) int {
 	return 0
 }
 
-// These cost nothing until a file needs them.
+// These are compiled only when a file needs them.
 var (
 	lineBreaks = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\+[nrt]`) })
 	blocks     = sync.OnceValue(func() *regexp.Regexp {
@@ -168,15 +167,15 @@ var (
 	})
 )
 
-// repaired writes every block anew as Go's decoder wants it, whatever became of its lines: breaks
-// written as \n or as blanks, indented, quoted, or none at all.
+// repaired rewrites every block for Go's decoder, whatever happened to its lines: breaks written as \n or as spaces,
+// indented, quoted, or missing.
 func repaired(text []byte) []byte {
 	var out bytes.Buffer
 	out.Grow(2 * len(text))
 	for _, found := range blocks().FindAllSubmatch(text, -1) {
 		label, body, end := found[1], found[2], found[3]
 		fmt.Fprintf(&out, "-----BEGIN %s-----\n", label)
-		if bytes.Contains(body, []byte("Proc-Type")) { // what it holds is encrypted, so copies do no harm
+		if bytes.Contains(body, []byte("Proc-Type")) { // the content is encrypted, so copies do no harm
 			body = lineBreaks().ReplaceAll(body, []byte("\n"))
 		}
 		if header := encryption().FindSubmatch(body); header != nil {
@@ -196,7 +195,7 @@ func repaired(text []byte) []byte {
 	return out.Bytes()
 }
 
-// readDER names what DER holds.
+// readDER identifies the content of DER.
 func readDER(der []byte) Content {
 	if certificates, err := x509.ParseCertificates(der); err == nil && len(certificates) > 0 {
 		var c Content
@@ -211,9 +210,9 @@ func readDER(der []byte) Content {
 	return Content{DER: der, odd: oddDER(der)}
 }
 
-// keyLabel is PEM's name of a private key in DER; "" where it is none. Its parts tell: PKCS#8 begins
-// with a version and an algorithm, PKCS#1 with two numbers, SEC 1 with a number and a string of
-// octets, an encrypted key with an algorithm.
+// keyLabel returns the PEM label of a private key in DER; "" if it is none. It depends on the first fields: PKCS#8
+// begins with a version and an algorithm, PKCS#1 with two integers, SEC 1 with an integer and an octet string, an
+// encrypted key with an algorithm.
 func keyLabel(der []byte) string {
 	var parts []asn1.RawValue
 	if rest, err := asn1.Unmarshal(der, &parts); err != nil || len(rest) > 0 || len(parts) < 2 {
@@ -239,16 +238,16 @@ func Certificates(data []byte) ([]*x509.Certificate, error) {
 	return c.Certificates()
 }
 
-// Certificates are the certificates among the blocks.
+// Certificates returns the certificates among the blocks.
 func (c Content) Certificates() ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	hint := c.odd
 	for _, block := range c.Blocks {
-		der := bytes.Clone(block.Bytes) // a certificate keeps what it was read from
+		der := bytes.Clone(block.Bytes) // a certificate refers to its input
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
 		case "TRUSTED CERTIFICATE":
-			der = firstElement(der) // what follows is OpenSSL's own: what it trusts the certificate for
+			der = firstElement(der) // OpenSSL's trust settings follow
 		default:
 			if more := instead(block.Type); !strings.Contains(hint, more) {
 				hint += more

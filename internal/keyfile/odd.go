@@ -8,11 +8,11 @@ import (
 	"sync"
 )
 
-// Odd describes what a file is that holds neither PEM nor DER that is known, and what to do; "" where nobody
-// knows. It continues a sentence such as "it holds no PEM private key".
+// Odd describes a file that has neither known PEM nor known DER, and what to do; "" if it is unknown. It continues a
+// sentence such as "it holds no PEM private key".
 func (c Content) Odd() string { return c.odd }
 
-// start is how a known kind of file begins.
+// start is the beginning of a known kind of file.
 type start struct{ bytes, hint string }
 
 var starts = [...]start{
@@ -31,7 +31,7 @@ var starts = [...]start{
 
 const keystore = " but a Java keystore (JKS); make PKCS#12 of it, which is read, with: keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype pkcs12"
 
-// oddity describes what text without a whole block of PEM is.
+// oddity describes text without a complete PEM block.
 func oddity(text []byte) string {
 	trimmed := bytes.TrimSpace(text)
 	for _, s := range starts {
@@ -56,10 +56,10 @@ var almostPEM = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?:BEGIN|END) [A-Z0-9 ]*(?:CERTIFICATE|PRIVATE KEY|PKCS7)`)
 })
 
-// idSignedData is the number of PKCS#7's usual content (RFC 2315, 14).
+// idSignedData is the object identifier of PKCS#7's usual content (RFC 2315, 14).
 const idSignedData = "1.2.840.113549.1.7.2"
 
-// oddDER describes what DER is that is neither a certificate nor a key and may still be PKCS#12.
+// oddDER describes DER that is neither a certificate nor a key, but may be PKCS#12.
 func oddDER(der []byte) string {
 	var outer struct {
 		Type    asn1.ObjectIdentifier
@@ -71,7 +71,7 @@ func oddDER(der []byte) string {
 	return ""
 }
 
-// instead describes what to do about a block that is taken for a certificate.
+// instead describes what to do about a block that was given as a certificate.
 func instead(blockType string) string {
 	switch {
 	case blockType == "CERTIFICATE REQUEST" || blockType == "NEW CERTIFICATE REQUEST":

@@ -1,7 +1,7 @@
-// Package keyfile reads keys, certificates and secrets in the forms in which people have them: PEM
-// and DER, and what editors, shells, CI variables and download pages make of them. It repairs what has
-// one meaning only and says of anything else what it is and which command makes a usable file of it.
-// It opens no file, and its errors show nothing of what it read.
+// Package keyfile reads keys, certificates and secrets in the formats that people have: PEM and DER, also as modified
+// by editors, shells, CI variables and download pages. It repairs only what is unambiguous. For anything else it
+// reports what the file is and which command converts it. It opens no file, and its errors show nothing of what it
+// read.
 package keyfile
 
 import (
@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns a text as UTF-8 without a byte order mark. UTF-16, which PowerShell's > writes, is
-// known by its mark, or by the NULs that every other byte of ASCII then is.
+// Text returns a text as UTF-8 without a byte order mark. UTF-16, which PowerShell's > writes, is recognized by its
+// byte order mark, or by every other byte being NUL.
 func Text(data []byte) []byte {
 	if text, ok := bytes.CutPrefix(data, []byte("\ufeff")); ok {
 		return text
@@ -42,12 +42,12 @@ func everyOtherIsNUL(data []byte, first int) bool {
 	return true
 }
 
-// fromUTF16 leaves data that is not UTF-16 as it is.
+// fromUTF16 returns data that is not UTF-16 unchanged.
 func fromUTF16(data []byte, order binary.ByteOrder) []byte {
 	if len(data)%2 != 0 {
 		return data
 	}
-	out := make([]byte, 0, len(data)*3/2) // the most that it can be, so that no smaller copy is left behind
+	out := make([]byte, 0, len(data)*3/2) // the maximum, so that no smaller copy is left behind
 	for i := 0; i < len(data); i += 2 {
 		r := rune(order.Uint16(data[i:]))
 		if utf16.IsSurrogate(r) && i+4 <= len(data) {

@@ -1,8 +1,8 @@
-// Package lockfile finds out whether another process does the same job, and which.
+// Package lockfile finds out whether another process does the same work, and which.
 //
-// A lock is the kernel's and ends with its process, however that ends, so there is nothing to clean
-// up. Locks belong to the process: it does not exclude itself, and programs that it starts do not
-// inherit them. One caveat: a process in another container may hold a lock and have no number here.
+// The kernel holds a lock and releases it when its process ends, however it ends, so there is nothing to clean up.
+// Locks belong to the process: it does not exclude itself, and programs that it starts do not inherit them. One
+// caveat: a process in another container may hold a lock and have no process id here.
 package lockfile
 
 import (
@@ -14,7 +14,7 @@ import (
 
 // HeldError means that another process holds a lock.
 type HeldError struct {
-	PID int // 0 or less where it has no number here, as in another container
+	PID int // 0 or less if it has no id here, as in another container
 }
 
 // Error implements error.
@@ -25,7 +25,7 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("another credagent uses it, process %d", e.PID)
 }
 
-// File is a lock file. It holds any number of named locks by one descriptor.
+// File is a lock file. It holds any number of named locks with one descriptor.
 type File struct {
 	file *os.File
 
@@ -33,11 +33,11 @@ type File struct {
 	held map[int64]int // how often each is held; guarded by mu
 }
 
-// New takes locks in an open file. While it is in use, the process must not open the same file a
-// second time: closing that would end the locks (POSIX, fcntl).
+// New returns a lock file for an open file. While it is in use, the process must not open the same file again:
+// closing it would release the locks (POSIX, fcntl).
 func New(file *os.File) *File { return &File{file: file, held: map[int64]int{}} }
 
-// Lock takes the lock of a name. Where another process holds it, the error is a [*HeldError].
+// Lock takes the lock of a name. If another process holds it, the error is a [*HeldError].
 func (f *File) Lock(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,7 +51,7 @@ func (f *File) Lock(name string) error {
 	return nil
 }
 
-// Unlock gives the lock of a name back.
+// Unlock releases the lock of a name.
 func (f *File) Unlock(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,7 +65,7 @@ func (f *File) Unlock(name string) {
 	}
 }
 
-// Close gives every lock back.
+// Close releases every lock.
 func (f *File) Close() error { return f.file.Close() }
 
 // offset is the byte that stands for a name; the file need not be that long.

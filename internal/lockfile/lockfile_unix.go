@@ -18,7 +18,7 @@ func lockByte(file *os.File, at int64) error {
 	)
 }
 
-// take tries once more where the holder is gone when it is asked for: it has ended in between.
+// take tries once more if the holder has ended before it could be identified.
 func take(try func() error, holder func() (pid int, held bool)) error {
 	pid, held := 0, false
 	for range 2 {
@@ -33,7 +33,7 @@ func take(try func() error, holder func() (pid int, held bool)) error {
 	return &HeldError{PID: pid}
 }
 
-// holder returns the process that holds a lock, 0 where it is not known, and whether any does.
+// holder returns the process that holds a lock, 0 if unknown, and whether any does.
 func holder(file *os.File, at int64) (pid int, held bool) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: at, Len: 1}
 	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil {
@@ -47,11 +47,11 @@ func holder(file *os.File, at int64) (pid int, held bool) {
 
 func unlockByte(file *os.File, at int64) {
 	lock := unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart, Start: at, Len: 1}
-	_ = unix.FcntlFlock(file.Fd(), unix.F_SETLK, &lock) // releasing what is held does not fail
+	_ = unix.FcntlFlock(file.Fd(), unix.F_SETLK, &lock) // releasing a held lock does not fail
 }
 
-// TryExclusive takes the whole file for this descriptor, until that is closed. It reports whether it
-// is held, and reports it held where the file system has no locks.
+// TryExclusive locks the whole file for this descriptor, until it is closed. It reports whether it got the lock, and
+// true if the file system has no locks.
 func TryExclusive(file *os.File) bool {
 	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	return !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR)

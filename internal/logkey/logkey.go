@@ -1,7 +1,7 @@
-// Package logkey has the keys of log attributes. They are a contract with whoever searches the logs.
+// Package logkey has the keys of log attributes. They are a contract with those who search the logs.
 package logkey
 
-// The keys of log attributes. They are a contract with whoever searches the logs.
+// The keys of log attributes.
 const (
 	Token         = "token"
 	Client        = "client"

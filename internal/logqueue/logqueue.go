@@ -1,10 +1,9 @@
-// Package logqueue writes log lines to a reader that may stop, go away or have no room, without ever
-// holding up who logs.
+// Package logqueue writes log lines to a reader that may stop, go away or run out of space, without ever blocking the
+// caller.
 //
-// Lines wait in a bounded queue for the one goroutine that writes them. What does not fit, or cannot
-// be written, is dropped and counted, and the count is written as soon as lines flow again. One
-// caveat: lines that still wait when the process ends are lost unless [Writer.Flush] is called, and
-// that waits for a limited time only.
+// Lines wait in a bounded queue for the one goroutine that writes them. Lines that do not fit, or cannot be written,
+// are dropped and counted, and the count is written as soon as lines flow again. One caveat: lines that are still
+// queued when the process ends are lost unless [Writer.Flush] is called, which waits only for a limited time.
 package logqueue
 
 import (
@@ -16,7 +15,7 @@ import (
 // maxBytes is how much text may wait: some thousands of lines.
 const maxBytes = 1 << 20
 
-// Writer takes lines and hands them on to an [io.Writer]. Each call of Write is one line.
+// Writer queues lines and passes them on to an [io.Writer]. Each call of Write is one line.
 type Writer struct {
 	to     io.Writer
 	notice func(dropped int) []byte
@@ -25,8 +24,8 @@ type Writer struct {
 	lines   [][]byte      // guarded by mu, as are all fields below
 	bytes   int           // in lines
 	dropped int           // lines lost since the last notice
-	writing bool          // a goroutine hands lines on
-	idle    chan struct{} // closes when it has nothing left; nil while there is none
+	writing bool          // a goroutine is passing lines on
+	idle    chan struct{} // closes when the queue is empty; nil while nothing waits for that
 }
 
 // New returns a writer to to. notice is the line that says how many lines were dropped.
@@ -51,7 +50,7 @@ func (w *Writer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Flush waits until everything was handed on, for the limit at most, and reports whether it was.
+// Flush waits until everything was passed on, at most for the limit, and reports whether it was.
 func (w *Writer) Flush(limit time.Duration) bool {
 	w.mu.Lock()
 	idle := w.idle
@@ -69,7 +68,7 @@ func (w *Writer) Flush(limit time.Duration) bool {
 	}
 }
 
-// hand writes lines until there are none.
+// hand writes lines until the queue is empty.
 func (w *Writer) hand() {
 	for {
 		line, dropped, more := w.next()
@@ -77,7 +76,7 @@ func (w *Writer) hand() {
 			return
 		}
 		if dropped > 0 && !w.put(w.notice(dropped)) {
-			w.lost(dropped + 1) // the line is as little for this reader as the notice
+			w.lost(dropped + 1) // the line cannot be written either
 			continue
 		}
 		if !w.put(line) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// IsHost reports whether host is localhost or an address of the loopback interface. An address with
-// a zone is none: what the zone means is up to the machine.
+// IsHost reports whether host is localhost or an address of the loopback interface. An address with a zone is not:
+// the machine decides what the zone means.
 func IsHost(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -17,8 +17,7 @@ func IsHost(host string) bool {
 	return err == nil && address.Zone() == "" && address.Unmap().IsLoopback()
 }
 
-// IsHostPort is [IsHost] for host:port, as in a Host header or a listener's address. The port may be
-// left out.
+// IsHostPort is [IsHost] for host:port, as in a Host header or a listener's address. The port is optional.
 func IsHostPort(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package peer asks the kernel who is at the other end of a unix socket. What it says is what held
-// when the other end connected, and cannot be made up by it. One caveat: a user or group from
-// outside the agent's user namespace shows as the kernel's overflow number, usually 65534.
+// Package peer asks the kernel who is at the other end of a unix socket. The answer describes the other end when it
+// connected, and cannot be forged by it. One caveat: a user or group from outside the agent's user namespace appears
+// as the kernel's overflow id, usually 65534.
 package peer
 
-// Peer is who connected.
+// Peer is the user that connected.
 type Peer struct {
 	UID  int
 	GIDs []int // the primary group first, then the supplementary ones

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usualGroups is for how many supplementary groups there is room at the first try.
+// usualGroups is the number of supplementary groups that the first try has room for.
 const usualGroups = 32
 
-// Of returns who is at the other end of a connection.
+// Of returns the peer at the other end of a connection.
 func Of(conn *net.UnixConn) (Peer, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -44,9 +44,9 @@ func of(fd int) (Peer, error) {
 	return p, nil
 }
 
-// groupsOf returns the supplementary groups. The kernel keeps them with the connection, so unlike
-// /proc/PID/status they cannot be those of another process that got the number since, and they can
-// be had where /proc is hidden. A kernel before 4.13 does not report them: nobody is admitted by one.
+// groupsOf returns the supplementary groups. The kernel stores them with the connection, so unlike those in
+// /proc/PID/status they cannot belong to another process that has reused the id, and they are available even if /proc
+// is hidden. Kernels before 4.13 do not report them: then no caller is admitted by a supplementary group.
 func groupsOf(fd int) ([]uint32, error) {
 	groups := make([]uint32, usualGroups)
 	n, err := getsockopt(fd, unix.SO_PEERGROUPS, groups)
@@ -63,8 +63,8 @@ func groupsOf(fd int) ([]uint32, error) {
 	return groups[:n], nil
 }
 
-// getsockopt fills values and returns how many there are, also when there was not room for all:
-// golang.org/x/sys has no call for an option that is a list.
+// getsockopt fills values and returns how many exist, even if there was not room for all: golang.org/x/sys has no
+// call for an option that is a list.
 func getsockopt(fd, option int, values []uint32) (int, error) {
 	const size = unsafe.Sizeof(values[0])
 	length := uint32(uintptr(len(values)) * size)

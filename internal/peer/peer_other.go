@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// Of returns an error: only Linux is asked.
+// Of returns an error: it works only on Linux.
 func Of(*net.UnixConn) (Peer, error) {
 	return Peer{}, errors.New("asking who connected: that needs Linux")
 }

@@ -13,14 +13,13 @@ import (
 // listening is the state of a socket that accepts connections, in the kernel's tables.
 const listening = "0A"
 
-// Listener is a socket that listens at a port of this host, and whose it is.
+// Listener is a socket that listens on a port of this host, with its owner.
 type Listener struct {
 	Address netip.AddrPort
 	UID     int
 }
 
-// parseListeners reads the kernel's table of TCP sockets (proc_net_tcp(5)). A line that is not
-// understood is left out.
+// parseListeners reads the kernel's table of TCP sockets (proc_net_tcp(5)). An invalid line is skipped.
 func parseListeners(table io.Reader) []Listener {
 	var found []Listener
 	lines := bufio.NewScanner(table)
@@ -54,7 +53,7 @@ func parseAddress(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(address.Unmap(), uint16(number)), ok
 }
 
-// at are the listeners that may answer at an address: those of its port at that address or at any.
+// at returns the listeners that may answer at an address: those on its port at that address or at any address.
 func at(all []Listener, address netip.AddrPort) []Listener {
 	var found []Listener
 	for _, l := range all {

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// At returns who listens at an address of this host, as the kernel reports; none where nobody does.
+// At returns the listeners at an address of this host, as reported by the kernel; none if there are none.
 func At(address netip.AddrPort) ([]Listener, error) {
 	var all []Listener
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {

@@ -1,4 +1,4 @@
-// Package printable makes texts from outside fit to be shown.
+// Package printable makes untrusted text safe to display.
 package printable
 
 import (

@@ -11,18 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GuardArgument, alone, has this executable be a guard: main is to call [BeGuard] then.
+// GuardArgument, as the only argument, makes this executable a guard: main then calls [BeGuard].
 const GuardArgument = "provider-guard"
 
-// Guard sees to it that a group of processes does not outlive this process, however that ends: the kernel
-// kills only the leader then, not what that has started. It is a process of the same group, which therefore
-// keeps its number, and it waits at a pipe for the end. It ends with the group.
+// Guard makes sure that a process group does not outlive this process, however it ends: the kernel then kills only
+// the leader, not what the leader has started. It is a process in the same group, whose id is therefore not reused,
+// and it waits for the end of a pipe. It ends with the group.
 type Guard struct {
 	cmd  *exec.Cmd
 	pipe *os.File // this process's end
 }
 
-// StartGuard starts a guard for the group that leader leads. The leader is not to be reaped meanwhile.
+// StartGuard starts a guard for the group of leader. The leader must not be reaped meanwhile.
 func StartGuard(leader *os.Process) (*Guard, error) {
 	self, err := Self()
 	if err != nil {
@@ -44,7 +44,7 @@ func StartGuard(leader *os.Process) (*Guard, error) {
 	return &Guard{cmd, ours}, nil
 }
 
-// End has the guard kill what is left of its group, and waits until it has ended.
+// End makes the guard kill the rest of its group, and waits until it has ended.
 func (g *Guard) End() {
 	_ = g.pipe.Close()
 	_ = Wait(g.cmd)
@@ -54,7 +54,7 @@ func (g *Guard) End() {
 func BeGuard(pipe io.Reader) {
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE)
 	_, _ = io.Copy(io.Discard, pipe)
-	if unix.Getpgrp() != unix.Getpid() { // else nobody has given it a group to guard
+	if unix.Getpgrp() != unix.Getpid() { // otherwise it is not in a group to guard
 		_ = unix.Kill(0, unix.SIGKILL)
 	}
 }

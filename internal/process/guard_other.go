@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// GuardArgument, alone, has this executable be a guard: main is to call [BeGuard] then.
+// GuardArgument, as the only argument, makes this executable a guard: main then calls [BeGuard].
 const GuardArgument = "provider-guard"
 
-// Guard is nothing where process groups are not Linux's.
+// Guard does nothing: process groups here are not Linux's.
 type Guard struct{}
 
 // StartGuard starts nothing.

@@ -8,30 +8,30 @@ import (
 )
 
 const (
-	maxLine  = 500 // bytes of a line that are handed on
-	maxLines = 100 // lines of one process that are handed on
+	maxLine  = 500 // bytes of a line that are passed on
+	maxLines = 100 // lines of one process that are passed on
 
-	// maxRaw is how many bytes of a line are kept until it is cleaned: a token has up to 128 KiB, and
-	// twice as many in hexadecimal, which is maxSecret.
+	// maxRaw is how many bytes of a line are kept until it is cleaned: a token has up to 128 KiB, twice that in
+	// hexadecimal, which is maxSecret.
 	maxRaw    = 300 << 10
 	maxSecret = 256 << 10
 )
 
-// LineLog takes what a process prints and hands it on line by line, up to a bound: one that prints
-// without end costs neither memory nor disk.
+// LineLog passes on a process's output line by line, up to a limit: a process that prints endlessly costs neither
+// memory nor disk.
 type LineLog struct {
 	Line  func(line string)              // for every line, one after another
-	Clean func(line string) (out string) // takes secrets out of a line before it is cut; nil for none
-	Full  func(lines int)                // once, when the bound is reached
+	Clean func(line string) (out string) // removes secrets from a line before it is cut; nil for none
+	Full  func(lines int)                // once, when the limit is reached
 
 	mu     sync.Mutex
 	line   []byte // guarded by mu, as are the others
-	cut    bool   // the line was longer than what is kept of it
+	cut    bool   // the line was longer than the part that is kept
 	lines  int
-	filled bool // the bound was reached and reported
+	filled bool // the limit was reached and reported
 }
 
-// Write implements io.Writer. It takes everything.
+// Write implements io.Writer. It always accepts everything.
 func (l *LineLog) Write(data []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,7 +47,7 @@ func (l *LineLog) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// Finish hands on a last line that no line break ended.
+// Finish passes on a last line without a newline.
 func (l *LineLog) Finish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,7 +66,7 @@ func (l *LineLog) flush() {
 	l.line, l.cut = l.line[:0], false
 }
 
-// kept is how many bytes of a line are kept.
+// kept returns how many bytes of a line are kept.
 func (l *LineLog) kept() int {
 	if l.Clean == nil {
 		return maxLine
@@ -74,7 +74,7 @@ func (l *LineLog) kept() int {
 	return maxRaw
 }
 
-// cleaned is the line without what Clean takes out.
+// cleaned returns the line after Clean.
 func (l *LineLog) cleaned() string {
 	if l.Clean == nil {
 		return string(l.line)

@@ -1,10 +1,9 @@
 // Package process owns how this program starts others, what they inherit, and how they end.
 //
-// What it starts inherits no descriptor but what it is given, unless it is an heir; and where this
-// process gets orphans to bury, because it is the first of a container, none of its own children is
-// taken for one. One caveat: the kernel keeps one table of descriptors and one of children for a
-// whole process, so what this package keeps of them is the whole process's too, and every child has
-// to be started and waited for here.
+// A child inherits only the descriptors that it is given, unless it is an heir. If this process has to reap orphans,
+// because it is the first process of a container, it never reaps its own children that way. One caveat: the kernel
+// has one table of descriptors and one of children for the whole process, so this package's state is global too, and
+// every child has to be started and waited for here.
 package process
 
 import (
@@ -18,16 +17,16 @@ import (
 	"syscall"
 )
 
-// children are the processes that were started here and have not been waited for. Its lock is held
-// while one starts: marks of descriptors that are changed meanwhile are everybody's.
+// children are the processes that were started here and have not been waited for. Its lock is held while one starts,
+// because descriptor flags that are changed meanwhile apply to the whole process.
 var children = struct {
 	sync.Mutex
 	own    map[int]bool  // guarded by the mutex
-	reaped chan struct{} // receives a value after one was waited for
+	reaped chan struct{} // receives a value after a child was waited for
 }{own: map[int]bool{}, reaped: make(chan struct{}, 1)}
 
-// Start starts a process that inherits nothing but what cmd gives it: no descriptor, and no ambient
-// capability, which is given to this program and not to what it runs. It is waited for by [Wait].
+// Start starts a process that inherits only what cmd gives it: no descriptor, and no ambient capability, since those
+// are meant only for this program. Use [Wait] to wait for it.
 func Start(cmd *exec.Cmd) error {
 	return start(cmd, func() error {
 		return withoutAmbient(func() error { return withoutInherited(cmd.Start) })
@@ -69,14 +68,13 @@ type Command struct {
 	Path string   // of the executable, as [Find] returns it
 	Args []string // with the program's own name first
 	Env  []string // NAME=value, and nothing else
-	Dir  string   // where it runs; "" for here
-	// Errors takes the standard error of [Run]; nil has it go where the output goes. It may be written to
-	// at the same time as that.
+	Dir  string   // the working directory; "" for the current one
+	// Errors receives the standard error of [Run]; with nil it goes to the output. Both may be written to at the same
+	// time.
 	Errors io.Writer
 }
 
-// Find returns the path of a program: a name is looked up in PATH, anything with a slash is a path
-// already.
+// Find returns the path of a program: a name is looked up in PATH; anything with a slash is already a path.
 func Find(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -85,7 +83,7 @@ func Find(name string) (string, error) {
 	return "", &StartError{Program: name, Err: cause(err)}
 }
 
-// StartError names which program could not be started, and why.
+// StartError names the program that could not be started, and the reason.
 type StartError struct {
 	Program string
 	Err     error
@@ -102,11 +100,11 @@ func (e *StartError) NotFound() bool {
 // Unwrap lets callers branch on the cause.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Heir is a running program that stands in this one's place.
+// Heir is a running program that takes this one's place.
 type Heir struct{ cmd *exec.Cmd }
 
-// StartHeir starts a program with this one's standard streams and terminal, and with every
-// descriptor that it inherited itself, such as a service manager's sockets.
+// StartHeir starts a program with this one's standard streams and terminal, and with every descriptor that this
+// process inherited, such as a service manager's sockets.
 func StartHeir(c Command, attributes *syscall.SysProcAttr) (*Heir, error) {
 	cmd := &exec.Cmd{
 		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: attributes,
@@ -118,16 +116,16 @@ func StartHeir(c Command, attributes *syscall.SysProcAttr) (*Heir, error) {
 	return &Heir{cmd}, nil
 }
 
-// PID returns the process's number.
+// PID returns the process id.
 func (h *Heir) PID() int { return h.cmd.Process.Pid }
 
 // Signal sends a signal; after the end it returns [os.ErrProcessDone].
 func (h *Heir) Signal(s os.Signal) error { return h.cmd.Process.Signal(s) }
 
-// Wait waits for the end and returns the exit status as a shell reports it: 128 and the signal's
-// number for a program that a signal ended.
+// Wait waits for the end and returns the exit status as a shell reports it: 128 plus the signal's number if a signal
+// ended the program.
 func (h *Heir) Wait() int {
-	_ = Wait(h.cmd) // the state says more
+	_ = Wait(h.cmd) // the state has the details
 	state := h.cmd.ProcessState
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return 128 + int(status.Signal())

@@ -14,23 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Self is the running executable even after an upgrade replaced its file, so that the agent and
-// what it starts of itself are always of one version.
+// Self returns the running executable, even after an upgrade replaced its file, so that the agent and the copies that
+// it starts always have the same version.
 func Self() (string, error) { return "/proc/self/exe", nil }
 
-// OwnGroup makes a process lead a group of its own: the terminal's signals do not reach it, and
-// it can be ended with all that it started.
+// OwnGroup makes a process lead its own group: the terminal's signals do not reach it, and it can be ended together
+// with everything it has started.
 func OwnGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// Bound is [OwnGroup] for a process that must not outlive this one, whatever becomes of either: the
-// kernel kills it. What counts is the thread that starts it, so [Start] is to be called, and the
-// process waited for, by a goroutine that is locked to its thread.
+// Bound is [OwnGroup] for a process that must not outlive this one in any case: the kernel kills it. The kernel
+// watches the thread that starts it, so call [Start] and [Wait] from a goroutine that is locked to its thread.
 func Bound() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 }
 
 // HideMemory keeps other processes of the same user, and core dumps, from reading this one's memory.
-// What this one starts is not affected: a new program begins with memory of its own.
+// Its children are not affected: a new program starts with new memory.
 func HideMemory() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("hiding the process's memory: %w", err)
@@ -45,17 +44,17 @@ func RunAs(ctx context.Context, c Command, uid, gid int, output io.Writer) error
 	return run(ctx, c, attributes, output)
 }
 
-// KillGroup kills a process and what it started.
+// KillGroup kills a process and its group.
 func KillGroup(p *os.Process) {
 	_ = unix.Kill(-p.Pid, unix.SIGKILL)
 	_ = p.Kill()
 }
 
-// endGroup asks a process and what it started to end.
+// endGroup asks a process and its group to end.
 func endGroup(p *os.Process) { _ = unix.Kill(-p.Pid, unix.SIGTERM) }
 
 // AwaitExit waits until a process has ended, leaves it to be reaped, and reports whether it could.
-// Until it is reaped, its number is nobody else's.
+// Until it is reaped, its id is not reused.
 func AwaitExit(p *os.Process) bool {
 	for {
 		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -65,15 +64,15 @@ func AwaitExit(p *os.Process) bool {
 	}
 }
 
-// await waits until a process has ended and returns what reaps it.
+// await waits until a process has ended and returns a function that reaps it.
 func await(cmd *exec.Cmd) (reap func() error) {
 	AwaitExit(cmd.Process)
 	return func() error { return Wait(cmd) }
 }
 
-// withoutInherited runs start while no descriptor that this process inherited itself, such as a
-// socket of systemd's or a file of a shell's redirection, can pass on to what start starts. They
-// are marked only meanwhile, because an heir does get them.
+// withoutInherited runs start while the descriptors that this process inherited, such as systemd's sockets or a
+// shell's redirections, cannot be inherited by the new process. They are marked only meanwhile, because an heir does
+// get them.
 func withoutInherited(start func() error) error {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, entry := range entries {
@@ -91,8 +90,8 @@ func withoutInherited(start func() error) error {
 	return start()
 }
 
-// withoutAmbient runs start while this thread, and so what it starts, has no ambient capabilities
-// (capabilities(7)). They are given back after it, because an heir does get them.
+// withoutAmbient runs start while this thread, and so the new process, has no ambient capabilities (capabilities(7)).
+// They are restored afterwards, because an heir does get them.
 func withoutAmbient(start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -111,7 +110,7 @@ func withoutAmbient(start func() error) error {
 	return start()
 }
 
-// ambient are this thread's ambient capabilities. The kernel knows no number after its last one.
+// ambient returns this thread's ambient capabilities. It stops at the first number that the kernel does not know.
 func ambient() []uintptr {
 	var held []uintptr
 	for capability := uintptr(0); ; capability++ {

@@ -10,19 +10,19 @@ import (
 	"syscall"
 )
 
-// Self is the running executable.
+// Self returns the running executable.
 func Self() (string, error) { return os.Executable() }
 
-// OwnGroup asks for nothing where process groups are not Linux's.
+// OwnGroup does nothing: process groups here are not Linux's.
 func OwnGroup() *syscall.SysProcAttr { return nil }
 
-// Bound asks for nothing where the system does not end a process with its parent.
+// Bound does nothing: the system does not end a process with its parent.
 func Bound() *syscall.SysProcAttr { return nil }
 
-// HideMemory does nothing where the system has no way to refuse a debugger for one process.
+// HideMemory does nothing: the system cannot refuse a debugger for a single process.
 func HideMemory() error { return nil }
 
-// RunAs is [Run]: no other user is changed to here.
+// RunAs is [Run]: switching users is not supported here.
 func RunAs(ctx context.Context, c Command, _, _ int, output io.Writer) error {
 	return Run(ctx, c, output)
 }

@@ -10,12 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reap buries orphans until ctx ends. The kernel gives them to this process when it is the first of
-// a container, or a subreaper (prctl(2)), and keeps what has ended until its parent has asked for it.
-// Elsewhere there are none.
+// Reap reaps orphans until ctx ends. The kernel gives them to this process if it is the first of a container, or a
+// subreaper (prctl(2)), and keeps ended processes until their parent waits for them. Otherwise there are none.
 func Reap(ctx context.Context) {
-	// The runtime tries out with a child of its own whether it can use pidfds: let it be now, and
-	// not while somebody looks for orphans.
+	// The runtime starts a child to find out whether it can use pidfds. Make it do so now, and not while orphans are
+	// being reaped.
 	_, _ = os.FindProcess(os.Getpid())
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
@@ -26,13 +25,13 @@ func Reap(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ended:
-		case <-children.reaped: // it may have stood before an orphan
+		case <-children.reaped: // it may have hidden an orphan
 		}
 	}
 }
 
-// reapOrphans buries every child that has ended and was not started here. The kernel shows the first
-// of them; one of our own is its starter's to wait for, who reports when that is done.
+// reapOrphans reaps every ended child that was not started here. The kernel shows only the first one; if that was
+// started here, its starter waits for it and then signals reaped.
 func reapOrphans() {
 	children.Lock()
 	defer children.Unlock()
@@ -45,7 +44,7 @@ func reapOrphans() {
 	}
 }
 
-// firstEnded is the number of a child that has ended and was not buried; 0 where there is none.
+// firstEnded returns the id of a child that has ended and was not reaped; 0 if there is none.
 func firstEnded() int {
 	var info unix.Siginfo
 	if unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) != nil {
@@ -54,8 +53,8 @@ func firstEnded() int {
 	return pidIn(info)
 }
 
-// pidIn reads si_pid, which stands first in what package unix does not name; nothing here is worth
-// package unsafe.
+// pidIn reads si_pid, the first field of the part that package unix does not define. This does not justify package
+// unsafe.
 func pidIn(info unix.Siginfo) int {
 	fields := reflect.ValueOf(info)
 	union := fields.Field(fields.NumField() - 1)

@@ -13,14 +13,14 @@ import (
 const (
 	// grace is how long a program has to end after it was asked to, before it is killed.
 	grace = time.Second
-	// drain is how long the output of a program that ended is read on, where something that it left
-	// running holds it open.
+	// drain is how long the output is still read after a program ended, if a process that it left running holds it
+	// open.
 	drain = time.Second
 )
 
-// Run runs a program to its end, with an empty standard input, and hands all that it prints to
-// output. When ctx ends first, the program and what it started are asked to end and, a second later,
-// killed; the error is then ctx's cause. What a program left running when it ended on its own stays.
+// Run runs a program to its end, with an empty standard input, and passes its output on. If ctx ends first, the
+// program and its group are asked to end and, a second later, killed; the error is then ctx's cause. Processes that a
+// program leaves running when it ends on its own are not ended.
 func Run(ctx context.Context, c Command, output io.Writer) error {
 	return run(ctx, c, OwnGroup(), output)
 }
@@ -52,7 +52,7 @@ func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output
 	case reap = <-ended:
 	case <-time.After(grace):
 	}
-	KillGroup(cmd.Process) // its number is still its own: it has not been reaped
+	KillGroup(cmd.Process) // its id cannot be reused: it has not been reaped
 	if reap == nil {
 		reap = <-ended
 	}
@@ -60,11 +60,11 @@ func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output
 	return context.Cause(ctx)
 }
 
-// howItEnded describes what is wrong with how a program ended.
+// howItEnded describes how a program failed.
 func howItEnded(err error) error {
 	var exit *exec.ExitError
 	switch {
-	case errors.Is(err, exec.ErrWaitDelay): // it ended well, and what it left running may print on
+	case errors.Is(err, exec.ErrWaitDelay): // it succeeded, and what it left running may continue to print
 		return nil
 	case !errors.As(err, &exit):
 		return err

@@ -15,12 +15,11 @@ import (
 	"github.com/credagent/credagent/internal/printable"
 )
 
-// shellWords are what a shell would act on, but a program gets as an argument like any other.
+// shellWords are words that a shell would interpret, but that a program gets as ordinary arguments.
 var shellWords = [...]string{"|", "||", "&", "&&", ";", ">", ">>", "<", "2>&1"}
 
-// Unrunnable says why a program with its arguments cannot be run on this host, or would not do what is
-// meant, and what to do about it; "" where nothing is wrong. It runs nothing. Of the arguments it shows
-// nothing: they may be secret.
+// Unrunnable describes why a program with its arguments cannot run on this host, or would not do what is intended,
+// and the fix; "" if nothing is wrong. It runs nothing, and does not show the arguments, which may be secret.
 func Unrunnable(words []string) (why, fix string) {
 	name := words[0]
 	path, err := Find(name)
@@ -48,7 +47,7 @@ func Unrunnable(words []string) (why, fix string) {
 	return err.Error(), "give the path of a program"
 }
 
-// shellProblem finds what only a shell would understand.
+// shellProblem finds words that only a shell would understand.
 func shellProblem(words []string) (why, fix string) {
 	base := filepath.Base(words[0])
 	for _, word := range words[1:] {
@@ -64,7 +63,7 @@ func shellProblem(words []string) (why, fix string) {
 func scriptProblem(path string) (why, fix string) {
 	line, err := firstLine(path)
 	if err != nil || !utf8.ValidString(line) || strings.ContainsFunc(line, isControl) {
-		return "", "" // the kernel knows what it is; what may not be read may be run all the same
+		return "", "" // not a script; an unreadable file can still be executable
 	}
 	interpreter, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), "#!")
 	name, _, _ := strings.Cut(strings.TrimLeft(interpreter, " \t"), " ")

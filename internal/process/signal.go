@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// signals are those that may ask a program to reload or to stop.
+// signals returns the signals that may ask a program to reload or to stop.
 func signals() map[string]os.Signal {
 	named := map[string]os.Signal{
 		"ALRM": syscall.SIGALRM, "HUP": syscall.SIGHUP, "INT": syscall.SIGINT,

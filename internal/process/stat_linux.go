@@ -6,17 +6,17 @@ import (
 	"strconv"
 )
 
-// Stat is what /proc tells of a process.
+// Stat is a process's entry in /proc.
 type Stat struct {
 	State                  byte // a letter, see proc_pid_stat(5)
 	Parent, Group, Session int
-	Start                  uint64 // in ticks since the boot; distinguishes it from a later one of the same number
+	Start                  uint64 // in ticks since boot; distinguishes it from a later process with the same id
 }
 
-// Ended reports whether a process has ended, but still has its number.
+// Ended reports whether a process has ended but was not reaped.
 func (s Stat) Ended() bool { return s.State == 'Z' || s.State == 'X' }
 
-// ReadStat asks for a process. It reports false where there is none.
+// ReadStat reads the entry of a process. It reports false if there is none.
 func ReadStat(pid int) (Stat, bool) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -27,7 +27,7 @@ func ReadStat(pid int) (Stat, bool) {
 
 // parseStat reads proc_pid_stat(5). A program's name, in parentheses, may hold anything.
 func parseStat(text []byte) (Stat, bool) {
-	const state, parent, group, session, start = 0, 1, 2, 3, 19 // counted from what follows the name
+	const state, parent, group, session, start = 0, 1, 2, 3, 19 // counted from the field after the name
 	end := bytes.LastIndexByte(text, ')')
 	if end < 0 {
 		return Stat{}, false

@@ -1,6 +1,5 @@
-// Package redact hides known secrets in texts that come from outside: a server may quote the request in
-// its error, and what it says ends in a log. It finds them as they are and in the encodings in which
-// answers repeat what they were sent.
+// Package redact hides known secrets in untrusted text: a server may quote the request in its error, and the error
+// ends up in a log. It finds secrets in plain form and in the encodings that answers use.
 package redact
 
 import (
@@ -20,15 +19,14 @@ import (
 )
 
 const (
-	// anywhere is the length in bytes from which a value is hidden wherever it stands.
+	// anywhere is the least length in bytes of a value that is hidden wherever it occurs.
 	anywhere = 8
-	// asWord is the length from which a value is hidden where it stands alone, not within a longer
-	// word. A shorter one would be found in innocent text, and is no secret that a server should have
-	// accepted.
+	// asWord is the least length of a value that is hidden where it stands alone, not within a longer word. A shorter
+	// one would match harmless text, and is not a secret that a server should accept.
 	asWord = 4
-	// wholePart is the length from which a part of a token is hidden by itself.
+	// wholePart is the least length of a part of a token that is hidden by itself.
 	wholePart = 16
-	// maxEscapes is how many escapes may lie in one another, such as a form in a string of JSON.
+	// maxEscapes is the maximum nesting of escapes, such as a form in a JSON string.
 	maxEscapes = 2
 )
 
@@ -65,8 +63,8 @@ func (r *Redactor) hideAnywhere(value string) {
 }
 
 // hideParts hides the parts of a signed or encrypted token each by itself (RFC 7515, 3.1 and RFC 7516, 3.1):
-// a server may quote the payload or the signature alone. What a part encodes is hidden as well, unless it is
-// JSON: a header or claims, of which errors speak.
+// a server may quote only the payload or the signature. The decoded part is hidden too, unless it is JSON: a header
+// or claims, which errors may quote.
 func (r *Redactor) hideParts(value string) {
 	parts := strings.Split(value, ".")
 	if len(parts) != 3 && len(parts) != 5 || !strings.HasPrefix(value, "eyJ") {
@@ -84,13 +82,13 @@ func (r *Redactor) hideParts(value string) {
 	}
 }
 
-// encodings are what a value is in base64, wherever it stands in what was encoded, and in hexadecimal.
+// encodings returns a value in base64, at every offset within the encoded data, and in hexadecimal.
 func encodings(value string) [][]byte {
 	plain := hex.EncodeToString([]byte(value))
 	all := [][]byte{[]byte(plain), []byte(strings.ToUpper(plain))}
 	for before := range 3 {
 		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), value...))
-		// The first and the last digit may hold bits of what stands beside the value.
+		// The first and the last digit may contain bits of the neighbouring data.
 		first := (before*8 + 5) / 6
 		inner := encoded[first : (before+len(value))*8/6]
 		all = append(all, []byte(inner))
@@ -132,7 +130,7 @@ func (r Redactor) Bytes(data []byte) []byte {
 	return append(out, data[end:]...)
 }
 
-// find looks through a view, and through what it becomes when escapes in it are undone.
+// find searches a view, and the views with escapes undone.
 func (r Redactor) find(spans []span, v view, escapes int) []span {
 	for _, value := range r.values {
 		spans = v.find(spans, value, false)
@@ -154,7 +152,7 @@ func (r Redactor) find(spans []span, v view, escapes int) []span {
 // span is a part of the data, from one offset up to another.
 type span struct{ from, to int32 }
 
-// view is the data with escapes undone; origin says which part of the data each byte stands for.
+// view is the data with escapes undone; origin maps each byte to its part of the data.
 type view struct {
 	text   []byte
 	origin []span
@@ -178,14 +176,14 @@ func inWord(b byte) bool {
 	return b == '_' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 }
 
-// unescaper undoes one kind of escape. undo returns what the start of the text stands for and how
-// many bytes that took, which is 0 where it is no escape.
+// unescaper undoes one kind of escape. undo returns what the start of the text stands for and its length in bytes,
+// which is 0 if it is not an escape.
 type unescaper struct {
 	starts string
 	undo   func(text []byte) (plain []byte, taken int)
 }
 
-// unescaped is the view with one kind of escape undone.
+// unescaped returns the view with one kind of escape undone.
 func (v view) unescaped(u unescaper) view {
 	out := view{text: make([]byte, 0, len(v.text)), origin: make([]span, 0, len(v.text))}
 	for i := 0; i < len(v.text); {

@@ -4,5 +4,5 @@ package samefile
 
 import "io/fs"
 
-// numbers are not to be had from the file information here; the path without links has to do.
+// numbers are not available in the file information on this system; the path without links has to suffice.
 func numbers(fs.FileInfo) (device, inode uint64, ok bool) { return 0, 0, false }

@@ -1,8 +1,8 @@
-// Package samefile reports whether two paths lead to one file, by what the file is and not by how the
-// paths are spelled: through symbolic links, hard links, bind mounts and file systems that do not
-// distinguish upper and lower case, and also for files that are not there yet.
+// Package samefile reports whether two paths lead to one file, by the file's identity and not by the spelling:
+// through symbolic links, hard links, bind mounts and case-insensitive file systems, and also for files that do not
+// exist yet.
 //
-// One caveat: it says what is so now.
+// One caveat: the answer holds only at the time of the call.
 package samefile
 
 import (
@@ -15,14 +15,14 @@ import (
 
 // ID stands for a file. Two paths with the same ID lead to the same file.
 type ID struct {
-	device, inode uint64 // of the file; of the nearest directory above, where it is not there
-	rest          string // what is not there; "" for a file that is
+	device, inode uint64 // of the file, or of the nearest existing directory above
+	rest          string // the part that does not exist; "" for an existing file
 }
 
-// maxLinks bounds the links that are followed, as the kernel does.
+// maxLinks limits the links that are followed, as the kernel does.
 const maxLinks = 40
 
-// Finder finds IDs. It looks only once at how a directory treats names.
+// Finder finds IDs. It checks only once whether a directory is case-insensitive.
 type Finder struct {
 	folds map[string]bool // by directory
 }
@@ -38,7 +38,7 @@ func (f *Finder) Of(path string) ID {
 		if err != nil {
 			break
 		}
-		if !filepath.IsAbs(target) { // it dangles: what is written there would be where it leads
+		if !filepath.IsAbs(target) { // it dangles: a write would create its target
 			target = filepath.Dir(path) + string(filepath.Separator) + target
 		}
 		path = target
@@ -46,7 +46,7 @@ func (f *Finder) Of(path string) ID {
 	return f.missing(filepath.Clean(path))
 }
 
-// resolved is a path without links in its directory. Only then ".." means the same by spelling.
+// resolved returns a path without links in its directory. Only then can ".." be resolved textually.
 func resolved(path string) string {
 	dir, name := filepath.Split(path)
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
@@ -111,7 +111,7 @@ func isSame(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// flip turns the case of a name's first letter.
+// flip changes the case of a name's first letter.
 func flip(name string) string {
 	for i, r := range name {
 		if r < unicode.MaxASCII && unicode.IsLetter(r) {
@@ -123,7 +123,7 @@ func flip(name string) string {
 
 func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
-// known is the ID of a file that is there.
+// known returns the ID of an existing file.
 func known(path string, info fs.FileInfo) ID {
 	if device, inode, ok := numbers(info); ok {
 		return ID{device: device, inode: inode}

@@ -1,7 +1,7 @@
-// Package secret holds the one type in which credagent carries values that must never be shown.
+// Package secret has the one type that credagent uses for values that must never be shown.
 //
-// A [Value] redacts itself however it is printed, logged or marshalled; [Value.Reveal] is the
-// only way to its content, so a search for that name finds every place a secret leaves by.
+// A [Value] redacts itself however it is printed, logged or marshalled; [Value.Reveal] is the only way to its
+// content, so a search for that name finds every place where a secret is used.
 package secret
 
 import (

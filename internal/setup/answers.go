@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Answers are what a person says, by flags or when asked.
+// Answers are the user's answers, from flags or prompts.
 type Answers struct {
 	Server     string
 	ClientID   string
@@ -21,22 +21,22 @@ type Answers struct {
 	User       string
 	Dir        string
 	Kubernetes bool // manifests instead
-	Print      bool // nothing is made
+	Print      bool // only print, create nothing
 }
 
-// The usual answers.
+// The default answers.
 const (
 	defaultFile = "/run/credagent/app.token"
 	defaultDir  = "/etc/credagent"
 )
 
-// Caller is who runs init.
+// Caller is the user who runs init.
 type Caller struct {
 	Root bool
 	Name string
 }
 
-// complete fills in what has a usual answer.
+// complete fills in the defaults.
 func (a Answers) complete(s Server, caller Caller) Answers {
 	fill := func(field *string, usual string) {
 		if *field == "" {
@@ -51,7 +51,7 @@ func (a Answers) complete(s Server, caller Caller) Answers {
 	return a
 }
 
-// usualUser is whose files they are: only root can make another user's.
+// usualUser returns the default owner of the files: only root can create another user's.
 func usualUser(caller Caller) string {
 	if caller.Root {
 		return "credagent"
@@ -59,7 +59,7 @@ func usualUser(caller Caller) string {
 	return caller.Name
 }
 
-// missing names the flags that have no usual answer and were not given.
+// missing names the flags that have no default and were not given.
 func (a Answers) missing(s Server) []string {
 	var flags []string
 	if a.ClientID == "" {
@@ -80,13 +80,13 @@ func (a Answers) missing(s Server) []string {
 	return flags
 }
 
-// Lacks reports whether something is missing that has no usual answer.
+// Lacks reports whether an answer without a default is missing.
 func Lacks(a Answers) bool {
 	s, err := Find(a.Server)
 	return a.Server == "" || err == nil && s.refuse == "" && len(a.missing(s)) > 0
 }
 
-// check finds every answer that cannot be right, a line for each.
+// check finds every invalid answer, one error for each.
 func (a Answers) check(s Server) []error {
 	var wrong []error
 	add := func(err error) {
@@ -101,7 +101,7 @@ func (a Answers) check(s Server) []error {
 		add(err)
 	}
 	add(s.checkTenant(a.Tenant))
-	if a.Issuer == "" { // else it may be a test server, whose clients have names
+	if a.Issuer == "" { // otherwise it may be a test server, whose client ids are names
 		add(s.checkClientID(a.ClientID))
 	}
 	add(s.checkRealm(a.Issuer))

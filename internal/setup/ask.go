@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// Console is where a person is asked.
+// Console is the terminal on which the user is asked.
 type Console struct {
 	In  io.Reader
 	Out io.Writer
 }
 
-// question is one that a person is asked.
+// question is one question to the user.
 type question struct {
 	answer *string
 	title  string
@@ -25,7 +25,7 @@ type question struct {
 	check  func(string) error // nil for none
 }
 
-// Ask asks for what the answers lack. What was given is not asked again.
+// Ask asks for the missing answers. It does not ask for those that were given.
 func (c Console) Ask(ctx context.Context, a Answers, caller Caller) (Answers, error) {
 	fmt.Fprintln(c.Out, "Empty takes what is in brackets. Ctrl-C ends it, and nothing is made.")
 	if err := c.ask(ctx, serverQuestion(&a)); err != nil {
@@ -60,7 +60,7 @@ func serverQuestion(a *Answers) question {
 	}}
 }
 
-// questions are those about one server, in their order.
+// questions returns the questions about one server, in order.
 func questions(s Server, a *Answers, caller Caller) []question {
 	var all []question
 	switch {
@@ -98,7 +98,7 @@ func questions(s Server, a *Answers, caller Caller) []question {
 	)
 }
 
-// credentialHelp is a line for each credential that the server takes.
+// credentialHelp has a line for each credential that the server accepts.
 func (s Server) credentialHelp() string {
 	help := map[string]string{
 		Certificate: "a key that stays on this host, and its certificate for the server",
@@ -128,7 +128,7 @@ func absolute(path string) error {
 
 func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
-// ask asks until the answer will do.
+// ask asks until the answer is valid.
 func (c Console) ask(ctx context.Context, q question) error {
 	if *q.answer != "" {
 		return nil
@@ -158,7 +158,7 @@ func (c Console) ask(ctx context.Context, q question) error {
 	}
 }
 
-// confirm shows what will be made before anything is.
+// confirm shows what will be created before anything is.
 func (c Console) confirm(ctx context.Context, s Server, a Answers) error {
 	text := fmt.Sprintf("This makes what is not there yet in %s, for the user %s: a configuration for %s", a.Dir, a.User, s.Title)
 	switch a.Credential {
@@ -181,10 +181,10 @@ func (c Console) confirm(ctx context.Context, s Server, a Answers) error {
 	return err
 }
 
-// columns is how wide a terminal is at least.
+// columns is the least width of a terminal.
 const columns = 80
 
-// wrap breaks lines that are wider than a terminal at spaces, and goes on below where each began.
+// wrap breaks lines that are wider than a terminal at spaces, and keeps their indentation.
 func wrap(text string) string {
 	var out strings.Builder
 	for i, line := range strings.Split(text, "\n") {
@@ -208,10 +208,10 @@ func wrap(text string) string {
 	return out.String()
 }
 
-// ErrEnded means that a person ended the questions.
+// ErrEnded means that the user ended the questions.
 var ErrEnded = errors.New("ended; nothing was made")
 
-// readLine reads one line and not a byte more: what follows may be a secret, which somebody else reads.
+// readLine reads exactly one line: what follows may be a secret, which is read elsewhere.
 func readLine(ctx context.Context, in io.Reader) (string, error) {
 	type result struct {
 		text string

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// Every server takes a key of this kind, and a certificate of this length.
+// Every server accepts a key of this kind, and a certificate of this validity.
 const (
 	keyBits         = 3072
 	certificateLife = 365 * 24 * time.Hour
 	clockSlack      = 5 * time.Minute // for clocks that are behind
 )
 
-// newCertificate makes a self-signed certificate and its key, as PEM.
+// newCertificate creates a self-signed certificate and its key, as PEM.
 func newCertificate(name string) (certificate, key []byte, err error) {
 	private, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
@@ -45,7 +45,7 @@ func newCertificate(name string) (certificate, key []byte, err error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
 }
 
-// publicKey is a certificate's public key as a JSON Web Key (RFC 7517) of this name.
+// publicKey returns a certificate's public key as a JSON Web Key (RFC 7517) with this id.
 func publicKey(certificate []byte, keyID string) (string, error) {
 	block, _ := pem.Decode(certificate)
 	if block == nil {

@@ -13,7 +13,7 @@ import (
 //go:embed steps/*.txt
 var texts embed.FS
 
-// facts are what the texts have of a plan.
+// facts are the data of a plan for the text templates.
 type facts struct {
 	ClientID, Tenant, Issuer, Scope, Audience   string
 	Credential, Certificate, Secret, Assertion  string
@@ -34,13 +34,13 @@ func (p Plan) facts() facts {
 	}
 	f.Exchange = a.Issuer
 	if p.server.Name == "entra" {
-		f.Exchange = "api://AzureADTokenExchange" // what Entra wants of a federated credential's assertion
+		f.Exchange = "api://AzureADTokenExchange" // what Entra requires in a federated credential's assertion
 	}
 	if from, err := p.server.origin(a); err == nil && from.issuer != "" {
 		f.Issuer = from.issuer
 	}
 	f.PublicKey = "the JSON Web Key that init prints once there is a certificate"
-	if a.Kubernetes { // where the certificate is before it goes into the cluster
+	if a.Kubernetes { // where the certificate is before it is in the cluster
 		f.Certificate = filepath.Base(f.Certificate)
 		f.PublicKey = "the public key of " + f.Certificate + " as a JSON Web Key, with the kid " + p.keyID
 	}
@@ -55,10 +55,10 @@ func (p Plan) facts() facts {
 	return f
 }
 
-// Steps are what is to be done at the server.
+// Steps returns the steps to take at the server.
 func (p Plan) Steps() (string, error) { return p.render(p.server.Name + ".txt") }
 
-// Manifests are the plan for Kubernetes.
+// Manifests returns the plan as Kubernetes manifests.
 func (p Plan) Manifests() (string, error) { return p.render("kubernetes.txt") }
 
 func (p Plan) render(name string) (string, error) {
@@ -95,7 +95,7 @@ func (p Plan) owner(mine bool) string {
 	return "root"
 }
 
-// next are the three commands that come next. A service is there where systemd knows the unit.
+// next returns the three commands to run next. service means that systemd knows the unit.
 func (p Plan) next(caller Caller, service bool) []string {
 	as := func(user, command string) string {
 		if !caller.Root || user == "root" {

@@ -17,12 +17,12 @@ import (
 	"github.com/credagent/credagent/internal/secret"
 )
 
-// Maker makes a plan true.
+// Maker carries out a plan.
 type Maker struct {
 	Out    io.Writer
-	UID    int                                         // the service's user; -1 is whoever runs this
+	UID    int                                         // the service's user; -1 is the current user
 	GID    int                                         // its group
-	Secret func(context.Context) (secret.Value, error) // asked once, and only when there is no file
+	Secret func(context.Context) (secret.Value, error) // called once, and only if there is no file
 }
 
 // item is a file that a plan needs.
@@ -30,17 +30,17 @@ type item struct {
 	path    string
 	content []byte
 	mode    fs.FileMode
-	mine    bool   // it is the service's
+	mine    bool   // it belongs to the service
 	what    string // for people
 }
 
-// making is what was made so far, to be taken back.
+// making records what was created so far, so that it can be undone.
 type making struct {
 	Maker
 	made []string
 }
 
-// Make makes what a plan needs and is not there. What it made goes again when it fails or ctx ends.
+// Make creates what a plan needs and does not exist. If it fails or ctx ends, it removes what it created.
 func (m Maker) Make(ctx context.Context, p Plan) (err error) {
 	merged, err := p.merge()
 	if err != nil {
@@ -69,7 +69,7 @@ func (m Maker) Make(ctx context.Context, p Plan) (err error) {
 	return w.configuration(ctx, p, merged)
 }
 
-// files are the credential's files that are not there yet.
+// files returns the credential's files that do not exist yet.
 func (m Maker) files(ctx context.Context, p Plan) ([]item, error) {
 	switch p.answers.Credential {
 	case Certificate:
@@ -154,7 +154,7 @@ func (w *making) directory(ctx context.Context, d directory) error {
 	return ctx.Err()
 }
 
-// suits explains why the service cannot keep a token in a directory that is there already.
+// suits explains why the service cannot keep a token in an existing directory.
 func (w *making) suits(path string, info fs.FileInfo) error {
 	uid, gid := w.UID, w.GID
 	if uid < 0 {
@@ -170,10 +170,10 @@ func (w *making) suits(path string, info fs.FileInfo) error {
 	return held.Close()
 }
 
-// owner is whose something is that was just made. A uid below 0 leaves it to whoever made it.
+// owner is the owner of something new. A uid below 0 keeps the current owner.
 type owner struct{ uid, gid int }
 
-// owner is the service for what is its own, where this process may give it away.
+// owner returns the service for what belongs to it, if this process may change owners.
 func (w *making) owner(mine bool) owner {
 	if !mine {
 		return owner{-1, -1}
@@ -181,7 +181,7 @@ func (w *making) owner(mine bool) owner {
 	return owner{w.UID, w.GID}
 }
 
-// give gives the owner a file by its descriptor, because the name may be another file's by now.
+// give changes a file's owner by its descriptor, because the name may refer to another file by now.
 func (o owner) give(file *os.File) error {
 	if o.uid < 0 {
 		return nil
@@ -189,7 +189,7 @@ func (o owner) give(file *os.File) error {
 	return file.Chown(o.uid, o.gid)
 }
 
-// file makes a file that is whole and has its owner and mode before it has its name.
+// file creates a file that is complete and has its owner and mode before it gets its name.
 func (w *making) file(ctx context.Context, f item) error {
 	temporary, err := prepare(f, w.owner(f.mine))
 	if temporary != "" {
@@ -199,7 +199,7 @@ func (w *making) file(ctx context.Context, f item) error {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = os.Link(temporary, f.path) // fails where there is one already
+		err = os.Link(temporary, f.path) // fails if the name exists
 	}
 	if err != nil {
 		return explain("writing", f.path, err)
@@ -209,7 +209,7 @@ func (w *making) file(ctx context.Context, f item) error {
 	return nil
 }
 
-// prepare writes a file beside its place. It has its owner before its mode lets anybody else in.
+// prepare writes a temporary file in the same directory. It gets its owner before its mode admits anybody else.
 func prepare(f item, to owner) (temporary string, err error) {
 	temporary = filepath.Join(filepath.Dir(f.path), ".credagent-init-"+rand.Text())
 	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -226,7 +226,7 @@ func prepare(f item, to owner) (temporary string, err error) {
 	return temporary, errors.Join(err, file.Sync(), file.Close())
 }
 
-// takeBack removes what was made, the newest first; a directory that others use meanwhile stays.
+// takeBack removes what was created, newest first; a directory that others use meanwhile stays.
 func (w *making) takeBack() {
 	for i := len(w.made) - 1; i >= 0; i-- {
 		if os.Remove(w.made[i]) == nil {
@@ -235,16 +235,16 @@ func (w *making) takeBack() {
 	}
 }
 
-// merged is what is to be written of a configuration.
+// merged is the part of a configuration to write.
 type merged struct {
 	old   []byte
-	whole []byte // nil: it is there already
+	whole []byte // nil: it exists already
 }
 
 var ourKeys = regexp.MustCompile(`(?m)^(clients|tokens|sinks)[ \t]*:`)
 
-// merge works out what the configuration is to be. What is there stays: a file without a client, such
-// as a package's, gets the new part below; one with the new part needs nothing.
+// merge works out the new configuration. Existing content stays: a file without a client, such as a package's, gets
+// the new part appended; one that already has the new part needs nothing.
 func (p Plan) merge() (merged, error) {
 	name := p.ConfigFile()
 	old, err := os.ReadFile(name)
@@ -283,8 +283,8 @@ func (w *making) configuration(ctx context.Context, p Plan, m merged) error {
 	return nil
 }
 
-// replace puts a configuration in the place of the old one, for whoever had that. Where its name is a
-// symbolic link, the link stays and what it leads to is replaced.
+// replace replaces a configuration and keeps its owner. If its name is a symbolic link, the link stays and its target
+// is replaced.
 func replace(ctx context.Context, name string, m merged) error {
 	name, err := filepath.EvalSymlinks(name)
 	if err != nil {
@@ -313,7 +313,7 @@ func replace(ctx context.Context, name string, m merged) error {
 	return os.Rename(temporary, name)
 }
 
-// explain adds what to do to an error of the system.
+// explain adds advice to a system error.
 func explain(doing, path string, err error) error {
 	hint := ""
 	switch {

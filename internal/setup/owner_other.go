@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// ownerOf is nobody's: where there are no uids, a new file belongs to whoever makes it.
+// ownerOf returns no owner: without uids, a new file belongs to its creator.
 func ownerOf(fs.FileInfo) owner { return owner{-1, -1} }
 
 func settle(path string, _ owner, mode fs.FileMode) error { return os.Chmod(path, mode) }

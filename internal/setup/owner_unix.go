@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// ownerOf is whose a file is.
+// ownerOf returns a file's owner.
 func ownerOf(info fs.FileInfo) owner {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return owner{int(stat.Uid), int(stat.Gid)}
@@ -17,8 +17,8 @@ func ownerOf(info fs.FileInfo) owner {
 	return owner{-1, -1}
 }
 
-// settle gives a directory that was just made its owner and mode, by its descriptor: whoever may write
-// to the directory above could put a link in its place meanwhile.
+// settle gives a new directory its owner and mode, by its descriptor: a user who may write to the directory above
+// could replace it with a link meanwhile.
 func settle(path string, to owner, mode fs.FileMode) error {
 	dir, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {

@@ -19,10 +19,10 @@ type Plan struct {
 	answers Answers
 
 	config string // the configuration's text
-	keyID  string // what its key goes by; "" for none
+	keyID  string // the id of its key; "" for none
 }
 
-// Make works a plan out, or says everything that is wrong with the answers.
+// Make works out a plan, or returns everything that is wrong with the answers.
 func Make(a Answers, caller Caller) (Plan, error) {
 	if a.Server == "" {
 		return Plan{}, fmt.Errorf("which server? give one of %s", strings.Join(Names(), ", "))
@@ -57,7 +57,7 @@ func Make(a Answers, caller Caller) (Plan, error) {
 
 func nothing(string) (string, bool) { return "", false }
 
-// ConfigFile is where the configuration is.
+// ConfigFile returns the path of the configuration.
 func (p Plan) ConfigFile() string {
 	if p.answers.Kubernetes {
 		return filepath.Join(defaultDir, "credagent.yaml")
@@ -70,7 +70,7 @@ func (p Plan) keyFile() string         { return filepath.Join(p.answers.Dir, p.s
 func (p Plan) secretFile() string      { return filepath.Join(p.answers.Dir, p.server.Name+".secret") }
 func (p Plan) assertionFile() string   { return filepath.Join(p.answers.Dir, p.server.Name+".assertion") }
 
-// reads are the files that the agent's user has to be able to read.
+// reads returns the files that the agent's user has to be able to read.
 func (p Plan) reads() []string {
 	var files []string
 	switch p.answers.Credential {
@@ -87,17 +87,17 @@ func (p Plan) reads() []string {
 
 var unfit = regexp.MustCompile(`[^a-z0-9_-]+`)
 
-// token is the token's name: its file's.
+// token returns the token's name, which is that of its file.
 func (p Plan) token() string {
 	base := filepath.Base(p.answers.File)
 	name := unfit.ReplaceAllString(strings.ToLower(strings.TrimSuffix(base, filepath.Ext(base))), "-")
 	return cmp.Or(strings.Trim(name, "-_"), "app")
 }
 
-// directory is one that a plan needs.
+// directory is a directory that a plan needs.
 type directory struct {
 	path string
-	mine bool // it is the service's
+	mine bool // it belongs to the service
 	mode fs.FileMode
 }
 
@@ -105,7 +105,7 @@ func (p Plan) directories() []directory {
 	return []directory{{p.answers.Dir, false, 0o755}, {filepath.Dir(p.answers.File), true, 0o755}}
 }
 
-// configuration is the text of the configuration.
+// configuration returns the text of the configuration.
 func (p Plan) configuration() (string, error) {
 	a, s := p.answers, p.server
 	from, err := s.origin(a)
@@ -173,7 +173,7 @@ func (o origin) yaml() string {
 	return "issuer: " + quoted(o.issuer)
 }
 
-// credential is the lines of the credential.
+// credential returns the lines of the credential.
 func (p Plan) credential(from origin) []string {
 	switch p.answers.Credential {
 	case Secret:
@@ -191,7 +191,7 @@ func (p Plan) credential(from origin) []string {
 	return lines
 }
 
-// asks is the lines that say what the token is for.
+// asks returns the lines with the token's scopes, audience and resources.
 func (p Plan) asks() []string {
 	var lines []string
 	if p.answers.Scope != "" {
@@ -213,7 +213,7 @@ func (p Plan) asks() []string {
 
 var plain = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./@:-]*[A-Za-z0-9_/]$`)
 
-// quoted is a text as a value of YAML. A dollar sign would be a variable's.
+// quoted returns text as a YAML value, with dollar signs escaped, since they begin a variable.
 func quoted(text string) string {
 	text = strings.ReplaceAll(text, "$", "$$")
 	if plain.MatchString(text) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off"}, strings.ToLower(text)) {

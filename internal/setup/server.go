@@ -1,9 +1,8 @@
-// Package setup owns what `credagent init` does: from a few answers to a plan of directories, files
-// and a configuration, and from the plan to the files.
+// Package setup implements `credagent init`: it turns a few answers into a plan of directories, files and a
+// configuration, and the plan into files.
 //
-// Planning is pure: the same answers give the same plan, on any machine. Making the plan true never
-// overwrites a file, and takes back what it made when it is interrupted. One caveat: what is to be
-// done at the authorization server is explained, not done.
+// Planning is pure: the same answers give the same plan, on any machine. Carrying it out never overwrites a file, and
+// is undone if it is interrupted. One caveat: the steps at the authorization server are explained, not done.
 package setup
 
 import (
@@ -24,30 +23,30 @@ const (
 	Assertion   = "assertion"
 )
 
-// Server is a kind of authorization server: what is asked for it, and what is written for it.
+// Server is a kind of authorization server: what init asks and writes for it.
 type Server struct {
 	Name  string
 	Title string
 
-	credentials []string // what it authenticates clients with, the best first
-	tenant      string   // what --tenant is; "" where there is none
+	credentials []string // the kinds of credential that it accepts, best first
+	tenant      string   // what --tenant means; "" if it has none
 	fromTenant  string   // the issuer of a tenant, with %s; "" for Entra, which has its own key
-	issuer      string   // what --issuer is
-	endpoint    string   // the token endpoint's path below --issuer, where there is no metadata
-	scope       string   // the usual scope; "" where there is none
+	issuer      string   // what --issuer means
+	endpoint    string   // the token endpoint's path below --issuer, if there is no metadata
+	scope       string   // the default scope; "" if there is none
 	scopeHelp   string
-	audience    string   // what --audience is; "" where it is not asked for
-	asResource  bool     // it goes by the name of resource
+	audience    string   // what --audience means; "" if init does not ask for it
+	asResource  bool     // the audience is sent as resource
 	signing     []string // more keys of certcred's configuration
-	keyID       bool     // it finds the key of an assertion by its kid
+	keyID       bool     // the server finds an assertion's key by its kid
 	comment     string   // a line of the configuration about the token
-	lifetime    string   // default_lifetime; "" where the server names the life
-	refuse      string   // why init does nothing for it
+	lifetime    string   // default_lifetime; "" if the server sends expires_in
+	refuse      string   // why init does not support it
 }
 
 var both = []string{Certificate, Secret}
 
-// Servers are all the servers, in the order in which they are offered.
+// Servers returns all servers, in the order in which they are offered.
 func Servers() []Server {
 	return []Server{
 		{Name: "entra", Title: "Microsoft Entra ID", credentials: []string{Certificate, Secret, Assertion},
@@ -82,7 +81,7 @@ func Servers() []Server {
 	}
 }
 
-// Find returns the server of a name.
+// Find returns the server with a name.
 func Find(name string) (Server, error) {
 	for _, s := range Servers() {
 		if s.Name == name {
@@ -93,7 +92,7 @@ func Find(name string) (Server, error) {
 	return Server{}, config.Suggest(err, name, Names())
 }
 
-// Names are the names of all the servers.
+// Names returns the names of all servers.
 func Names() []string {
 	var names []string
 	for _, s := range Servers() {
@@ -123,7 +122,7 @@ var (
 	realmPattern  = regexp.MustCompile(`/realms/[^/]+/?$`)
 )
 
-// checkTenant finds what cannot be Entra's name for a tenant.
+// checkTenant refuses what cannot be an Entra tenant.
 func (s Server) checkTenant(tenant string) error {
 	if s.Name != "entra" || tenant == "" || guidPattern.MatchString(tenant) || domainPattern.MatchString(tenant) {
 		return nil
@@ -131,7 +130,7 @@ func (s Server) checkTenant(tenant string) error {
 	return fmt.Errorf("--tenant %q is not %s", tenant, s.tenant)
 }
 
-// checkClientID finds what cannot be an application of Entra, such as the app's display name.
+// checkClientID refuses what cannot be an Entra client ID, such as the app's display name.
 func (s Server) checkClientID(id string) error {
 	if s.Name != "entra" || id == "" || guidPattern.MatchString(id) {
 		return nil
@@ -139,7 +138,7 @@ func (s Server) checkClientID(id string) error {
 	return fmt.Errorf("--client-id %q is not an Application (client) ID, such as 6731de76-14a6-49ae-97bc-6eba6914391e", id)
 }
 
-// checkRealm finds what cannot be Keycloak's issuer, such as the server's own address.
+// checkRealm refuses what cannot be a Keycloak issuer, such as the server's own address.
 func (s Server) checkRealm(issuer string) error {
 	if s.Name != "keycloak" || issuer == "" || realmPattern.MatchString(issuer) {
 		return nil
@@ -147,7 +146,7 @@ func (s Server) checkRealm(issuer string) error {
 	return fmt.Errorf("--issuer %q is not a realm's: it ends in /realms/ and the realm's name", issuer)
 }
 
-// checkScope finds scopes that are a list of another kind.
+// checkScope refuses lists of scopes in another syntax.
 func checkScope(scope string) error {
 	if strings.ContainsAny(scope, ",;") {
 		return fmt.Errorf("--scope %q has a comma or semicolon: put spaces between scopes", scope)
@@ -155,10 +154,10 @@ func checkScope(scope string) error {
 	return nil
 }
 
-// Origin is where a client's tokens come from; exactly one field is the answer.
+// origin is the source of a client's tokens; exactly one field is set.
 type origin struct{ tenant, authority, issuer, tokenURL string }
 
-// origin works out where tokens come from, from the answers.
+// origin works out the source of tokens from the answers.
 func (s Server) origin(a Answers) (origin, error) {
 	issuer := a.Issuer
 	if s.fromTenant != "" && issuer == "" {

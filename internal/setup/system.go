@@ -13,10 +13,10 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// searchPath is all that the validation has of an environment.
+// searchPath is the whole environment of the validation.
 const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// WhoCalls is who runs this.
+// WhoCalls returns the user who runs this.
 func WhoCalls() (Caller, error) {
 	me, err := user.Current()
 	if err != nil {
@@ -44,7 +44,7 @@ func (p Plan) Maker(caller Caller, out io.Writer) (Maker, error) {
 	return maker, err
 }
 
-// CheckUser finds, before anything is asked, that there is no user to run the agent.
+// CheckUser reports, before anything is asked, if there is no user to run the agent.
 func CheckUser(a Answers, caller Caller) error {
 	if a.Print || a.Kubernetes {
 		return nil
@@ -53,7 +53,7 @@ func CheckUser(a Answers, caller Caller) error {
 	return err
 }
 
-// findService finds the user who runs the agent, for whom the caller can make files.
+// findService finds the user who runs the agent, for whom the caller can create files.
 func findService(name string, caller Caller) (*user.User, error) {
 	service, err := lookUp(name)
 	switch {
@@ -73,7 +73,7 @@ func lookUp(name string) (*user.User, error) {
 	return found, err
 }
 
-// Validate checks the configuration as the user who will read it, in a process of this program.
+// Validate checks the configuration as the user who will read it, in a new process of this program.
 func (m Maker) Validate(ctx context.Context, p Plan) error {
 	self, err := process.Self()
 	if err != nil {
@@ -109,7 +109,7 @@ func (p Plan) invalid(err error, said []byte) error {
 	return fmt.Errorf("validating %q as the user %q: %w\n%s%s", p.ConfigFile(), p.answers.User, err, said, hint)
 }
 
-// WriteInstructions writes what is to be done at the server, and the three commands that come next.
+// WriteInstructions writes the steps to take at the server, and the three commands to run next.
 func (p Plan) WriteInstructions(out io.Writer, caller Caller) error {
 	steps, err := p.Steps()
 	if err != nil {

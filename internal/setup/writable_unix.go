@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// writable reports whether a user may make files in a directory, by its mode alone.
+// writable reports whether a user may create files in a directory, by its mode alone.
 func writable(info fs.FileInfo, uid, gid int) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {

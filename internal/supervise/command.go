@@ -15,23 +15,22 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// Launcher is the first argument with which this program starts itself to become the command, which
-// then is [Become]'s to do.
+// Launcher is the first argument with which this program starts itself to become the command, with [Become].
 const Launcher = "launch"
 
-// addressed are the variables by which a service manager tells a process that others are meant for
-// it (sd_listen_fds(3), sd_watchdog_enabled(3)). They hold its number.
+// addressed are the variables by which a service manager tells a process that other variables are for it
+// (sd_listen_fds(3), sd_watchdog_enabled(3)). They hold its process id.
 var addressed = [...]string{"LISTEN_PID", "WATCHDOG_PID"}
 
-// pidfdVariable repeats LISTEN_PID in another form, which cannot be set for the command.
+// pidfdVariable is another form of LISTEN_PID, which cannot be set for the command.
 const pidfdVariable = "LISTEN_PIDFDID"
 
-// onlyTry stands for the program's path where it is only tried out whether one could be started.
+// onlyTry replaces the program's path when only testing whether one could be started.
 const onlyTry = "-"
 
-// command is what to start. The number of a process is not known before it runs, and Go's runtime has
-// put handlers in the place of what was ignored, so where the environment has to hold the first or the
-// command to ignore the second, this program is started first, sets it right and becomes the command.
+// command returns what to start. A process id is not known before the process runs, and Go's runtime has installed
+// handlers for signals that were ignored. So if the environment has to contain the id, or the command has to ignore
+// signals, this program is started first, sets them up and becomes the command.
 func command(path string, o Options, given []string) (process.Command, error) {
 	env, mine := environment(o.Environ, o.Without, given, os.Getpid())
 	if !mine && len(o.ignored) == 0 {
@@ -40,7 +39,7 @@ func command(path string, o Options, given []string) (process.Command, error) {
 	return launched(path, o, env)
 }
 
-// launched is a command by way of this program.
+// launched returns a command that is started through this program.
 func launched(path string, o Options, env []string) (process.Command, error) {
 	self, err := process.Self()
 	if err != nil {
@@ -50,8 +49,8 @@ func launched(path string, o Options, env []string) (process.Command, error) {
 	return process.Command{Path: self, Args: args, Env: env}, nil
 }
 
-// try reports why a command could not be started now. Its environment is tried on this program, as
-// only the system knows what fits.
+// try reports why a command could not be started now. Its environment is tested with this program, because only the
+// system knows what fits.
 func try(o Options, given []string) error {
 	if _, err := process.Find(o.Command[0]); err != nil {
 		return err
@@ -79,8 +78,8 @@ func signalList(signals []syscall.Signal) string {
 	return strings.Join(numbers, ",")
 }
 
-// environment is the inherited one, without some names and with the variables given in their place.
-// It also reports whether it passes something to the process of the given number.
+// environment returns the inherited environment, without some names and with the given variables. It also reports
+// whether it contains something addressed to the process with the given id.
 func environment(inherited, without, given []string, self int) (env []string, mine bool) {
 	without = slices.Clone(without)
 	for _, pair := range given {
@@ -105,9 +104,9 @@ func nameOf(pair string) string {
 	return name
 }
 
-// Become makes this process the program whose path stands second in args, after the numbers of the
-// signals that it ignores; its own arguments follow. What was meant for the process that started this
-// one is meant for it from then on. It returns only when that does not work, or was only to be tried.
+// Become turns this process into the program whose path is second in args, after the numbers of the signals that it
+// ignores; its own arguments follow. Variables that were addressed to the parent process are then addressed to this
+// one. It returns only on failure, or if it only had to test.
 func Become(args, environ []string) error {
 	if len(args) < 3 {
 		return fmt.Errorf("starting a command: it is not given")
@@ -125,7 +124,7 @@ func Become(args, environ []string) error {
 	return &process.StartError{Program: command[0], Err: err}
 }
 
-// inherit makes what is meant for one process be meant for another.
+// inherit readdresses variables from one process to another.
 func inherit(environ []string, from, to int) []string {
 	env := slices.Clone(environ)
 	for i, pair := range env {

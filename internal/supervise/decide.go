@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// phase is where a command is in its life.
+// phase is a phase of a command's life.
 type phase int
 
 const (
-	waiting    phase = iota // there is nothing to start it with yet
-	running                 // it was started, and nothing is wanted of it
-	restarting              // it was asked to end, to be started again
-	leaving                 // it ends, and is not started again
+	waiting    phase = iota // there is no offer to start it with yet
+	running                 // it was started, and is left alone
+	restarting              // it was asked to end, and will be started again
+	leaving                 // it is ending, and will not be started again
 )
 
-// machine decides what is to be done with a command. It does nothing itself.
+// machine decides what to do with a command. It does nothing itself.
 type machine struct {
 	plan  Plan
 	phase phase
@@ -26,7 +26,7 @@ type machine struct {
 	next  digest // what it would be started with now
 }
 
-// verdict is what is to be done now; the zero value is nothing.
+// verdict is what to do now; the zero value means nothing.
 type verdict struct {
 	start  bool
 	send   os.Signal     // nil for none
@@ -35,7 +35,7 @@ type verdict struct {
 	status int
 }
 
-// digest distinguishes two offers without keeping what is in them.
+// digest distinguishes two offers without keeping their content.
 type digest struct {
 	environ    [sha256.Size]byte
 	generation string
@@ -45,7 +45,7 @@ func digestOf(o Offer) digest {
 	return digest{sha256.Sum256([]byte(strings.Join(o.Environ, "\x00"))), o.Generation}
 }
 
-// offered is asked when there is something new for the command.
+// offered decides what to do when there is something new for the command.
 func (m *machine) offered(d digest) verdict {
 	m.next = d
 	switch {
@@ -63,12 +63,12 @@ func (m *machine) offered(d digest) verdict {
 	return verdict{}
 }
 
-// wouldRestart reports whether an offer would end the command to start it again.
+// wouldRestart reports whether an offer would restart the command.
 func (m *machine) wouldRestart(d digest) bool {
 	return m.phase == running && m.plan.Restart && d.environ != m.given.environ
 }
 
-// wouldSignal reports whether an offer would have the command sent a signal.
+// wouldSignal reports whether an offer would signal the command.
 func (m *machine) wouldSignal(d digest) bool {
 	return m.phase == running && m.plan.ReloadSignal != nil && d != m.given && !m.wouldRestart(d)
 }
@@ -78,7 +78,7 @@ func (m *machine) begin() verdict {
 	return verdict{start: true}
 }
 
-// received is asked when this process got a signal; reached says that the command got it as well.
+// received decides what to do when this process got a signal; reached means that the command got it too.
 func (m *machine) received(s os.Signal, reached bool) verdict {
 	if m.phase == waiting {
 		return verdict{finish: ends(s) || s == syscall.SIGHUP, status: 128 + number(s)}
@@ -96,7 +96,7 @@ func (m *machine) received(s os.Signal, reached bool) verdict {
 	return v
 }
 
-// ended is asked when the command has ended.
+// ended decides what to do when the command has ended.
 func (m *machine) ended(status int) verdict {
 	if m.phase == restarting {
 		return m.begin()

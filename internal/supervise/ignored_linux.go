@@ -10,20 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// highestSignal is the last one that a program can have ignored.
+// highestSignal is the highest signal that can be ignored.
 const highestSignal = 64
 
-// ignoredAtStart are the signals that this process was started with ignored. Go's runtime puts a
-// handler in the place of all but two of them before any code of a program runs, and keeps what stood
-// there before in a table of its own. That is read here; in a program without symbols only those are
-// known that the runtime leaves alone.
+// ignoredAtStart returns the signals that were ignored when this process started. Before any code of a program runs,
+// Go's runtime installs handlers for all but two of them, and keeps the previous dispositions in a table, which is
+// read here. In a program without symbols, only the signals that the runtime leaves alone are known.
 func ignoredAtStart() []syscall.Signal {
 	table := dispositions()
 	var ignored []syscall.Signal
 	for n := 1; n <= highestSignal; n++ {
 		s := syscall.Signal(n)
 		if s == syscall.SIGKILL || s == syscall.SIGSTOP || s == syscall.SIGURG || s == syscall.SIGCHLD {
-			continue // the first two cannot be ignored, the others have a use in the runtime and here
+			continue // the first two cannot be ignored, the others are used by the runtime and here
 		}
 		if table[n] == sigIgnore || signal.Ignored(s) || isIgnoredNow(n) {
 			ignored = append(ignored, s)
@@ -32,10 +31,10 @@ func ignoredAtStart() []syscall.Signal {
 	return ignored
 }
 
-// sigIgnore is SIG_IGN of sigaction(2), where a handler's address would stand.
+// sigIgnore is SIG_IGN of sigaction(2), in place of a handler's address.
 const sigIgnore = 1
 
-// dispositions is the runtime's table of what stood before its handlers; zeroes where it is unknown.
+// dispositions returns the runtime's table of previous handlers; zeroes if it is unknown.
 func dispositions() (table [highestSignal + 1]uint64) {
 	program, err := elf.Open("/proc/self/exe")
 	if err != nil {
@@ -43,7 +42,7 @@ func dispositions() (table [highestSignal + 1]uint64) {
 	}
 	defer program.Close()
 	symbols, err := program.Symbols()
-	if err != nil || program.Type != elf.ET_EXEC { // of a program that can be anywhere, the place is not known
+	if err != nil || program.Type != elf.ET_EXEC { // the address is unknown in a position-independent program
 		return table
 	}
 	for _, symbol := range symbols {
@@ -54,8 +53,8 @@ func dispositions() (table [highestSignal + 1]uint64) {
 	return table
 }
 
-// readTable reads a table of this process's own memory. What is there is believed only if it is what a
-// new process can have: each signal at its default or ignored.
+// readTable reads a table from this process's memory. It is used only if it is possible for a new process: each
+// signal at its default or ignored.
 func readTable(at uintptr) (table [highestSignal + 1]uint64) {
 	memory := make([]byte, 8*len(table))
 	local := []unix.Iovec{{Base: &memory[0]}}

@@ -15,7 +15,7 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// realTime are the real-time signals (signal(7)) but for the first two, which C libraries use themselves.
+// realTime returns the real-time signals (signal(7)) except the first two, which C libraries use themselves.
 func realTime() []os.Signal {
 	var all []os.Signal
 	for n := 34; n <= highestSignal; n++ {
@@ -27,11 +27,11 @@ func realTime() []os.Signal {
 // isIgnoredNow reports whether this process ignores a signal.
 func isIgnoredNow(n int) bool { return hasSignal("self", "SigIgn:", n) }
 
-// handlesSignal reports whether a signal would do to a process what its sender means: it catches or ignores
-// it, or the signal ends nothing by default. Where that cannot be known, it does.
+// handlesSignal reports whether a signal is safe for a process: the process catches or ignores it, or the signal does
+// not end it by default. It reports true if that is unknown.
 func handlesSignal(pid int, s os.Signal) bool {
 	switch s {
-	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL: // who asks for these wants it to end
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL: // these are meant to end it
 		return true
 	case syscall.SIGCONT, syscall.SIGWINCH, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGSTOP, syscall.SIGTSTP:
 		return true
@@ -58,7 +58,7 @@ func hasSignal(pid, mask string, n int) bool {
 	return false
 }
 
-// processes are all that run, without those that have ended and wait to be buried.
+// processes returns all running processes, without zombies.
 func processes() map[int]process.Stat {
 	all := map[int]process.Stat{}
 	entries, _ := os.ReadDir("/proc")
@@ -74,12 +74,12 @@ func processes() map[int]process.Stat {
 	return all
 }
 
-// family is a command and all that it has started. For what its parents have left, this process is the
-// parent: it is a subreaper (prctl(2)).
+// family is a command and all its descendants. This process is a subreaper (prctl(2)), so orphans among them become
+// its children.
 type family struct {
 	kill    os.Signal
-	limit   time.Duration        // until what does not end is killed
-	members map[int]process.Stat // when it was last looked at
+	limit   time.Duration        // until those that do not end are killed
+	members map[int]process.Stat // as of the last check
 }
 
 func newFamily(plan Plan) *family {
@@ -89,10 +89,10 @@ func newFamily(plan Plan) *family {
 	return &family{kill: plan.KillSignal, limit: plan.RestartTime}
 }
 
-// update notes who belongs to the family of a command that runs.
+// update records the current members of a running command's family.
 func (f *family) update(command int) { f.members = below(processes(), command) }
 
-// below are the processes that descend from one.
+// below returns the descendants of a process.
 func below(all map[int]process.Stat, root int) map[int]process.Stat {
 	found := map[int]process.Stat{}
 	for grown := true; grown; {
@@ -107,9 +107,9 @@ func below(all map[int]process.Stat, root int) map[int]process.Stat {
 	return found
 }
 
-// left are those that still run once the command itself has ended: who was there before, who descends
-// from them, and orphans in this process's own group, where only the command's are. Others that have
-// become orphans in a session of their own may be of another program, and are only counted.
+// left returns the processes that still run after the command itself has ended: previous members, their descendants,
+// and orphans in this process's own group, which has only the command's processes. Orphans in other sessions may
+// belong to another program, and are only counted.
 func (f *family) left() (members []int, detached []int) {
 	all := processes()
 	found := map[int]bool{}
@@ -134,7 +134,7 @@ func (f *family) left() (members []int, detached []int) {
 	return slices.Sorted(maps.Keys(found)), detached
 }
 
-// clear ends what a command has left, and returns what went on all the same.
+// clear ends the processes that a command has left, and returns those that still run.
 func (f *family) clear() (remaining []int) {
 	const look, hopeless = 20 * time.Millisecond, 2 * time.Second
 	limit := f.limit
@@ -163,5 +163,5 @@ func (f *family) clear() (remaining []int) {
 	}
 }
 
-// numbers are processes in a message.
+// numbers formats process ids for a message.
 func numbers(pids []int) string { return strings.Trim(fmt.Sprint(pids), "[]") }

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// ignoredAtStart are the signals that Go's runtime reports.
+// ignoredAtStart returns the signals that Go's runtime reports.
 func ignoredAtStart() []syscall.Signal {
 	var ignored []syscall.Signal
 	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
@@ -20,13 +20,13 @@ func ignoredAtStart() []syscall.Signal {
 	return ignored
 }
 
-// realTime are signals that Linux has.
+// realTime returns none: only Linux has real-time signals here.
 func realTime() []os.Signal { return nil }
 
-// handlesSignal is not known of another process here.
+// handlesSignal cannot be determined for another process here.
 func handlesSignal(int, os.Signal) bool { return true }
 
-// family is nothing that can be known here.
+// family is empty: descendants cannot be determined here.
 type family struct{}
 
 func newFamily(Plan) *family { return nil }

@@ -1,11 +1,10 @@
-// Package supervise runs one command as if nothing stood before it: it has the standard streams, the
-// terminal and the inherited descriptors, gets the signals, and its exit status is passed on.
+// Package supervise runs one command as if it had been started directly: it has the standard streams, the terminal
+// and the inherited descriptors, gets the signals, and its exit status is passed on.
 //
-// The command is started when there is something to start it with, and can be restarted, or told by
-// a signal, when that changes. It stays in this process's group, so that a shell and a terminal see
-// one job; only where this process leads the session, and so no shell is there to see it, does the
-// command get a group of its own. One caveat: while both are one group in a terminal's foreground,
-// a SIGINT, SIGQUIT or SIGWINCH is taken to come from the terminal, which sends it to both.
+// The command is started once there is an environment for it, and can be restarted or signalled when that changes. It
+// stays in this process's group, so that a shell and a terminal see one job. Only if this process leads the session,
+// and so there is no shell, does the command get its own group. One caveat: while both are in one group in a
+// terminal's foreground, a SIGINT, SIGQUIT or SIGWINCH is assumed to come from the terminal, which sends it to both.
 package supervise
 
 import (
@@ -21,7 +20,7 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// Plan describes what is done with a running command.
+// Plan describes what to do with a running command.
 type Plan struct {
 	Restart      bool          // when its environment changed
 	ReloadSignal os.Signal     // sent when there is something new to read; nil for none
@@ -30,30 +29,30 @@ type Plan struct {
 	StopTime     time.Duration // after which it is killed when a SIGTERM was passed on; 0 for never
 }
 
-// Options are what a command is run with.
+// Options configures how a command is run.
 type Options struct {
 	Plan
 	Command []string // the program, looked up in PATH, and its arguments
 	Environ []string // the environment that it inherits
-	Without []string // the names of variables that it does not
+	Without []string // the names of variables that it does not inherit
 	Log     *slog.Logger
 
 	ignored []syscall.Signal // at this process's own start
 }
 
 const (
-	// settleTime is how long a command is left alone after its start: what is new before that waits.
+	// settleTime is how long a command is left alone after its start; changes wait until then.
 	settleTime = 2 * time.Second
-	// askAgain is how often a command is checked that does not handle the signal it would be sent.
+	// askAgain is how often a command that does not handle its signal yet is checked.
 	askAgain = 250 * time.Millisecond
-	// deafTime is after how long that is logged.
+	// deafTime is how long it takes until that is logged.
 	deafTime = 10 * time.Second
 )
 
-// Offer is what a command can have now.
+// Offer is the environment that a command can have now.
 type Offer struct {
-	Environ    []string // variables that it gets beside those it inherits, in their place
-	Generation string   // another one when there is something new to read elsewhere
+	Environ    []string // variables that add to or replace inherited ones
+	Generation string   // changes when there is something new to read elsewhere
 }
 
 // Child is a running command.
@@ -69,27 +68,27 @@ type Supervisor struct {
 	machine       machine
 	signals       chan os.Signal
 	start         func(given []string) (Child, error)
-	reached       func(os.Signal) bool // the command got a signal as well as this process
+	reached       func(os.Signal) bool // the command also got a signal that this process got
 	try           func(given []string) error
 	handlesSignal func(pid int, s os.Signal) bool // the command handles a signal
-	family        *family                         // nil where it is not known
+	family        *family                         // nil if unknown
 
 	child    Child // nil before the first start
 	began    time.Time
 	newest   Offer
-	later    *time.Timer // when the newest offer is looked at again
+	later    *time.Timer // when the newest offer is considered again
 	deaf     bool        // it was logged that the command does not handle the signal
 	refused  digest      // the last offer that the command could not be started with
-	cleared  chan []int  // what went on after a command's end
-	clearing bool        // what a command has left is being ended
-	status   int         // what the command before exited with
+	cleared  chan []int  // processes that still run after a command's end
+	clearing bool        // leftover processes are being ended
+	status   int         // exit status of the previous command
 	ended    chan int
 	deadline *time.Timer // when the command is killed
 	limited  bool        // there is a deadline
 }
 
-// New prepares to run a command, and takes the signals that come from then on. A program that is not
-// there is a [*process.StartError].
+// New prepares to run a command, and handles signals from then on. If the program does not exist, the error is a
+// [*process.StartError].
 func New(o Options) (*Supervisor, error) {
 	path, err := process.Find(o.Command[0])
 	if err != nil {
@@ -129,9 +128,9 @@ func newSupervisor(plan Plan, log *slog.Logger, reached func(os.Signal) bool, st
 	return s
 }
 
-// Run starts the command with the first offer and returns its exit status when it has ended. A signal
-// that comes before is answered as a program without a handler does. When ctx ends before, its cause
-// is returned; a command that runs is not ended by it.
+// Run starts the command with the first offer and returns its exit status when it has ended. A signal before the
+// start is handled like in a program without a handler. If ctx ends before the start, its cause is returned; a
+// running command is not ended by ctx.
 func (s *Supervisor) Run(ctx context.Context, offers <-chan Offer) (status int, err error) {
 	defer signal.Stop(s.signals)
 	unstarted := ctx.Done()
@@ -166,8 +165,8 @@ func (s *Supervisor) Run(ctx context.Context, offers <-chan Offer) (status int, 
 	}
 }
 
-// offered takes the newest offer. A command that has ended meanwhile is not restarted, unless it was asked
-// to end for that.
+// offered handles the newest offer. A command that has ended meanwhile is not restarted, unless it was being
+// restarted.
 func (s *Supervisor) offered(o Offer) verdict {
 	s.newest = o
 	select {
@@ -201,8 +200,8 @@ func (s *Supervisor) offered(o Offer) verdict {
 	return v
 }
 
-// postponed reports whether an offer has to wait: for a command that was started a moment ago, or that
-// does not handle the signal yet that it would be sent, which would end it.
+// postponed reports whether an offer has to wait, because the command was started a moment ago, or does not handle
+// the signal yet, which would end it.
 func (s *Supervisor) postponed(d digest) bool {
 	restart, signal := s.machine.wouldRestart(d), s.machine.wouldSignal(d)
 	if !restart && !signal {
@@ -224,7 +223,7 @@ func (s *Supervisor) postponed(d digest) bool {
 	return true
 }
 
-// canStart reports whether a command could be started again, before the one that runs is ended.
+// canStart reports whether a command could be started again, before the running one is ended.
 func (s *Supervisor) canStart(d digest, o Offer) bool {
 	if d == s.refused {
 		return false
@@ -249,7 +248,7 @@ func (s *Supervisor) left(status int) verdict {
 	return verdict{}
 }
 
-// wasCleared goes on when nothing is left of the command before.
+// wasCleared continues once the previous command's processes have ended.
 func (s *Supervisor) wasCleared(remaining []int) verdict {
 	s.clearing = false
 	if len(remaining) > 0 {

@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// passed are the signals that a command is sent when this process gets them.
+// passed returns the signals that are passed on to the command.
 func passed() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
-// terminal is nothing that a program here would have to know of.
+// terminal is unused here.
 type terminal struct{}
 
 func openTerminal() terminal { return terminal{} }
 
 func (terminal) attributes() *syscall.SysProcAttr { return nil }
 
-// reaches is true of what the console sends: it does so to every program in it.
+// reaches reports true for what the console sends, because every program in it gets that.
 func (terminal) reaches(s os.Signal) bool { return s == os.Interrupt }

@@ -9,16 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passed are the signals that a command is sent when this process gets them. Those that stop it are
-// not: who stops a job stops all of it.
+// passed returns the signals that are passed on to the command. Stop signals are not: stopping a job stops all of it.
 func passed() []os.Signal {
 	return append(realTime(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGALRM, syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT)
 }
 
-// terminal is the one that controls this process.
+// terminal is the controlling terminal of this process.
 type terminal struct {
-	fd    int  // -1 where there is none
+	fd    int  // -1 if there is none
 	alone bool // this process leads the terminal's session
 }
 
@@ -31,8 +30,8 @@ func openTerminal() terminal {
 	return terminal{fd: fd, alone: err == nil && leader == os.Getpid()}
 }
 
-// attributes give a command the terminal. Where no shell is there to hand it on, the command takes it
-// for a group of its own, so the terminal's signals are for the command alone.
+// attributes give a command the terminal. If there is no shell to manage it, the command's own group takes the
+// foreground, so only the command gets the terminal's signals.
 func (t terminal) attributes() *syscall.SysProcAttr {
 	if !t.alone {
 		return nil
@@ -40,8 +39,8 @@ func (t terminal) attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Foreground: true, Ctty: t.fd}
 }
 
-// reaches reports whether a command in this process's group gets a signal, as this process does, from
-// the terminal or from the shell that has the job in its hands.
+// reaches reports whether a command in this process's group gets a signal, as this process does, from the terminal or
+// from the shell that manages the job.
 func (t terminal) reaches(s os.Signal) bool {
 	if t.fd < 0 || t.alone {
 		return false

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// advice is what to do about a connection that was not made, by the words of its error, which is all
-// that Go's packages report it with.
+// advice maps texts in connection errors to what to do about them, because Go's packages report these errors only as
+// text.
 var advice = [...]struct{ words, what string }{
 	{"tls: no renegotiation", "the server renegotiates TLS after the request, as IIS does to ask for a client certificate, which credagent refuses because it is not safe (RFC 9325, 3.5); have the server ask for the certificate in the handshake, or offer TLS 1.3"},
 	{"certificateRequestMsgTLS13", "the server asks for a client certificate after the handshake (RFC 8446, 4.6.2), which credagent does not offer; have it ask in the handshake"},
@@ -27,7 +27,7 @@ var advice = [...]struct{ words, what string }{
 	{"unknown authority", "if the server uses a private CA, name its certificate in ca_file"},
 }
 
-// Explain returns what an error of a connection says, and what to do about it where that is known.
+// Explain returns a connection error's text, and what to do about it, if known.
 func Explain(err error) string {
 	var about *ProxyError
 	if errors.As(err, &about) {

@@ -14,21 +14,21 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// ProxyError is about the proxy, not about the server behind it, which nothing has reached. It never
-// holds the proxy's password.
+// ProxyError is a failure of the proxy; nothing has reached the server behind it. It never contains the proxy's
+// password.
 type ProxyError struct {
 	Message string
-	Setting bool // it is what was configured that cannot be used; nothing was sent at all
+	Setting bool // the configured proxy is unusable; nothing was sent at all
 }
 
 // Error implements error.
 func (e *ProxyError) Error() string { return e.Message }
 
-// unreadable stands for a proxy that cannot be read, to find out whether a request would go there.
+// unreadable replaces an unreadable proxy, to find out whether a request would use it.
 const unreadable = "http://unreadable.invalid"
 
-// fromEnvironment chooses the proxy as net/http does, except that a variable that cannot be read is an
-// error for every request that it is about, and not a direct connection.
+// fromEnvironment chooses the proxy as net/http does, except that an unreadable variable is an error for every
+// request that it applies to, and not a direct connection.
 func fromEnvironment() func(*http.Request) (*url.URL, error) {
 	environment := httpproxy.FromEnvironment()
 	plain, errPlain := readVariable(&environment.HTTPProxy, "http_proxy", "HTTP_PROXY")
@@ -46,7 +46,7 @@ func fromEnvironment() func(*http.Request) (*url.URL, error) {
 	}
 }
 
-// readVariable reads a proxy and leaves in its place what the choice is made with.
+// readVariable reads a proxy and replaces its value with one for the choice.
 func readVariable(value *string, names ...string) (*url.URL, error) {
 	if *value == "" {
 		return nil, nil
@@ -60,8 +60,8 @@ func readVariable(value *string, names ...string) (*url.URL, error) {
 	return proxy, nil
 }
 
-// ParseProxy reads a proxy's URL, [SCHEME://][USER[:PASSWORD]@]HOST[:PORT]. Its password may hold any
-// character as it is, except that a percent sign begins an escape. Its errors show nothing of the URL.
+// ParseProxy reads a proxy's URL, [SCHEME://][USER[:PASSWORD]@]HOST[:PORT]. Its password may contain any character
+// literally, except that a percent sign begins an escape. Its errors show nothing of the URL.
 func ParseProxy(text string) (*url.URL, error) {
 	scheme, rest, found := strings.Cut(strings.TrimSpace(text), "://")
 	if !found {
@@ -72,7 +72,7 @@ func ParseProxy(text string) (*url.URL, error) {
 		return nil, errors.New("its scheme is none of http, https, socks5, socks5h")
 	}
 	var user *url.Userinfo
-	// The last one: a host holds none, and a path, which could, means nothing in a proxy's URL.
+	// Use the last one: a host contains none, and a path, which could, is meaningless in a proxy's URL.
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		var err error
 		if user, err = parseUser(rest[:at]); err != nil {
@@ -105,7 +105,7 @@ func parseUser(text string) (*url.Userinfo, error) {
 	return url.UserPassword(name, password), nil
 }
 
-// refusedConnect is the error of a proxy's answer to CONNECT that is not a connection.
+// refusedConnect returns the error for a proxy's refusal of CONNECT.
 func refusedConnect(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		return nil
@@ -113,7 +113,7 @@ func refusedConnect(_ context.Context, proxy *url.URL, _ *http.Request, answer *
 	return ProxyRefusal(proxy, answer)
 }
 
-// ProxyRefusal is the error of a proxy's own answer.
+// ProxyRefusal returns the error for a proxy's own answer.
 func ProxyRefusal(proxy *url.URL, answer *http.Response) *ProxyError {
 	what := fmt.Sprintf("the proxy %q refused the connection to the server: %d %s", proxy.Host, answer.StatusCode, http.StatusText(answer.StatusCode))
 	switch {
@@ -132,7 +132,7 @@ func ProxyRefusal(proxy *url.URL, answer *http.Response) *ProxyError {
 	return &ProxyError{Message: what}
 }
 
-// offersBasic reports whether a proxy names Basic among its ways, or names none.
+// offersBasic reports whether a proxy offers Basic authentication, or names no method.
 func offersBasic(header http.Header) bool {
 	offers := header.Values("Proxy-Authenticate")
 	return len(offers) == 0 || slices.ContainsFunc(offers, func(offer string) bool {

@@ -1,5 +1,5 @@
 // Package transport makes the HTTP connections of credagent and its providers: which roots are
-// trusted, which proxy is used, and that no request is repeated automatically. Its users call RoundTrip:
+// trusted, which proxy is used, and that no request is retried automatically. Call RoundTrip on them:
 // an http.Client follows redirects, which would carry a client's authentication elsewhere.
 package transport
 
@@ -17,13 +17,13 @@ import (
 const (
 	idleTimeout = 90 * time.Second
 	maxHeader   = 64 << 10 // bytes of an answer's headers
-	// setupTimeout bounds the making of a connection. A request's own time limit ends the request,
-	// but not a connection that net/http keeps making for the next one.
+	// setupTimeout limits setting up a connection. A request's own time limit ends the request, but not a connection
+	// that net/http continues to set up for the next one.
 	setupTimeout = 30 * time.Second
 )
 
-// New returns a transport that trusts roots, PEM, beside the system's, and uses proxy, a URL, in
-// place of the environment's. Both may be empty.
+// New returns a transport that trusts roots (PEM) in addition to the system's, and uses proxy (a URL) instead of the
+// environment's. Both may be empty.
 func New(roots []byte, proxy string) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                  fromEnvironment(),
@@ -34,8 +34,8 @@ func New(roots []byte, proxy string) (*http.Transport, error) {
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    2,
 		MaxResponseHeaderBytes: maxHeader,
-		// HTTP/1.1 only: over HTTP/2 net/http repeats a request that the server says it did not
-		// process, and one exchange is one request.
+		// HTTP/1.1 only: over HTTP/2 net/http retries a request that the server reports as not processed, and one
+		// exchange must be one request.
 		Protocols: new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
@@ -56,8 +56,8 @@ func New(roots []byte, proxy string) (*http.Transport, error) {
 	return t, nil
 }
 
-// Roots returns the system's trust roots and those in data, which is as forgiving as a certificate's
-// file: PEM or DER, whatever an editor made of it.
+// Roots returns the system's trust roots and those in data, which is read as leniently as a certificate's file: PEM
+// or DER, even if an editor changed it.
 func Roots(data []byte) (*x509.CertPool, error) {
 	extra, err := keyfile.Certificates(data)
 	if err != nil {

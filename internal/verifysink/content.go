@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// longest is more than any token, and more than a page, so that half a write shows.
+	// longest is more than any token, and more than a page, so that a partial write is visible.
 	longest = 20000
-	// maxContent bounds what is read of a file that somebody else has put there.
+	// maxContent limits what is read of a file that another program has put there.
 	maxContent = longest + 200
 )
 
-// seal makes the content of a write, of varying length, which shows when it is not whole.
+// seal returns the content of a write, of varying length, in which truncation is detectable.
 func seal(nonce string, number int) []byte {
 	return withSum(fmt.Sprintf("%s.%d.%s", nonce, number, strings.Repeat("x", number*7919%longest)))
 }
@@ -26,8 +26,7 @@ func withSum(body string) []byte {
 	return []byte(body + "." + hex.EncodeToString(sum[:]))
 }
 
-// unseal returns the number of the write that a content is of; false for half a content, and for one
-// of somebody else.
+// unseal returns the number of the write that wrote content; false if it is incomplete or foreign.
 func unseal(nonce string, content []byte) (number int, whole bool) {
 	cut := bytes.LastIndexByte(content, '.')
 	if cut < 0 {

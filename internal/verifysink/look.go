@@ -13,30 +13,30 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// target is the file as it should be.
+// target describes the expected file.
 type target struct {
 	Path  string      `json:"path"`
 	Nonce string      `json:"nonce"`
 	Mode  fs.FileMode `json:"mode"`
-	UID   int         `json:"uid"` // host.NoOwner where there are no owners
+	UID   int         `json:"uid"` // host.NoOwner if there are no owners
 }
 
-// tally is what readers have seen.
+// tally is what readers have observed.
 type tally struct {
 	Looks   int           `json:"looks"`
 	Torn    finding       `json:"torn"`
 	Empty   finding       `json:"empty"`
 	Missing finding       `json:"missing"`
 	Failed  finding       `json:"failed"`
-	Wide    finding       `json:"wide"`   // more may read or write than configured, or another owns it
-	Narrow  finding       `json:"narrow"` // fewer may
+	Wide    finding       `json:"wide"`   // more users may access it than configured, or another owns it
+	Narrow  finding       `json:"narrow"` // fewer users may access it
 	Back    finding       `json:"back"`   // an older content after a newer one
 	Stale   finding       `json:"stale"`  // an older content after the next write was done
 	Late    time.Duration `json:"late"`   // the longest of those
 	Slowest time.Duration `json:"slowest"`
 }
 
-// finding counts how often something was seen, and shows the first.
+// finding counts an observation, and keeps the first one.
 type finding struct {
 	Count int    `json:"count"`
 	First string `json:"first"`
@@ -68,22 +68,22 @@ func (t *tally) merge(o tally) {
 	t.Late, t.Slowest = max(t.Late, o.Late), max(t.Slowest, o.Slowest)
 }
 
-// reader opens the file anew for each look, as a workload should.
+// reader opens the file again for each read, as a workload should.
 type reader struct {
 	target
-	published *published // nil where it is not known
+	published *published // nil if unknown
 	tally     tally
 	newest    int
 }
 
-// readUntil looks until ctx ends.
+// readUntil reads repeatedly until ctx ends.
 func (r *reader) readUntil(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.look()
 	}
 }
 
-// look reads the file once and returns the write that it shows, 0 for none.
+// look reads the file once and returns the number of the write in it, 0 for none.
 func (r *reader) look() int {
 	due := 0
 	if r.published != nil {
@@ -123,7 +123,7 @@ func (r *reader) look() int {
 	return number
 }
 
-// judgeAccess compares who may use the file with who should.
+// judgeAccess compares the access to the file with the configured access.
 func (t target) judgeAccess(into *tally, what string, info fs.FileInfo) {
 	t.judgeWider(into, what, info)
 	if perm := info.Mode().Perm(); perm != t.Mode && perm&^t.Mode == 0 {
@@ -131,7 +131,7 @@ func (t target) judgeAccess(into *tally, what string, info fs.FileInfo) {
 	}
 }
 
-// judgeWider finds whoever may use a file and should not.
+// judgeWider finds users who may access a file and should not.
 func (t target) judgeWider(into *tally, what string, info fs.FileInfo) {
 	if perm := info.Mode().Perm(); perm&^t.Mode != 0 {
 		into.Wide.add("%s has mode %04o, configured is %04o", what, perm, t.Mode)

@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// remembered is for how many writes it is known when they were done; of an older one it is known that
-// it is older.
+// remembered is the number of writes whose completion times are kept.
 const remembered = 1 << 14
 
-// published is which writes are done: whoever opens the file later has to see them.
+// published records the completed writes: a reader that opens the file later has to see them.
 type published struct {
 	mu     sync.Mutex
 	newest int
@@ -29,7 +28,7 @@ func (p *published) last() int {
 	return p.newest
 }
 
-// behind is for how long a reader that saw this write, and not the next one, could have seen that one.
+// behind returns how long the next write had been complete when a reader opened the file and still saw this one.
 func (p *published) behind(number int, opened time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

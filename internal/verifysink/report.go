@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Report is what was seen in a trial.
+// Report has the observations of a trial.
 type Report struct {
 	Path       string
 	FileSystem string
@@ -20,10 +20,10 @@ type Report struct {
 	Apart      apart
 	Writes     writes
 	Notices    notices
-	Hung       []string // parts for which a call of theirs never came back
+	Hung       []string // parts with a call that never returned
 }
 
-// level says how much a line matters.
+// level is the severity of a line.
 type level string
 
 const (
@@ -32,7 +32,7 @@ const (
 	problem level = "problem"
 )
 
-// line is one thing that was looked at.
+// line is one checked property.
 type line struct {
 	level level
 	what  string
@@ -45,10 +45,10 @@ const (
 	openAnew   = "have workloads open the file for each use instead of waiting to be told"
 )
 
-// Holds reports whether enough was seen, and nothing that breaks the promise of a sink.
+// Holds reports whether there were enough observations, and none that breaks the promise of a sink.
 func (r *Report) Holds() bool { return !r.tooLittle() && count(r.lines(), problem) == 0 }
 
-// String is the report for a person, with a verdict at its end.
+// String returns the report for people, with a verdict at the end.
 func (r *Report) String() string {
 	var text strings.Builder
 	on := ""
@@ -109,7 +109,7 @@ func several(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// lines judges what was seen.
+// lines judges the observations.
 func (r *Report) lines() []line {
 	if len(r.Hung) > 0 {
 		return []line{{problem, fmt.Sprintf("the file system does not answer: waited in vain for %s; %q may be left there", strings.Join(r.Hung, ", "), r.Path), elsewhere}}
@@ -128,10 +128,10 @@ func (r *Report) lines() []line {
 	return lines
 }
 
-// tooLittle is against a verdict on nothing.
+// tooLittle reports whether there are too few observations for a verdict.
 func (r *Report) tooLittle() bool { return r.Writes.Done < enough || r.Seen.Looks < enough }
 
-// contents is what readers found at the path.
+// contents judges what readers found at the path.
 func (r *Report) contents() []line {
 	var lines []line
 	for _, kind := range []struct {
@@ -149,7 +149,7 @@ func (r *Report) contents() []line {
 	return lines
 }
 
-// access is who could read or write the file, and what it was before its rename.
+// access judges who could read or write the file and its temporary file.
 func (r *Report) access() line {
 	wide := r.Seen.Wide
 	wide.merge(r.Scan.Wide)
@@ -169,7 +169,7 @@ func (r *Report) writing() line {
 	return line{well, fmt.Sprintf("writing, with fsync: no error in %s, the slowest took %s", several(r.Writes.Done, "write"), short(r.Writes.Slowest)), ""}
 }
 
-// visibility is how soon a new content is what readers get.
+// visibility judges how soon readers get new content.
 func (r *Report) visibility() line {
 	if r.Seen.Stale.Count == 0 {
 		return line{well, fmt.Sprintf("rename visibility: at once: every read after a write found it or a newer one, the slowest took %s", short(r.Seen.Slowest)), ""}
@@ -178,7 +178,7 @@ func (r *Report) visibility() line {
 		"shorten how long the mount caches names and attributes (NFS: lookupcache=none, acregmin=0), or put the sink on a tmpfs"}
 }
 
-// notifications is what those learn who wait for them.
+// notifications judges what a workload that waits for notifications sees.
 func (r *Report) notifications() line {
 	n, expected := r.Notices, r.Writes.Done-1
 	var kinds []string
@@ -196,7 +196,7 @@ func (r *Report) notifications() line {
 	return line{well, fmt.Sprintf("notifications: %d of %s were told (%s), with the new content in place, within %s", n.Told, several(expected, "write"), strings.Join(kinds, ", "), short(n.Late)), ""}
 }
 
-// times is what those learn who compare modification times.
+// times judges what a workload that compares modification times sees.
 func (r *Report) times() line {
 	if same := r.Writes.SameTime; same.Count > 0 {
 		return line{warning, fmt.Sprintf("modification time: %s did not change it; the first: %s", several(same.Count, "write"), same.First),

@@ -17,11 +17,11 @@ import (
 	"github.com/credagent/credagent/internal/filewatch"
 )
 
-// errHangs means that the file system kept a call for longer than anybody waits.
+// errHangs means that a file system call did not return in time.
 var errHangs = errors.New("the file system does not answer")
 
-// trial is one run of a writer and its readers. Each part keeps what it sees to itself and hands it over
-// at its end, so that one that hangs keeps nothing from the rest.
+// trial is one run of a writer and its readers. Each part keeps its observations and returns them at its end, so that
+// one that hangs does not affect the others.
 type trial struct {
 	Options
 	target    target
@@ -30,7 +30,7 @@ type trial struct {
 	over      func(writes int) // ends the trial after a write, if it was the last
 }
 
-// try runs the parts until the time is over, a little longer where a write takes long, or ctx ends.
+// try runs the parts until the time is over (a little longer if a write is slow), or ctx ends.
 func try(ctx context.Context, o Options, write func([]byte) error) (*Report, error) {
 	t := &trial{Options: o, target: target{Path: o.Path, Nonce: newNonce()}, write: write, published: new(published)}
 	begun := time.Now()
@@ -74,7 +74,7 @@ func (t *trial) first() error {
 	return err
 }
 
-// run has all parts at work until ctx ends, and waits for them until late does.
+// run runs all parts until ctx ends, and waits for them until late ends.
 func (t *trial) run(ctx, late context.Context, report *Report) {
 	total := make(chan int, 1)
 	watching := make(chan struct{})
@@ -110,7 +110,7 @@ func (t *trial) run(ctx, late context.Context, report *Report) {
 	report.Notices = collect(late, notified, report, "the notifications")
 }
 
-// start runs a part in a goroutine of its own.
+// start runs a part in its own goroutine.
 func start[T any](part func() T) <-chan T {
 	out := make(chan T, 1)
 	go func() { out <- part() }()
@@ -136,15 +136,15 @@ func collect[T any](ctx context.Context, part <-chan T, report *Report, name str
 	return seen
 }
 
-// writes is what the writer has seen.
+// writes has the writer's observations.
 type writes struct {
-	Done     int // the first one too
+	Done     int // including the first one
 	Failed   finding
-	SameTime finding // the modification time was that of the write before
+	SameTime finding // the modification time was that of the previous write
 	Slowest  time.Duration
 }
 
-// writeUntil writes until ctx ends. Pauses of random length keep it from running in step with a reader.
+// writeUntil writes until ctx ends. Random pauses keep it from running in step with a reader.
 func (t *trial) writeUntil(ctx context.Context) writes {
 	const pause = 2 * time.Millisecond
 	w := writes{Done: 1}
@@ -163,7 +163,7 @@ func (t *trial) writeUntil(ctx context.Context) writes {
 		t.published.done(number, time.Now())
 		after, err := os.Lstat(t.Path)
 		if err != nil {
-			continue // the readers see it, too
+			continue // the readers see it too
 		}
 		if before != nil && after.ModTime().Equal(before.ModTime()) {
 			w.SameTime.add("%s for writes %d and %d", after.ModTime().Format(time.RFC3339Nano), number-1, number)
@@ -185,7 +185,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// scanUntil looks at the temporary files beside the file: nobody else may read those either.
+// scanUntil checks the temporary files in the directory: others must not be able to read those either.
 func (t *trial) scanUntil(ctx context.Context) tally {
 	var seen tally
 	dir, prefix := filepath.Dir(t.Path), atomicfile.Prefix+filepath.Base(t.Path)+"-"
@@ -199,7 +199,7 @@ func (t *trial) scanUntil(ctx context.Context) tally {
 			if !strings.HasPrefix(entry.Name(), prefix) {
 				continue
 			}
-			if info, err := entry.Info(); err == nil { // else it is in place by now
+			if info, err := entry.Info(); err == nil { // otherwise it was renamed meanwhile
 				seen.Looks++
 				t.target.judgeWider(&seen, "its temporary file", info)
 			}
@@ -208,11 +208,11 @@ func (t *trial) scanUntil(ctx context.Context) tally {
 	return seen
 }
 
-// notices is what somebody who waits for notifications has seen.
+// notices has the observations of the part that waits for notifications.
 type notices struct {
 	Kinds  map[string]int // of the notifications about the file's name
-	Told   int            // that there is a new file
-	Early  finding        // the new content was not to be seen yet
+	Told   int            // notifications of a new file
+	Early  finding        // the new content was not visible yet
 	Failed finding
 	Late   time.Duration // the longest from a write's end to its notification
 }
@@ -251,7 +251,7 @@ func (t *trial) watch(watching chan<- struct{}, total <-chan int) notices {
 	return n
 }
 
-// told takes note of a notification about the file.
+// told records a notification about the file.
 func (t *trial) told(n *notices, r *reader, kind string) {
 	n.Kinds[kind]++
 	if !strings.Contains(kind, "CREATE") { // a rename to this name
@@ -267,7 +267,7 @@ func (t *trial) told(n *notices, r *reader, kind string) {
 	}
 }
 
-// apart is what a reader in a process of its own has seen.
+// apart has the observations of the reader in a separate process.
 type apart struct {
 	Seen tally
 	Err  error
@@ -292,7 +292,7 @@ func (t *trial) readApart(ctx context.Context) apart {
 	return apart{Err: err}
 }
 
-// Read is the reader in a process of its own: it reads until ctx ends, and then reports.
+// Read is the reader in a separate process: it reads until ctx ends, and then reports.
 func Read(ctx context.Context, argument string, out io.Writer) error {
 	var r reader
 	if err := json.Unmarshal([]byte(argument), &r.target); err != nil {

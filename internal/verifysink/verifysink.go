@@ -1,9 +1,8 @@
-// Package verifysink owns the trial of a file system: a sink is written there for a while, by the
-// writer that the agent has, while readers look at it all the time.
+// Package verifysink tests a file system: the agent's own writer writes a sink there for a while, and readers keep
+// reading it.
 //
-// It promises to report only what was seen, and to leave nothing behind: it writes to no file that was
-// there before. One caveat: it sees this host alone. What a reader on another host sees of a network
-// file system, only a trial there can tell.
+// It promises to report only what it has observed, and to leave nothing behind: it writes to no existing file. One
+// caveat: it covers only this host. On a network file system, a reader on another host needs a trial there.
 package verifysink
 
 import (
@@ -24,10 +23,10 @@ import (
 )
 
 const (
-	// Shortest is the least time in which there is something to be seen.
+	// Shortest is the shortest time with enough observations.
 	Shortest = time.Second
 
-	// mode has more than a new file has, so that it must be set, and fewer than a umask leaves.
+	// mode has more bits than a new file, so that it must be set, and fewer than a umask leaves.
 	mode = 0o640
 
 	readers         = 3
@@ -40,18 +39,18 @@ const (
 type Options struct {
 	Path string // a file that does not exist yet, or a directory
 	For  time.Duration
-	// FileSystem names what the path is on, "" for not known; on a Remote one, other hosts may write too.
+	// FileSystem names the path's file system, "" if unknown; a Remote one may be written by other hosts too.
 	FileSystem string
 	Remote     bool
-	// Reader starts one more reader in a process of its own, which calls [Read] with the argument, and hands
-	// its output on; it ends the process when ctx ends. nil is for none.
+	// Reader starts one more reader in a separate process, which calls [Read] with the argument, and returns its
+	// output; it ends the process when ctx ends. nil means none.
 	Reader func(ctx context.Context, argument string) ([]byte, error)
 
 	patience time.Duration // how long the end waits for a file system that does not answer; 0 is the default
 }
 
-// Run does the trial, until it is over or ctx ends. An error means that there was none: the path cannot
-// be used, and an [fs.ErrExist] that there is a file.
+// Run runs the trial, until it is over or ctx ends. An error means that there was no trial because the path cannot be
+// used; [fs.ErrExist] means that the file exists.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	path, err := claim(o.Path)
 	if err != nil {
@@ -69,12 +68,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return err
 	})
 	if errors.Is(err, errHangs) {
-		return report, nil // a removal would hang as well; the report says what stays
+		return report, nil // a removal would hang too; the report names what stays
 	}
 	return report, errors.Join(err, remove(path))
 }
 
-// rendered is what the sink is to hold next.
+// rendered is the sink's next content.
 type rendered struct{ next []byte }
 
 // Tokens implements [sink.Renderer].
@@ -83,7 +82,7 @@ func (r *rendered) Tokens() []string { return nil }
 // Render implements [sink.Renderer].
 func (r *rendered) Render(sink.Lookup) ([]byte, error) { return r.next, nil }
 
-// claim makes the file, which must not be there yet, and returns its absolute path.
+// claim creates the file, which must not exist, and returns its absolute path.
 func claim(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -104,7 +103,7 @@ func claim(path string) (string, error) {
 	return path, file.Close()
 }
 
-// remove removes the file, and what a write may have left beside it.
+// remove removes the file and leftover temporary files.
 func remove(path string) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,8 +124,8 @@ func newNonce() string {
 	return hex.EncodeToString(b[:])
 }
 
-// targetAt describes the file after its first write. The mode is what was asked for where the system
-// has modes; whose the file is, the file system may decide.
+// targetAt describes the file after its first write. The mode is the requested one if the system has modes; the file
+// system may decide the owner.
 func targetAt(path, nonce string) (target, error) {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package worker runs what is posted to it one at a time, in a goroutine that exists only while there
-// is something to run. What only the posted functions touch needs no lock: to touch it, post.
+// Package worker runs the functions that are posted to it one at a time, in a goroutine that exists only while there
+// is something to run. State that only posted functions touch needs no lock: to touch it, post.
 //
-// A worker has one step, which follows whatever was posted: however much is posted while it works, one
-// more step follows. One caveat: nothing that runs may call Stop, which would wait for itself.
+// A worker has one step, which runs after posted functions: however many are posted while it works, one more step
+// follows. One caveat: a function that it runs must not call Stop, which would wait for itself.
 package worker
 
 import (
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// Worker runs posted functions and its step, never two at once. Its methods may be called from anywhere.
+// Worker runs posted functions and its step, never two at once. Its methods may be called from any goroutine.
 type Worker struct {
 	step func()
-	rest func() // nil for nothing
+	rest func() // nil for none
 
 	mu      sync.Mutex
 	posted  []func() // guarded by mu, as are all that follow
@@ -22,18 +22,18 @@ type Worker struct {
 	started bool
 	stopped bool
 	running bool
-	idle    chan struct{} // closes when nothing runs; nil while nobody waits for that
+	idle    chan struct{} // closes when nothing runs; nil while nothing waits for that
 	timer   *time.Timer   // for the next step
 }
 
-// New returns a worker that keeps what is posted until it is started.
+// New returns a worker that queues posted functions until it is started.
 func New(step func()) *Worker { return &Worker{step: step} }
 
-// OnRest has f called, in the worker's goroutine, whenever it has run everything. It comes before Start.
+// OnRest sets a function that the worker's goroutine calls whenever it has run everything. Call it before Start.
 func (w *Worker) OnRest(f func()) { w.rest = f }
 
-// Start runs what was posted so far, before it returns, and everything that is posted later as it
-// comes. Only the first call does anything.
+// Start runs the functions posted so far before it returns, and later ones as they are posted. Only the first call
+// has an effect.
 func (w *Worker) Start() {
 	w.mu.Lock()
 	first := !w.started && !w.stopped
@@ -46,8 +46,8 @@ func (w *Worker) Start() {
 	}
 }
 
-// Post has f run, and a step after it. It does not wait. It reports false when that comes too late, after
-// [Worker.Stop]: then f is kept for [Worker.Drain].
+// Post runs f, and a step after it, without waiting. It reports false after [Worker.Stop]; f is then kept for
+// [Worker.Drain].
 func (w *Worker) Post(f func()) (runs bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,7 +56,7 @@ func (w *Worker) Post(f func()) (runs bool) {
 	return w.running || !w.stopped
 }
 
-// Wake has a step run. It does not wait.
+// Wake runs a step, without waiting.
 func (w *Worker) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,8 +64,8 @@ func (w *Worker) Wake() {
 	w.begin()
 }
 
-// Retry has a step run after d, unless something else brings one about before. It is for the step
-// itself: a Wake that came since the step began waits for the retry too.
+// Retry runs a step after d, unless something else triggers one before. Only the step may call it: a Wake since the
+// step began waits for the retry too.
 func (w *Worker) Retry(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,15 +79,15 @@ func (w *Worker) Retry(d time.Duration) {
 	}
 }
 
-// Busy reports whether something is running or about to.
+// Busy reports whether something is running or about to run.
 func (w *Worker) Busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.running
 }
 
-// Stop ends retries, and waits, until ctx ends, for what was posted. It reports whether the worker has
-// finished: nothing is running, and nothing was posted too late to run. It may be called again.
+// Stop cancels retries, and waits for posted functions until ctx ends. It reports whether the worker has finished:
+// nothing is running, and nothing was posted too late to run. It may be called again.
 func (w *Worker) Stop(ctx context.Context) (finished bool) {
 	w.mu.Lock()
 	w.stopped = true
@@ -110,14 +110,14 @@ func (w *Worker) Stop(ctx context.Context) (finished bool) {
 	return !w.running && !w.pending()
 }
 
-// Drain runs what was posted too late, for whoever takes over what a worker that has finished owned.
+// Drain runs functions that were posted too late, for the new owner of a finished worker's state.
 func (w *Worker) Drain() {
 	for _, f := range w.take() {
 		f()
 	}
 }
 
-// begin makes the worker run; w.mu is held.
+// begin starts the worker's goroutine; w.mu is held.
 func (w *Worker) begin() {
 	if w.started && !w.stopped && !w.running {
 		w.running = true
@@ -137,7 +137,7 @@ func (w *Worker) run() {
 	}
 }
 
-// take returns what was posted. The step that follows is the one that was wanted.
+// take returns the posted functions. The step that follows satisfies the wanted one.
 func (w *Worker) take() []func() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,8 +1,7 @@
 // Package certcred is the credential provider for certificates whose private key is in a file: an
-// assertion signed with it (private_key_jwt) or TLS client authentication, both of which package
-// certauth does. Files are read afresh for every request, so a rotated certificate is used at
-// once; a pair that does not match is never used. Whether a certificate that has expired is still
-// accepted is for the server to say.
+// assertion signed with it (private_key_jwt) or TLS client authentication, both from package certauth. Files are read
+// again for every request, so a rotated certificate is used at once; a pair that does not match is never used. The
+// server decides whether it still accepts an expired certificate.
 package certcred
 
 import (
@@ -16,13 +15,13 @@ import (
 	"github.com/credagent/credagent/plugins/internal/certauth"
 )
 
-// Name is what a configuration calls this provider.
+// Name is this provider's name in a configuration.
 const Name = "certcred"
 
 // Provider implements [plugins.Provider].
 type Provider struct{}
 
-// source is also the configuration's form.
+// source is decoded from the configuration.
 type source struct {
 	CertificateFile string `json:"certificate_file"`
 	PrivateKeyFile  string `json:"private_key_file"`

@@ -4,7 +4,7 @@ import (
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // what old tools encrypt keys with
+	"crypto/des" //nolint:gosec // old tools encrypt keys with it
 	"crypto/fips140"
 	"crypto/pbkdf2"
 	"crypto/sha1" //nolint:gosec // PBKDF2's default function (RFC 8018, A.2)
@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// maxIterations and maxMemory bound the work that a damaged file may ask for. Common tools
+	// maxIterations and maxMemory limit the work that a damaged file can cause. Common tools
 	// use a few thousand to a million iterations, and 16 MiB.
 	maxIterations = 5_000_000
 	maxMemory     = 256 << 20
@@ -37,7 +37,7 @@ const (
 	idScrypt = "1.3.6.1.4.1.11591.4.11"
 )
 
-// encryptedKey is an encrypted PKCS#8 key (RFC 5958, 3), the others the parameters within.
+// encryptedKey is an encrypted PKCS#8 key (RFC 5958, 3); the other types are its parameters.
 type (
 	encryptedKey struct {
 		Algorithm pkix.AlgorithmIdentifier
@@ -60,7 +60,7 @@ type (
 	}
 )
 
-// decryptPKCS8 opens an encrypted PKCS#8 key as every current tool writes it: PBES2 with PBKDF2 or
+// decryptPKCS8 decrypts a PKCS#8 key as every current tool writes it: PBES2 with PBKDF2 or
 // scrypt, and AES-CBC or triple DES.
 func decryptPKCS8(der []byte, password secret.Value) (crypto.Signer, error) {
 	if password.IsZero() {
@@ -86,7 +86,7 @@ func decryptPKCS8(der []byte, password secret.Value) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// decrypt opens CBC with padding (RFC 8018, 6.1.1).
+// decrypt decrypts CBC with padding (RFC 8018, 6.1.1).
 func decrypt(block cipher.Block, iv, data []byte) ([]byte, error) {
 	size := block.BlockSize()
 	if len(iv) != size || len(data) == 0 || len(data)%size != 0 {
@@ -102,7 +102,7 @@ func decrypt(block cipher.Block, iv, data []byte) ([]byte, error) {
 	return plain[:len(plain)-padding], nil
 }
 
-// cipher is the cipher of the key, with the key's own key derived from the password.
+// cipher returns the cipher that encrypts the key, with its key derived from the password.
 func (k encryptedKey) cipher(password secret.Value) (block cipher.Block, iv []byte, err error) {
 	var scheme pbes2
 	if k.Algorithm.Algorithm.String() != idPBES2 || !decode(k.Algorithm.Parameters.FullBytes, &scheme) {
@@ -152,17 +152,17 @@ func (s scryptParameters) bounded() bool {
 	return s.N > 0 && s.N <= most && s.R > 0 && s.R <= most/s.N && s.P > 0 && s.P <= 16
 }
 
-// decryptPEM opens a key that is encrypted as a PEM block (RFC 1421, 4.6.1.1), as OpenSSL wrote
-// keys before it knew PKCS#8, and still does on request.
+// decryptPEM decrypts a key in an encrypted PEM block (RFC 1421, 4.6.1.1), as OpenSSL wrote keys before PKCS#8, and
+// still does on request.
 func decryptPEM(block *pem.Block, password secret.Value) (crypto.Signer, error) {
 	if password.IsZero() {
 		return nil, errNoPassword()
 	}
-	if fips140.Enforced() { // the key's own key is derived with MD5
+	if fips140.Enforced() { // the encryption key is derived with MD5
 		return nil, errUnknownEncryption()
 	}
-	// The weakness that these functions are deprecated for, an oracle for whoever hands in files
-	// and watches the errors, is none where the file is the reader's own.
+	// These functions are deprecated because they are an oracle for an attacker who supplies files and sees the
+	// errors. Here the file is the reader's own.
 	//lint:ignore SA1019 see above
 	plain, err := x509.DecryptPEMBlock(block, []byte(password.Reveal())) //nolint:staticcheck // see above
 	switch {
@@ -198,7 +198,7 @@ func errUnknownEncryption() error {
 	return errors.New("the private key is encrypted in a way that credagent does not know, or damaged; write it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW")
 }
 
-// cipherOf is a cipher's size of key and its constructor (RFC 8018, B.2); nil for an unknown one.
+// cipherOf returns a cipher's key size and constructor (RFC 8018, B.2); nil if it is unknown.
 func cipherOf(oid string) (keySize int, newBlock func(key []byte) (cipher.Block, error)) {
 	switch oid {
 	case "2.16.840.1.101.3.4.1.2":
@@ -216,7 +216,7 @@ func cipherOf(oid string) (keySize int, newBlock func(key []byte) (cipher.Block,
 	return 0, nil
 }
 
-// pseudorandom is the hash of an HMAC (RFC 8018, B.1); nil for an unknown one.
+// pseudorandom returns the hash of an HMAC (RFC 8018, B.1); nil if it is unknown.
 func pseudorandom(oid string) func() hash.Hash {
 	switch oid {
 	case "", "1.2.840.113549.2.7":

@@ -17,8 +17,8 @@ import (
 	"github.com/credagent/credagent/plugins/internal/credfile"
 )
 
-// loadPair reads the files and checks that key and certificate belong together: a rotation that is
-// half written must not reach the server.
+// loadPair reads the files and checks that key and certificate match: a half-written rotation must not reach the
+// server.
 func (s source) loadPair() (certauth.Pair, error) {
 	password, errPassword := s.password()
 	if errPassword != nil && !errors.Is(errPassword, credfile.ErrEmpty) {
@@ -43,12 +43,13 @@ func (s source) loadPair() (certauth.Pair, error) {
 	return pair, nil
 }
 
-// password reads password_file, or the variable that password_env names. Without one, only what is not encrypted can be read.
+// password reads password_file, or the variable that password_env names. Without a password, only unencrypted keys
+// can be read.
 func (s source) password() (secret.Value, error) {
 	if s.PasswordEnv != "" {
 		value := os.Getenv(s.PasswordEnv)
 		if value == "" {
-			// Without its name: people put the password in place of the name.
+			// Do not show the name: people put the password in its place.
 			return secret.Value{}, errors.New("reading password_env: the environment variable that it names is not set or empty")
 		}
 		return secret.New(value), nil
@@ -59,7 +60,7 @@ func (s source) password() (secret.Value, error) {
 	return credfile.ReadLine("password_file", s.PasswordFile)
 }
 
-// parse reads what certificate_file holds, and the private key from its own file if there is one.
+// parse reads the content of certificate_file, and the private key from its own file if there is one.
 func (s source) parse(data []byte, password secret.Value) (key crypto.Signer, chain []*x509.Certificate, err error) {
 	content := keyfile.Read(data)
 	defer content.Clear()
@@ -102,7 +103,8 @@ func (s source) loadKey(beside keyfile.Content, password secret.Value, chain []*
 	return key, nil
 }
 
-// parsePrivateKey reads the key that a certificate of the chain is for, of several; else the first one.
+// parsePrivateKey reads the private key. Of several, it is the one that a certificate of the chain is for, else the
+// first.
 func parsePrivateKey(content keyfile.Content, password secret.Value, chain []*x509.Certificate) (crypto.Signer, error) {
 	var keys []crypto.Signer
 	var errs []error
@@ -112,7 +114,7 @@ func parsePrivateKey(content keyfile.Content, password secret.Value, chain []*x5
 			keys, errs = append(keys, key), append(errs, err)
 		}
 	}
-	for _, authority := range []bool{false, true} { // the key of an authority may be beside that of its certificate
+	for _, authority := range []bool{false, true} { // an authority's key may be in the file too
 		for i, key := range keys {
 			if errs[i] == nil && slices.ContainsFunc(chain, func(c *x509.Certificate) bool {
 				return c.IsCA == authority && certauth.Certifies(c, key.Public())
@@ -149,8 +151,8 @@ func parseKeyBlock(block *pem.Block, password secret.Value) (crypto.Signer, erro
 	return plainKey(block.Bytes)
 }
 
-// plainKey reads a key that is not encrypted. What it is called in PEM is no promise: tools put PKCS#1
-// under PKCS#8's name, and the other way round.
+// plainKey reads an unencrypted key. Its PEM label is unreliable: tools write PKCS#1 under the label of PKCS#8, and
+// vice versa.
 func plainKey(der []byte) (crypto.Signer, error) {
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key, nil
@@ -165,5 +167,5 @@ func plainKey(der []byte) (crypto.Signer, error) {
 	return key, err
 }
 
-// explicitCurve is id-prime-field (X9.62), which only a key has that spells its curve out.
+// explicitCurve is id-prime-field (X9.62), which appears only in a key with explicit curve parameters.
 var explicitCurve = []byte{0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01}

@@ -1,6 +1,6 @@
-// Package jwtcred is the credential provider for assertions that something else makes: a token by which
-// a platform vouches for the workload (RFC 7523, 2.2), from a file or from the platform itself. Package
-// assertion gets one afresh for every request, because it is good for minutes.
+// Package jwtcred is the credential provider for assertions that another party issues: a token with which a platform
+// vouches for the workload (RFC 7523, 2.2), from a file or from the platform itself. Package assertion gets a new one
+// for every request, because it is valid only for minutes.
 package jwtcred
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/credagent/credagent/plugins/internal/assertion"
 )
 
-// Name is what a configuration calls this provider.
+// Name is this provider's name in a configuration.
 const Name = "jwtcred"
 
 // AssertionType is the client_assertion_type of a JWT (RFC 7523, 2.2).

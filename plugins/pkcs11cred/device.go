@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// maxCertificates bounds how many certificates of a token are checked.
+	// maxCertificates limits how many certificates of a token are checked.
 	maxCertificates = 64
-	// attempts is how often a token that is not there is looked for, with pauses between.
+	// attempts is how often a missing token is searched for, with pauses between.
 	attempts = 4
 	pause    = 250 * time.Millisecond
 )
@@ -27,9 +27,9 @@ type device struct {
 	meant   selection
 	slot    uint
 	session pkcs11.SessionHandle
-	state   uint // of the session, when it was fit for use
+	state   uint // of the session, when it was ready for use
 
-	wanted string // what key was found by; "" while none was
+	wanted string // the search that found key; "" before one is found
 	key    pkcs11.ObjectHandle
 	kind   uint // CKA_KEY_TYPE of the key
 	proof  proof
@@ -50,9 +50,8 @@ func (s source) selection() selection {
 	return selected
 }
 
-// use hands the token to do. When it turns out that the token was taken away, everything is opened
-// afresh and do is called again: many libraries notice a token that has come back only when they
-// begin anew, and some only a moment after.
+// use calls do with the token. If the token was removed, everything is opened again and do is called again: many
+// libraries notice a reinserted token only after a new initialization, and some only a moment later.
 func (p *Provider) use(ctx context.Context, s source, do func(*device) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,14 +72,14 @@ func (p *Provider) use(ctx context.Context, s source, do func(*device) error) er
 	return err
 }
 
-// restart has the library begin anew.
+// restart initializes the library again.
 func (p *Provider) restart(s source) error {
 	p.close()
 	known := p.libraries[s.Module]
 	if known == nil {
 		return nil
 	}
-	_ = known.Finalize() // it may never have begun
+	_ = known.Finalize() // it may not be initialized
 	return initialize(known)
 }
 
@@ -131,16 +130,16 @@ func (p *Provider) open(s source) (*device, error) {
 	return d, nil
 }
 
-// alive reports whether the session is as it was when it was opened: open, and logged in.
+// alive reports whether the session is still open and logged in.
 func (d *device) alive() bool {
 	info, err := d.library.GetSessionInfo(d.session)
 	return err == nil && info.State == d.state
 }
 
-// wanted is the part of a configuration that says which key is meant.
+// wanted returns the part of a configuration that selects the key.
 func (s source) wanted() string { return "label " + s.KeyLabel + ", id " + s.objectID() }
 
-// findKey finds the private key that is meant: a token's keys may be replaced at any time.
+// findKey finds the selected private key: a token's keys may be replaced at any time.
 func (d *device) findKey(s source) error {
 	template := []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY)}
 	if s.KeyLabel != "" {
@@ -184,7 +183,7 @@ func (d *device) attribute(object pkcs11.ObjectHandle, name uint) ([]byte, error
 	return values[0].Value, nil
 }
 
-// number reads a CK_ULONG, which is as long as the machine's own words and in their order of bytes.
+// number reads a CK_ULONG, which has the machine's word size and byte order.
 func number(value []byte) uint {
 	switch len(value) {
 	case 4:
@@ -195,8 +194,8 @@ func number(value []byte) uint {
 	return unknownKind
 }
 
-// certificates reads the certificates on the token, the one that lasts longest first: a renewed one
-// lies beside the one that it renews. More attributes make it look at fewer.
+// certificates reads the certificates on the token, the one that expires last first: a renewed certificate is stored
+// next to the old one. More attributes narrow the search.
 func (d *device) certificates(more ...*pkcs11.Attribute) ([]*x509.Certificate, error) {
 	objects, err := d.find(append(more, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_CERTIFICATE)), maxCertificates)
 	if err != nil {
@@ -208,7 +207,7 @@ func (d *device) certificates(more ...*pkcs11.Attribute) ([]*x509.Certificate, e
 		if err != nil {
 			return nil, fmt.Errorf("reading a certificate: %w", err)
 		}
-		if certificate, err := x509.ParseCertificate(der); err == nil { // others may be there, of other kinds
+		if certificate, err := x509.ParseCertificate(der); err == nil { // there may be certificates of other types
 			certificates = append(certificates, certificate)
 		}
 	}
@@ -216,7 +215,7 @@ func (d *device) certificates(more ...*pkcs11.Attribute) ([]*x509.Certificate, e
 	return certificates, nil
 }
 
-// leafAmong finds the key's own certificate, by the key's proof.
+// leafAmong finds the key's own certificate, with a signature as proof.
 func (d *device) leafAmong(certificates []*x509.Certificate, s source) (*x509.Certificate, error) {
 	if s.CertificateLabel != "" {
 		var err error
@@ -228,7 +227,7 @@ func (d *device) leafAmong(certificates []*x509.Certificate, s source) (*x509.Ce
 		if i := slices.IndexFunc(certificates, d.proof.by); i >= 0 {
 			return certificates[i], nil
 		}
-		// The key may have been replaced and got the old one's handle.
+		// The key may have been replaced by one with the same handle.
 		var err error
 		if d.proof, err = d.prove(s); err != nil {
 			return nil, err

@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// library is what is used of a PKCS#11 library.
+// library has the functions of a PKCS#11 library that are used.
 type library interface {
 	Initialize(options ...pkcs11.InitializeOption) error
 	Finalize() error
@@ -67,13 +67,13 @@ func initialize(l library) error {
 	return nil
 }
 
-// missingError is that a token is not there.
+// missingError means that a token is missing.
 type missingError struct{ message string }
 
 // Error implements error.
 func (e *missingError) Error() string { return e.message }
 
-// slot finds the one token that is meant.
+// slot finds the selected token.
 func (s source) slot(l library) (uint, error) {
 	slots, err := l.GetSlotList(true)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s source) slot(l library) (uint, error) {
 	for _, slot := range slots {
 		info, err := l.GetTokenInfo(slot)
 		if err != nil || info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
-			continue // it was just taken away, or is blank
+			continue // just removed, or blank
 		}
 		present = append(present, fmt.Sprintf("%q (serial %q, slot %d)", info.Label, info.SerialNumber, slot))
 		if s.means(slot, info) {
@@ -114,7 +114,7 @@ func list(items []string) string {
 	return strings.Join(items, ", ")
 }
 
-// code is the library's return value behind an error; CKR_OK where it is not the library's.
+// code returns the library's return value in an error; CKR_OK if the error is not the library's.
 func code(err error) pkcs11.Error {
 	var returned pkcs11.Error
 	if errors.As(err, &returned) {
@@ -123,8 +123,8 @@ func code(err error) pkcs11.Error {
 	return pkcs11.CKR_OK
 }
 
-// goneCodes are the return values after which everything has to be opened afresh. Some libraries
-// say nothing more precise than the last two.
+// goneCodes are the return values after which everything has to be opened again. Some libraries return nothing more
+// precise than the last two.
 var goneCodes = [...]pkcs11.Error{
 	pkcs11.CKR_SLOT_ID_INVALID, pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_DEVICE_REMOVED,
 	pkcs11.CKR_TOKEN_NOT_PRESENT, pkcs11.CKR_TOKEN_NOT_RECOGNIZED,
@@ -133,19 +133,19 @@ var goneCodes = [...]pkcs11.Error{
 	pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED,
 }
 
-// gone reports whether an error may be because the token was taken away, or was away meanwhile.
+// gone reports whether the token may have been removed, even if it is back.
 func gone(err error) bool {
 	return err != nil && (missing(err) || slices.Contains(goneCodes[:], code(err)))
 }
 
-// missing reports whether a token is not there, or not whole: SoftHSM shows one without its PIN while
-// another process writes to it.
+// missing reports whether a token is missing or incomplete: SoftHSM shows one without its PIN while another process
+// writes to it.
 func missing(err error) bool {
 	var notThere *missingError
 	return errors.As(err, &notThere) || code(err) == pkcs11.CKR_USER_PIN_NOT_INITIALIZED
 }
 
-// describe is an error in words, with what to do about some of the library's return values.
+// describe returns an error as text, with advice for some of the library's return values.
 func describe(err error) string {
 	text := strings.ReplaceAll(err.Error(), "pkcs11: ", "")
 	switch code(err) {

@@ -14,12 +14,11 @@ import (
 	"github.com/credagent/credagent/plugins/internal/credfile"
 )
 
-// A token locks itself after a few wrong PINs, and only its security officer, or nobody, can open
-// it again. So a PIN that was refused is not tried again until its file changes: not by the next
-// request, and not by the next process, for a provider's process ends when it is idle. The file's
-// state is kept in a mark, of which nothing can be learnt of the PIN.
+// A token locks itself after a few wrong PINs, and only its security officer, or nobody, can unlock it. So a refused
+// PIN is not tried again until its file changes: not by the next request, and not by the next process, since a
+// provider's process ends when it is idle. The file's state is kept in a mark, which reveals nothing about the PIN.
 
-// refusedCodes are the return values that say that a PIN will not do.
+// refusedCodes are the return values that mean that a PIN was refused.
 var refusedCodes = map[pkcs11.Error]string{
 	pkcs11.CKR_PIN_INCORRECT: "the token refused the PIN",
 	pkcs11.CKR_PIN_INVALID:   "the PIN holds characters that the token does not know",
@@ -28,7 +27,7 @@ var refusedCodes = map[pkcs11.Error]string{
 	pkcs11.CKR_PIN_LOCKED:    "the token has locked its PIN after wrong ones; its security officer can set a new one",
 }
 
-// login logs in with the PIN, if the token wants one.
+// login logs in with the PIN, if the token needs one.
 func (p *Provider) login(d *device, s source) error {
 	info, err := d.library.GetTokenInfo(d.slot)
 	switch {
@@ -43,7 +42,7 @@ func (p *Provider) login(d *device, s source) error {
 	case info.Flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
 		return fmt.Errorf("one more wrong PIN would lock the token, so the last try is left to you: log in once with: pkcs11-tool --module %s --login --list-objects", s.Module)
 	}
-	state, err := stateOf(s.PINFile) // before it is read: a PIN that comes between must not count as tried
+	state, err := stateOf(s.PINFile) // before it is read: a PIN written in between must not count as tried
 	if err != nil {
 		return fmt.Errorf("looking at pin_file: %w", err)
 	}
@@ -58,7 +57,7 @@ func (p *Provider) login(d *device, s source) error {
 	return p.loggedIn(err, s, state)
 }
 
-// loggedIn remembers how a login went.
+// loggedIn remembers the result of a login.
 func (p *Provider) loggedIn(err error, s source, state string) error {
 	words, refused := refusedCodes[code(err)]
 	switch {
@@ -80,14 +79,14 @@ func (s source) refusal(why string) error {
 	return fmt.Errorf("%s; it is not tried again, as wrong ones lock a token, until pin_file %q changes (after a change on the token's side, touch it)", why, s.PINFile)
 }
 
-// mark is the file that remembers the state of a pin_file whose PIN was refused. Its name is no temporary
-// file's, because the agent removes those that were left in the directories of its sinks.
+// mark returns the file that remembers the state of a pin_file whose PIN was refused. Its name is not that of a
+// temporary file, because the agent removes leftover temporary files from the directories of its sinks.
 func (s source) mark() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%v\x00%s", os.Geteuid(), s.selection(), s.PINFile))
 	return filepath.Join(s.PINGuardDir, fmt.Sprintf(".credagent-refused-pin-%x.mark", sum[:8]))
 }
 
-// stateOf is what stat reports about a file.
+// stateOf returns what stat reports about a file.
 func stateOf(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -100,8 +99,8 @@ func stateOf(path string) (string, error) {
 	return fmt.Sprintf("%d,%d,%d", inode, info.Size(), info.ModTime().UnixNano()), nil
 }
 
-// readMark reads a mark; "" if there is none. The directory may be everybody's, so one of somebody
-// else, or one that is no file, is none.
+// readMark reads a mark; "" if there is none. The directory may be public, so a mark that belongs to another user, or
+// is not a regular file, is ignored.
 func readMark(path string) string {
 	const most = 256
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)

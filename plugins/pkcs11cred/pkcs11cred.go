@@ -1,10 +1,9 @@
 // Package pkcs11cred is the credential provider for certificates whose private key is in an HSM, a
-// smart card or a TPM, reached by the PKCS#11 library of its maker (PKCS#11 2.40). The key signs
-// there: it is never in this process. What is signed, an assertion or a TLS handshake, is decided
-// in package certauth, as for keys in files.
+// smart card or a TPM, through its vendor's PKCS#11 library (PKCS#11 2.40). The key signs there and is never in this
+// process. Package certauth decides what is signed, an assertion or a TLS handshake, as for keys in files.
 //
-// It needs cgo, so it is an external provider in a module of its own. Caveat: a call into a library
-// cannot be interrupted; one that hangs is ended, with the process, by the agent.
+// It needs cgo, so it is an external provider in a separate module. Caveat: a call into a library cannot be
+// interrupted; if one hangs, the agent ends the process.
 package pkcs11cred
 
 import (
@@ -25,12 +24,12 @@ import (
 	"github.com/credagent/credagent/plugins/internal/credfile"
 )
 
-// Provider implements [plugins.Provider]. It has one session with one token at a time, which its
-// process needs no more than; [New] makes one.
+// Provider implements [plugins.Provider]. It has one session with one token at a time, which is all that its process
+// needs; [New] creates one.
 type Provider struct {
 	load func(path string) (library, error)
 
-	mu        sync.Mutex         // also keeps a library from being asked two things at once
+	mu        sync.Mutex         // also serializes calls into a library
 	libraries map[string]library // by path, initialized
 	device    *device            // nil while there is none
 	refused   map[string]string  // mark → state of the pin_file whose PIN was refused
@@ -41,7 +40,7 @@ func New() *Provider {
 	return &Provider{load: loadLibrary, libraries: map[string]library{}, refused: map[string]string{}}
 }
 
-// source is also the configuration's form.
+// source is decoded from the configuration.
 type source struct {
 	provider *Provider
 
@@ -90,7 +89,7 @@ func (p *Provider) Open(config json.RawMessage) (plugins.Source, error) {
 	return s, nil
 }
 
-// objectID is the key's CKA_ID in hexadecimal, which tools also write with colons.
+// objectID returns the key's CKA_ID in hexadecimal, which tools also write with colons.
 func (s source) objectID() string {
 	return strings.ReplaceAll(strings.TrimPrefix(s.KeyObjectID, "0x"), ":", "")
 }
@@ -100,8 +99,8 @@ func (s source) Files() []string {
 	return slices.DeleteFunc([]string{s.CertificateFile, s.PINFile}, func(path string) bool { return path == "" })
 }
 
-// Load implements [plugins.Source]. The key proves itself by a signature, once for each session, so
-// that a certificate of another key is noticed before a server sees it.
+// Load implements [plugins.Source]. The key makes a test signature, once for each session, so that a certificate for
+// another key is noticed before a server sees it.
 func (s source) Load(ctx context.Context) (plugins.Credential, error) {
 	var certificates []*x509.Certificate
 	var leaf *x509.Certificate
@@ -118,14 +117,14 @@ func (s source) Load(ctx context.Context) (plugins.Credential, error) {
 	if err != nil {
 		return plugins.Credential{}, fmt.Errorf("using PKCS#11 module %q: %s", s.Module, describe(err))
 	}
-	// In front, it is the one that the pair is made of, if several are for the key.
+	// In front, it is chosen for the pair if several are for the key.
 	certificates = append([]*x509.Certificate{leaf}, certificates...)
 	pair, err := certauth.NewPair(signer{source: s, public: certauth.PublicKey(leaf)}, unique(certificates))
 	if err != nil {
 		return plugins.Credential{}, fmt.Errorf("using PKCS#11 module %q: %w", s.Module, err)
 	}
 	if s.CertificateFile == "" {
-		pair.Others = nil // what else is on a token is nobody's business
+		pair.Others = nil // do not send the token's other certificates
 	}
 	credential, err := s.Credential(pair)
 	if err != nil {
@@ -134,7 +133,7 @@ func (s source) Load(ctx context.Context) (plugins.Credential, error) {
 	return credential, nil
 }
 
-// certificates reads the certificate and what certifies it, from the file or from the token.
+// certificates reads the certificate and its issuers, from the file or from the token.
 func (s source) certificates(d *device) ([]*x509.Certificate, error) {
 	if s.CertificateFile == "" {
 		return d.certificates()

@@ -20,14 +20,14 @@ import (
 	"github.com/credagent/credagent/plugins/internal/certauth"
 )
 
-// What PKCS#11 3.0 added and package pkcs11 does not name.
+// Values of PKCS#11 3.0 that package pkcs11 does not define.
 const (
 	kindEdwards         = 0x40   // CKK_EC_EDWARDS
 	mechanismEdDSA      = 0x1057 // CKM_EDDSA
 	unknownKind    uint = 0xffffffff
 )
 
-// signer is the key on the token as package crypto knows keys. It outlives sessions.
+// signer is the key on the token as a [crypto.Signer]. It outlives sessions.
 type signer struct {
 	source source
 	public crypto.PublicKey
@@ -36,8 +36,8 @@ type signer struct {
 // Public implements [crypto.Signer].
 func (k signer) Public() crypto.PublicKey { return k.public }
 
-// Sign implements [crypto.Signer]. What the token made is verified: a faulty signature is worth
-// knowing here, where it can be distinguished from a wrong key.
+// Sign implements [crypto.Signer]. The token's signature is verified: here a faulty signature can be distinguished
+// from a wrong key.
 func (k signer) Sign(_ io.Reader, digest []byte, options crypto.SignerOpts) ([]byte, error) {
 	if ec, ok := k.public.(*ecdsa.PublicKey); ok {
 		// A longer one is cut off anyway (FIPS 186-5, 6.4.1), but not by every token.
@@ -62,7 +62,7 @@ func (k signer) Sign(_ io.Reader, digest []byte, options crypto.SignerOpts) ([]b
 	return signature, nil
 }
 
-// sign has the token sign, and makes of it what package crypto expects.
+// sign has the token sign, and converts the result to what package crypto expects.
 func (d *device) sign(digest []byte, options crypto.SignerOpts) ([]byte, error) {
 	mechanism, input, err := d.mechanism(digest, options)
 	if err != nil {
@@ -81,7 +81,7 @@ func (d *device) sign(digest []byte, options crypto.SignerOpts) ([]byte, error) 
 	return signature, nil
 }
 
-// mechanism is how to ask for a signature, and what to hand in.
+// mechanism returns the mechanism for a signature, and its input.
 func (d *device) mechanism(digest []byte, options crypto.SignerOpts) (*pkcs11.Mechanism, []byte, error) {
 	pss, isPSS := options.(*rsa.PSSOptions)
 	switch {
@@ -102,7 +102,7 @@ func (d *device) mechanism(digest []byte, options crypto.SignerOpts) (*pkcs11.Me
 	return nil, nil, errors.New("the key is neither RSA, ECDSA nor Ed25519")
 }
 
-// digestInfo is what goes before a digest in a signature of PKCS#1 1.5 (RFC 8017, 9.2).
+// digestInfo is the prefix of a digest in a PKCS#1 1.5 signature (RFC 8017, 9.2).
 var digestInfo = map[crypto.Hash]string{
 	crypto.SHA256: "\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",
 	crypto.SHA384: "\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30",
@@ -129,7 +129,7 @@ func pssParameters(options *rsa.PSSOptions) ([]byte, error) {
 	return pkcs11.NewPSSParams(hash, mask, uint(salt)), nil
 }
 
-// sequence makes of r and s, one after the other, the ASN.1 of package crypto.
+// sequence converts r and s, concatenated, to the ASN.1 of package crypto.
 func sequence(signature []byte) ([]byte, error) {
 	half := len(signature) / 2
 	if half == 0 || len(signature)%2 != 0 {
@@ -138,7 +138,7 @@ func sequence(signature []byte) ([]byte, error) {
 	return asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])})
 }
 
-// proof is a signature of the key on the token.
+// proof is a test signature of the key on the token.
 type proof struct {
 	digest    []byte
 	signature []byte
@@ -160,7 +160,7 @@ func (d *device) prove(s source) (proof, error) {
 	return p, err
 }
 
-// by reports whether it was made with the key of a certificate.
+// by reports whether it was made with a certificate's key.
 func (p proof) by(c *x509.Certificate) bool {
 	return p.signature != nil && verifies(certauth.PublicKey(c), p.digest, p.signature, p.options)
 }

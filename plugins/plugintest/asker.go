@@ -24,7 +24,7 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// asker asks a provider as the agent does, and checks its replies as the agent does.
+// asker calls a provider and checks its replies as the agent does.
 type asker interface {
 	check(ctx context.Context, config json.RawMessage, load bool) (provider.Credential, []provider.Problem, error)
 	exchange(ctx context.Context, config json.RawMessage, r provider.Request) (provider.Reply, error)
@@ -72,14 +72,14 @@ func (p *inProcess) close() {
 	p.server.Stop()
 }
 
-// executable is a provider that the agent's own code finds, starts and asks.
+// executable is a provider that the agent's own code finds, starts and calls.
 type executable struct {
 	host *provider.Host
 	name string
 	log  *recorder
 
 	mu      sync.Mutex
-	config  string // guarded by mu, as is process: what the running process is for
+	config  string // guarded by mu, as is process: the running process's configuration
 	process *provider.Process
 }
 
@@ -125,7 +125,7 @@ func (e *executable) exchange(ctx context.Context, config json.RawMessage, r pro
 	return e.running(config).Exchange(ctx, r)
 }
 
-// running is the process for a configuration, of which the agent has one each.
+// running returns the process for a configuration; the agent has one for each.
 func (e *executable) running(config json.RawMessage) *provider.Process {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -162,7 +162,7 @@ func (r *recorder) Write(data []byte) (int, error) {
 	return r.buf.Write(data)
 }
 
-// String is the log so far.
+// String returns the log so far.
 func (r *recorder) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,20 +19,20 @@ import (
 	"github.com/credagent/credagent/plugins"
 )
 
-// candidate is a provider that is tested.
+// candidate is a provider under test.
 type candidate struct {
 	ctx      context.Context // of the rule that is being tested
 	given    Config
 	ask      asker
 	endpoint *endpoint
-	dir      string        // nothing is in it that the provider's author has made
+	dir      string        // contains nothing of the provider's author
 	patience time.Duration // for opening a configuration and loading a credential
 	config   configured
 	rotated  configured
 
 	mu      sync.Mutex
-	shown   map[string]string // guarded by mu: what it said so far → when
-	secrets map[string]string // guarded by mu: what it may not say → what that is
+	shown   map[string]string // guarded by mu: its output so far → when
+	secrets map[string]string // guarded by mu: text that it must not show → what that is
 }
 
 // configured is a configuration whose credential's files are copies.
@@ -43,7 +43,7 @@ type configured struct {
 
 // file is a copy of one of a credential's files.
 type file struct {
-	key     string // of the configuration, that names it
+	key     string // the key of the configuration that names it
 	path    string
 	content []byte
 }
@@ -72,7 +72,7 @@ func (c *candidate) close() {
 	c.endpoint.close()
 }
 
-// within is the provider itself, where it can be asked from within; else nil.
+// within returns the provider itself, if it runs in this process; else nil.
 func (c *candidate) within() plugins.Provider {
 	if p, ok := c.ask.(*inProcess); ok {
 		return p.provider
@@ -80,14 +80,14 @@ func (c *candidate) within() plugins.Provider {
 	return nil
 }
 
-// copyFiles copies the files that a configuration names, and has it name the copies.
+// copyFiles copies the files that a configuration names, and makes it name the copies.
 func (c *candidate) copyFiles(name string, values map[string]any) (configured, error) {
 	if values == nil {
 		return configured{}, nil
 	}
 	credential, problems, err := c.check(values, false)
 	if err != nil || len(problems) > 0 {
-		shown, _ := json.Marshal(values) // it was, to ask
+		shown, _ := json.Marshal(values) // it was encoded before
 		return configured{}, fmt.Errorf("opening %s: %w", shown, cmp.Or(err, problemsError(problems)))
 	}
 	dir := filepath.Join(c.dir, name)
@@ -115,7 +115,7 @@ func (c *candidate) copyFiles(name string, values map[string]any) (configured, e
 	return copied, nil
 }
 
-// learnFile takes every line of a file for a secret that is long enough to be one.
+// learnFile treats every line of a file that is long enough as a secret.
 func (c *candidate) learnFile(f file) {
 	const shortest = 16
 	for i, line := range strings.Split(string(f.content), "\n") {
@@ -126,7 +126,7 @@ func (c *candidate) learnFile(f file) {
 	}
 }
 
-// restore writes the file as it was, in one step.
+// restore writes the original content back, atomically.
 func (f file) restore() error { return f.write(f.content) }
 
 func (f file) write(content []byte) error {
@@ -136,14 +136,14 @@ func (f file) write(content []byte) error {
 	return os.Rename(f.path+".new", f.path)
 }
 
-// with is a configuration with one value changed.
+// with returns the configuration with one value changed.
 func (c configured) with(key string, value any) map[string]any {
 	values := maps.Clone(c.values)
 	values[key] = value
 	return values
 }
 
-// check asks and keeps the texts of the answer.
+// check calls Check and keeps the texts of the answer.
 func (c *candidate) check(values any, load bool) (provider.Credential, []provider.Problem, error) {
 	config, err := json.Marshal(values)
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *candidate) load() (provider.Credential, error) {
 	return credential, errors.Join(err, problemsError(problems))
 }
 
-// exchange has the provider make a token request, and returns what the server got of it.
+// exchange makes the provider send a token request, and returns what the server received.
 func (c *candidate) exchange(values map[string]any, status int) (reply provider.Reply, got []received, err error) {
 	c.endpoint.begin(status)
 	reply, err = c.send(values)
@@ -189,7 +189,7 @@ func (c *candidate) send(values map[string]any) (provider.Reply, error) {
 	return reply, err
 }
 
-// authentication is what the provider adds to a request that is answered with a token.
+// authentication returns what the provider adds to a request that is answered with a token.
 func (c *candidate) authentication(values map[string]any) (added, provider.Reply, error) {
 	reply, got, err := c.exchange(values, http.StatusOK)
 	switch {
@@ -219,7 +219,7 @@ func (c *candidate) learn(secrets map[string]string) {
 	}
 }
 
-// leaks are the secrets that were shown so far, by name.
+// leaks reports the secrets that were shown so far, by name.
 func (c *candidate) leaks() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,11 +24,11 @@ import (
 const (
 	tokenPath = "/token"
 	clientID  = "plugintest-client"
-	// shortestSecret is the length in bytes from which what a provider adds is taken for a secret.
+	// shortestSecret is the least length in bytes at which a value that a provider adds counts as a secret.
 	shortestSecret = 8
 )
 
-// hangUp is the status of no answer at all.
+// hangUp is the status that stands for no answer at all.
 const hangUp = 0
 
 // endpoint is a token endpoint that answers as instructed and remembers the requests.
@@ -41,7 +41,7 @@ type endpoint struct {
 	got    []received // since begin
 }
 
-// received is a request as it came.
+// received is a request as it arrived.
 type received struct {
 	method, path string
 	form         url.Values
@@ -61,7 +61,7 @@ func newEndpoint() *endpoint {
 
 func (e *endpoint) close() { e.server.Close() }
 
-// request is what the agent would ask for.
+// request returns the request that the agent would send.
 func (e *endpoint) request() provider.Request {
 	return provider.Request{
 		TokenEndpoint: e.server.URL + tokenPath,
@@ -117,14 +117,14 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// added is what authenticates a request: what is in it beside what the agent asked for.
+// added is the authentication of a request: everything in it that the agent did not ask for.
 type added struct {
 	form        url.Values
 	header      http.Header
 	certificate string
 }
 
-// split separates what was added from what was asked for. Its error names what was changed.
+// split separates the added parts from those that were asked for. Its error names what was changed.
 func (r received) split(asked provider.Request) (added, error) {
 	a := added{form: url.Values{}, header: http.Header{}, certificate: r.certificate}
 	form, header := url.Values{"client_id": {asked.ClientID}}, asked.Header.Clone()
@@ -155,7 +155,7 @@ func (r received) split(asked provider.Request) (added, error) {
 	return a, nil
 }
 
-// differ compares what was asked for with what came, and puts aside what is new.
+// differ compares the asked with the received values, and collects the new ones.
 func differ(asked, got map[string][]string, what string, fresh map[string][]string) []string {
 	var wrong []string
 	for name, values := range asked {
@@ -172,7 +172,7 @@ func differ(asked, got map[string][]string, what string, fresh map[string][]stri
 	return wrong
 }
 
-// secrets are the values that were added, by what they are called.
+// secrets returns the added values by name.
 func (a added) secrets() map[string]string {
 	secrets := map[string]string{}
 	keep := func(name, value string) {
@@ -198,5 +198,5 @@ func (a added) secrets() map[string]string {
 	return secrets
 }
 
-// String is all that was added, to compare.
+// String returns everything that was added, for comparison.
 func (a added) String() string { return fmt.Sprintf("%v %v %s", a.form, a.header, a.certificate) }

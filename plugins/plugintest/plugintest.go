@@ -1,10 +1,10 @@
 // Package plugintest checks, in a provider's own tests, that it keeps the rules of package plugins.
 //
-// [Run] asks a [plugins.Provider] within the test, [RunExecutable] the program it was built into,
-// started as the agent does it. Both believe the provider as little as the agent would, send its
-// token requests to a server of their own, and damage only copies of its credential's files: whatever
-// in the configuration is one of [plugins.Source.Files] is copied first. Caveats: that Open uses no network
-// is beyond them, and only RunExecutable sees what the provider prints.
+// [Run] calls a [plugins.Provider] within the test; [RunExecutable] calls the built program, started as the agent
+// does it. Both distrust the provider as the agent does, send its token requests to their own server, and damage only
+// copies of its credential's files: every file in [plugins.Source.Files] that the configuration names is copied
+// first. Caveats: they cannot detect whether Open uses the network, and only RunExecutable sees what the provider
+// prints.
 package plugintest
 
 import (
@@ -19,18 +19,18 @@ import (
 
 // Config describes what to test, and with what.
 type Config struct {
-	// Provider is what [Run] and [Test] ask.
+	// Provider is the provider that [Run] and [Test] call.
 	Provider plugins.Provider
-	// Config is a sound configuration whose credential loads.
+	// Config is a valid configuration whose credential loads.
 	Config map[string]any
-	// Rotated has the same keys as Config, for another credential of the same kind. Without it,
-	// nobody knows whether a rotated credential would be used.
+	// Rotated has the same keys as Config, for another credential of the same kind. Without it, the use of a rotated
+	// credential is not tested.
 	Rotated map[string]any
-	// Bad are configurations that Open must refuse, beside those that are made of Config by adding
-	// unknown keys and values of the wrong type.
+	// Bad are configurations that Open must refuse, in addition to those derived from Config with unknown keys and
+	// values of the wrong type.
 	Bad []map[string]any
-	// Secrets must never be shown. What the provider adds to a request and the lines of its
-	// credential's files are looked for anyway.
+	// Secrets must never be shown. The values that the provider adds to a request and the lines of its credential's
+	// files are always searched for.
 	Secrets []string
 }
 
@@ -44,8 +44,8 @@ func Run(t *testing.T, c Config) {
 	run(t, c, ask)
 }
 
-// RunExecutable tests the program at a path, which is named credagent-provider-NAME. It leaves out
-// the rules that show only from within.
+// RunExecutable tests the program at a path, which is named credagent-provider-NAME. It leaves out the rules that can
+// only be tested within the process.
 func RunExecutable(t *testing.T, path string, c Config) {
 	t.Helper()
 	ask, err := newExecutable(t.TempDir(), path)
@@ -76,7 +76,7 @@ func run(t *testing.T, c Config, ask asker) {
 	}
 }
 
-// Test is [Run] without a [testing.T]. Its error joins what is wrong.
+// Test is [Run] without a [testing.T]. Its error joins all failures.
 func Test(ctx context.Context, c Config) error {
 	dir, err := os.MkdirTemp("", "plugintest-")
 	if err != nil {

@@ -26,14 +26,14 @@ const (
 	atOnce      = 8
 )
 
-// rule is one thing that a provider must keep to.
+// rule is one rule that a provider must keep.
 type rule struct {
 	name   string
-	within bool // it shows only from within
+	within bool // it can only be tested within the process
 	broken func(*candidate) error
 }
 
-// rules are in an order in which each may rely on those before it. None is ever changed.
+// rules are ordered so that each may rely on those before it. They are never changed.
 var rules = []rule{
 	{name: "opens a sound configuration", broken: opens},
 	{name: "refuses what is no object", broken: refusesNoObject},
@@ -56,7 +56,7 @@ var rules = []rule{
 	{name: "shows nothing secret", broken: (*candidate).leaks},
 }
 
-// fast reports an error unless something takes no longer than it may, at one of several tries.
+// fast reports an error unless do is fast enough in one of several tries.
 func (c *candidate) fast(what string, do func() error) error {
 	for range tries {
 		begun := time.Now()
@@ -114,7 +114,7 @@ func refusesUnknownKeys(c *candidate) error {
 	return c.refuses(c.config.with(key, "x"), key)
 }
 
-// refusesWrongTypes also wants that a problem at one key does not hide one at another.
+// refusesWrongTypes also requires that a problem at one key does not hide one at another.
 func refusesWrongTypes(c *candidate) error {
 	const unknown = "plugintest_unknown"
 	var all []error
@@ -146,7 +146,7 @@ func refusesBad(c *candidate) error {
 	return errors.Join(all...)
 }
 
-// namesFiles wants every file, because the agent notices no rotation of one that it does not know.
+// namesFiles requires every file, because the agent does not notice the rotation of a file that it does not know.
 func namesFiles(c *candidate) error {
 	credential, _, err := c.check(c.config.values, false)
 	if err != nil {
@@ -196,7 +196,7 @@ func loads(c *candidate) error {
 	return nil
 }
 
-// spoil does something to each of the credential's files in turn, and restores it.
+// spoil damages each of the credential's files in turn, and restores it.
 func (c *candidate) spoil(do func(file) error, judge func(file, error) error) error {
 	var all []error
 	for _, f := range c.config.files {
@@ -217,7 +217,7 @@ func (c *candidate) spoil(do func(file) error, judge func(file, error) error) er
 	return errors.Join(all...)
 }
 
-// named judges an error by whether it is the credential's and names the file.
+// named checks that an error is about the credential and names the file.
 func named(f file, err error) error {
 	var failure *provider.Failure
 	switch {
@@ -239,7 +239,7 @@ func refusesEmptyFile(c *candidate) error {
 	return c.spoil(func(f file) error { return f.write(nil) }, named)
 }
 
-// namesDamagedFile leaves it open whether a credential of any bytes is one.
+// namesDamagedFile allows credentials for which any bytes are valid.
 func namesDamagedFile(c *candidate) error {
 	const damage = "plugintest-damage-that-is-not-to-be-shown"
 	c.learn(map[string]string{damage: "what a damaged file holds"})
@@ -258,7 +258,7 @@ func addsAuthentication(c *candidate) error {
 	return err
 }
 
-// leavesRequest checks what does not show in the request that is sent.
+// leavesRequest checks what is not visible in the request that is sent.
 func leavesRequest(c *candidate) error {
 	credential, err := c.loadWithin(c.ctx)
 	if err != nil {
@@ -284,7 +284,7 @@ func leavesRequest(c *candidate) error {
 	return nil
 }
 
-// loadWithin opens and loads without the protocol between.
+// loadWithin opens and loads without the protocol.
 func (c *candidate) loadWithin(ctx context.Context) (_ plugins.Credential, err error) {
 	defer func() {
 		if recover() != nil {
@@ -318,7 +318,7 @@ func sendsOne(c *candidate) error {
 	return errors.Join(all...)
 }
 
-// usesRotated puts another credential into the files, and wants to see it in the next request.
+// usesRotated puts another credential into the files, and expects it in the next request.
 func usesRotated(c *candidate) error {
 	if c.rotated.values == nil || len(c.config.files) == 0 {
 		return nil
@@ -374,7 +374,7 @@ func servesMany(c *candidate) error {
 	return errors.Join(errs...)
 }
 
-// heedsContext leaves open whether Load fails: a small file is read before anybody could wait.
+// heedsContext allows Load to succeed: a small file is read too fast to be interrupted.
 func heedsContext(c *candidate) error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	cancel()

@@ -1,6 +1,6 @@
 // Package secretcred is the credential provider for client secrets: client_secret_basic and
 // client_secret_post (RFC 6749, 2.3.1). The secret comes from a file or from one environment
-// variable and is read afresh for every request.
+// variable and is read again for every request.
 package secretcred
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/credagent/credagent/plugins/internal/credfile"
 )
 
-// Name is what a configuration calls this provider.
+// Name is this provider's name in a configuration.
 const Name = "secretcred"
 
 // The client authentication methods, by their registered names (RFC 7591, 2).
@@ -30,7 +30,7 @@ const (
 // Provider implements [plugins.Provider].
 type Provider struct{}
 
-// source is also the configuration's form.
+// source is decoded from the configuration.
 type source struct {
 	SecretFile string `json:"secret_file"`
 	SecretEnv  string `json:"secret_env"`
@@ -77,7 +77,7 @@ func (s source) read() (secret.Value, error) {
 	if s.SecretEnv != "" {
 		value := os.Getenv(s.SecretEnv)
 		if value == "" {
-			// Without its name: people put the secret in place of the name.
+			// Do not show the name: people put the secret in its place.
 			return secret.Value{}, errors.New("reading secret_env: the environment variable that it names is not set or empty")
 		}
 		line, err := credfile.Secret([]byte(value))
@@ -101,7 +101,7 @@ func (s source) authenticate(r *plugins.Request, value secret.Value) {
 	r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 }
 
-// method is the configured one, else what the server's metadata lists, else Basic, which every
+// method returns the configured method, else one that the server's metadata lists, else Basic, which every
 // server with client secrets must understand (RFC 6749, 2.3.1).
 func (s source) method(supported []string) string {
 	switch {

@@ -1,4 +1,4 @@
-// Package agentprocess runs credagent as a process of its own, for tests of the whole program: it
+// Package agentprocess runs credagent as a separate process, for tests of the whole program: it
 // builds it as it is shipped, starts it, waits for it, keeps its log and ends it with the test.
 //
 // One caveat: everything is built from the checkout that the test runs in.
@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// patience bounds every wait for a process.
+// patience limits every wait for a process.
 const patience = time.Minute
 
 // Process is a started agent, or another program.
 type Process struct {
 	*exec.Cmd
-	Log   *Log // what it prints, unless the command says otherwise
+	Log   *Log // its output, unless the command redirects it
 	t     testing.TB
-	ended chan struct{} // closed when it has ended and all it printed was read
+	ended chan struct{} // closed when it has ended and all its output was read
 }
 
 // Start starts a command. It is terminated with the test, and its log shown if that failed.
@@ -42,7 +42,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	}
 	go func() {
 		defer close(p.ended)
-		_ = cmd.Wait() // how it ended is in ProcessState
+		_ = cmd.Wait() // the result is in ProcessState
 	}()
 	t.Cleanup(func() {
 		p.Stop()
@@ -53,8 +53,8 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// withRuntimeDirectory gives the processes of a test a runtime directory of their own, unless they have
-// one: what a server asks for in one test must not hold in another that has the same port.
+// withRuntimeDirectory gives the processes of a test their own runtime directory, unless they have one: a wait from
+// one test must not apply in another that uses the same port.
 func withRuntimeDirectory(t testing.TB, env []string) []string {
 	const name = "RUNTIME_DIRECTORY="
 	for _, variable := range env {
@@ -65,7 +65,7 @@ func withRuntimeDirectory(t testing.TB, env []string) []string {
 	return append(env, name+filepath.Join(filepath.Dir(t.TempDir()), "run"))
 }
 
-// PID is the process's number.
+// PID returns the process id.
 func (p *Process) PID() int { return p.Process.Pid }
 
 // Ended is closed when the process has ended.
@@ -84,8 +84,8 @@ func (p *Process) HasEnded() bool {
 // Terminate asks the process to stop.
 func (p *Process) Terminate() { _ = p.Process.Signal(syscall.SIGTERM) }
 
-// Stop asks the process to stop, waits for its end and returns its exit status. One that does not
-// end is killed, which fails the test. It may have ended already.
+// Stop asks the process to stop, waits for its end and returns its exit status. If it does not end, it is killed and
+// the test fails. It may have ended already.
 func (p *Process) Stop() int {
 	p.t.Helper()
 	p.Terminate()
@@ -106,14 +106,13 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// AwaitReady waits until the agent that listens at the address says that every token is in every
-// sink.
+// AwaitReady waits until the agent that listens at the address reports that every token is in every sink.
 func (p *Process) AwaitReady(address string) {
 	p.t.Helper()
 	p.Await("the agent is ready", func() bool { return Ready(address) })
 }
 
-// Await waits until something is so. It fails the test if the process ends before.
+// Await waits until so returns true. It fails the test if the process ends before.
 func (p *Process) Await(what string, so func() bool) {
 	p.t.Helper()
 	Until(p.t, what, func() bool {
@@ -134,7 +133,7 @@ func Ready(address string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// Until waits until something is so, but not for ever.
+// Until waits until so returns true, for a limited time.
 func Until(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	deadline, tick := time.After(patience), time.NewTicker(10*time.Millisecond)
@@ -148,7 +147,7 @@ func Until(t testing.TB, what string, so func() bool) {
 	}
 }
 
-// FreeAddress is an address of the loopback interface that nobody listens at.
+// FreeAddress returns an unused address of the loopback interface.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// tagsFile has the build tags of what is shipped, and marks the root of a checkout.
+// tagsFile has the build tags of releases, and marks the root of a checkout.
 const tagsFile = "deploy/tags"
 
-// Credagent builds credagent in a directory and returns where it is.
+// Credagent builds credagent in a directory and returns its path.
 func Credagent(dir string) (program string, err error) {
 	program = filepath.Join(dir, "credagent")
 	return program, Build(".", "./cmd/credagent", program)
 }
 
-// Build builds a program as a release does: static, with the tags that are shipped, so that all
-// that is built for tests is compiled once. The module is named from the checkout's root.
+// Build builds a program as a release does: static, with the same tags, so that everything is compiled only once for
+// all tests. The module is named from the checkout's root.
 func Build(module, pkg, to string) error {
 	root, tags, err := checkout()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Log is what a process has printed. It is safe to read meanwhile.
+// Log is a process's output so far. It is safe for concurrent use.
 type Log struct {
 	mu   sync.Mutex
 	text strings.Builder // guarded by mu

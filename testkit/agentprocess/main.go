@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// Main builds credagent once for all tests of a package, says in program where it is, runs them, and
-// returns what the test program is to exit with.
+// Main builds credagent once for all tests of a package, sets program to its path, runs them, and returns the exit
+// status of the test program.
 func Main(program *string, run func() int) int {
 	dir, err := os.MkdirTemp("", "credagent-test-")
 	if err != nil {

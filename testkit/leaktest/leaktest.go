@@ -1,7 +1,7 @@
 // Package leaktest fails a package's tests when they leave goroutines running.
 //
-// It looks once, after the last test: what a test started and forgot is still there then, and what
-// is about to end gets a moment to do so. One caveat: it sees only this process.
+// It checks once, after the last test: goroutines that a test forgot are still running then, and those about to end
+// get a moment to do so. One caveat: it sees only this process.
 package leaktest
 
 import (
@@ -12,10 +12,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Tests are what a TestMain runs, a [testing.M].
+// Tests is what a TestMain runs, a [testing.M].
 type Tests interface{ Run() int }
 
-// Main runs the tests and returns what to exit with.
+// Main runs the tests and returns the exit status.
 func Main(m Tests) int {
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()

@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package nodetest runs JavaScript of others in tests: it finds Node.js and installs npm packages as
+// Package nodetest runs third-party JavaScript in tests: it finds Node.js and installs npm packages as
 // a lock file pins them.
 //
 // Packages are installed once, into the user's cache directory, and shared by all test processes. It
@@ -26,7 +26,7 @@ import (
 const (
 	oldestNode   = 20
 	installLimit = 5 * time.Minute
-	// doneFile stands in the directory of a finished installation.
+	// doneFile marks the directory of a finished installation.
 	doneFile = ".installed"
 )
 
@@ -50,7 +50,7 @@ func (p Project) Command(ctx context.Context, args ...string) (*exec.Cmd, error)
 	if err != nil {
 		return nil, err
 	}
-	// Whoever starts it ends it: a test's context ends before what the test has to clean up.
+	// The caller ends it: a test's context ends before the test's cleanup.
 	cmd := exec.Command(found.node, append([]string{script}, args...)...)
 	cmd.Env = os.Environ()
 	return cmd, nil
@@ -147,7 +147,7 @@ func (p Project) installPackages(ctx context.Context, npm, dir string, lock *os.
 	defer cancel()
 	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 	cmd.Dir = dir
-	// npm holds the lock as well, so that it stays locked should npm outlive a killed test.
+	// npm holds the lock too, so that it remains locked if npm outlives a killed test.
 	cmd.ExtraFiles = []*os.File{lock}
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("npm ci: %w\n%s", err, said)

@@ -9,8 +9,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Client is the registration of a client at the server (RFC 7591). The constructors make one for
-// each way of authenticating; the remaining fields can be set afterwards.
+// Client is the registration of a client at the server (RFC 7591). There is a constructor for each authentication
+// method; the remaining fields can be set afterwards.
 type Client struct {
 	ID         string              `json:"client_id"`
 	Secret     string              `json:"client_secret,omitempty"`
@@ -53,7 +53,7 @@ func TLSClientAuth(id string, cert *x509.Certificate) Client {
 	return Client{ID: id, AuthMethod: "tls_client_auth", SubjectDN: cert.Subject.String()}
 }
 
-// SelfSignedTLSClientAuth is a client known by its very certificate (RFC 8705, 2.2).
+// SelfSignedTLSClientAuth is a client known by its exact certificate (RFC 8705, 2.2).
 func SelfSignedTLSClientAuth(id string, cert *x509.Certificate) Client {
 	jwk := jose.JSONWebKey{Key: cert.PublicKey, Certificates: []*x509.Certificate{cert}}
 	return Client{ID: id, AuthMethod: "self_signed_tls_client_auth", JWKS: keySet(jwk)}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// identity is the server's certificate and key with the root that vouches for them, all PEM.
+// identity is the server's certificate and key with their root, all PEM.
 type identity struct{ ca, cert, key []byte }
 
 func newIdentity() (identity, error) {

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package oidctest runs a certified authorization server, the npm package oidc-provider, for
-// integration tests that must not be judged by credagent's own idea of OAuth.
+// Package oidctest runs a certified authorization server, the npm package oidc-provider, for integration tests that
+// must not depend on credagent's own understanding of OAuth.
 //
 // [Start] installs the server once into the user's cache directory, runs it on loopback TLS with
 // the clients of the test, and stops it when the test ends or its process dies. It needs node and
@@ -93,8 +93,8 @@ type settings struct {
 // WithTTL sets the life of the tokens, in whole seconds; ten minutes otherwise.
 func WithTTL(ttl time.Duration) Option { return func(s *settings) { s.ttl = ttl } }
 
-// WithScopes replaces the scopes that the server knows, "read" and "write". As OAuth allows, the
-// server grants what it knows of a request's scopes and leaves out the rest.
+// WithScopes replaces the scopes that the server knows, "read" and "write". As OAuth allows, the server grants the
+// scopes that it knows and ignores the rest.
 func WithScopes(scopes ...string) Option { return func(s *settings) { s.scopes = scopes } }
 
 // WithClientRoots names the roots that the certificates of [TLSClientAuth] clients must come from.
@@ -107,8 +107,8 @@ func WithTLS(version uint16) Option {
 	return func(s *settings) { s.tls = strings.ReplaceAll(tls.VersionName(version), "TLS ", "TLSv") }
 }
 
-// WithMTLSAlias gives the server a second port, named in its metadata, where alone it asks for
-// client certificates.
+// WithMTLSAlias gives the server a second port, named in its metadata, and makes it ask for client certificates only
+// there.
 func WithMTLSAlias() Option { return func(s *settings) { s.alias = true } }
 
 // Start runs a server that knows the clients until the test ends. It fails the test when node or
@@ -318,7 +318,7 @@ func launch(t testing.TB, cmd *exec.Cmd) (string, error) {
 	}
 	issuer, err := readIssuer(cmd, stdout)
 	if err != nil {
-		_ = stop(cmd, stdin) // what it said tells more than how it ended
+		_ = stop(cmd, stdin) // its output is more useful than its exit status
 		return "", fmt.Errorf("waiting for the authorization server to listen: %w\n%s", err, said(cmd))
 	}
 	t.Cleanup(func() {
@@ -358,7 +358,7 @@ func stop(cmd *exec.Cmd, stdin io.Closer) error {
 	return cmd.Wait()
 }
 
-// said is what the server wrote to its stderr.
+// said returns what the server wrote to its stderr.
 func said(cmd *exec.Cmd) []byte {
 	text, err := os.ReadFile(filepath.Join(cmd.Dir, stderrFile))
 	if err != nil {

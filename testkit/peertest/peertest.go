@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package peertest lets tests be other users. It starts the test's own executable again, from a
-// place where everybody may run it. It needs root: without, it skips the test, and says so.
+// Package peertest runs tests as other users. It starts the test's own executable again, from a directory where
+// everybody may run it. It needs root; without, it skips the test.
 package peertest
 
 import (
@@ -34,7 +34,7 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// Command prepares the test's executable to be run by somebody else, with this test's environment.
+// Command prepares the test's executable to be run by another user, with this test's environment.
 func Command(t testing.TB, as Identity, args ...string) *exec.Cmd {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -48,8 +48,7 @@ func Command(t testing.TB, as Identity, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// executable puts the test's executable, whose own directory nobody else may enter, where everybody
-// may run it.
+// executable copies the test's executable, whose own directory nobody else may enter, to where everybody may run it.
 func executable(t testing.TB) string {
 	t.Helper()
 	self, err := os.Executable()

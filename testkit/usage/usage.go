@@ -1,4 +1,4 @@
-// Package usage tells what a process uses, by the kernel's account; for tests and benchmarks.
+// Package usage reports a process's memory and processor time, as accounted by the kernel; for tests and benchmarks.
 package usage
 
 import (
@@ -8,22 +8,22 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// Memory is what a process has in memory, in bytes.
+// Memory is the memory of a process, in bytes.
 type Memory struct {
-	Resident  int // with the pages of mapped files; one that two processes share counts for both
-	Anonymous int // what only this process has
+	Resident  int // with pages of mapped files; shared pages count for each process
+	Anonymous int // private memory
 }
 
-// Usage is what a process uses at one instant.
+// Usage is a process's resource usage at one instant.
 type Usage struct {
 	Memory
-	CPU         time.Duration // that its threads have used so far; those that ended are not counted
-	Switches    int           // how often its threads went to sleep so far: no fewer than its wake-ups
+	CPU         time.Duration // of its threads so far, without ended ones
+	Switches    int           // how often its threads went to sleep so far; at least the number of wake-ups
 	Threads     int
 	Descriptors int
 }
 
-// MemoryOf looks at the memory of a process, also of one that may not be traced.
+// MemoryOf returns the memory of a process, even of one that may not be traced.
 func MemoryOf(pid int) (Memory, error) {
 	var status procfs.ProcStatus
 	process, err := procfs.NewProc(pid)
@@ -36,8 +36,7 @@ func MemoryOf(pid int) (Memory, error) {
 	return Memory{int(status.VmRSS), int(status.RssAnon)}, nil
 }
 
-// Of looks at a process. The account of one that may not be traced, such as a credential provider, is
-// open to root only.
+// Of returns the usage of a process. For one that may not be traced, such as a credential provider, it needs root.
 func Of(pid int) (Usage, error) {
 	u, err := of(pid)
 	if err != nil {
@@ -87,7 +86,7 @@ func Children(pid int) ([]int, error) {
 	}
 	var children []int
 	for _, process := range processes {
-		if stat, err := process.Stat(); err == nil && stat.PPID == pid { // else it has ended
+		if stat, err := process.Stat(); err == nil && stat.PPID == pid { // otherwise it has ended
 			children = append(children, process.PID)
 		}
 	}

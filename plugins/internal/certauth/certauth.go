@@ -1,7 +1,7 @@
 // Package certauth authenticates a client with a certificate, wherever its private key is: by an
 // assertion signed with the key (private_key_jwt; RFC 7521, RFC 7523) or by TLS client
-// authentication (RFC 8705). The providers for files and for PKCS#11 tokens share it. It reads no
-// file, and never shows why a key would not sign, unless the key's owner says that it may.
+// authentication (RFC 8705). The providers for files and for PKCS#11 tokens share it. It reads no file, and does not
+// show why a key did not sign, unless the error is a [SignError].
 package certauth
 
 import (
@@ -27,14 +27,13 @@ import (
 	"github.com/credagent/credagent/plugins/jwtcred"
 )
 
-// SignError is why a key did not sign, in words that hold nothing secret.
+// SignError explains why a key did not sign, in text that contains nothing secret.
 type SignError struct{ Message string }
 
 // Error implements error.
 func (e *SignError) Error() string { return e.Message }
 
-// Credential returns what authenticates requests with a pair. It fails when the key cannot do what
-// is configured.
+// Credential returns what authenticates requests with a pair. It fails if the key cannot do what is configured.
 func (c Config) Credential(p Pair) (plugins.Credential, error) {
 	leaf := p.Chain[0]
 	thumbprint := sha256.Sum256(leaf.Raw)
@@ -66,9 +65,9 @@ func (p Pair) tlsCertificate() *tls.Certificate {
 	return certificate
 }
 
-// clockMargin is how far the server's clock may be behind this host's: one that allows for no skew
-// refuses an assertion out of its future. The life beyond now stays as configured, and assertions
-// remain far younger than any server's limit for them.
+// clockMargin is how far the server's clock may be behind this host's: a server that allows no skew refuses an
+// assertion from the future. The remaining lifetime is still as configured, and assertions stay far below any
+// server's limit.
 const clockMargin = 10 * time.Second
 
 // assert adds a fresh assertion (RFC 7523, 3) to the request.
@@ -87,7 +86,7 @@ func (c Config) assert(r *plugins.Request, p Pair, alg jose.SignatureAlgorithm) 
 		Issuer:    r.ClientID,
 		Subject:   r.ClientID,
 		Audience:  jwt.Audience{audience},
-		ID:        rand.Text(), // used once: servers refuse a jti that they have seen
+		ID:        rand.Text(), // used once: servers refuse a repeated jti
 		IssuedAt:  jwt.NewNumericDate(now.Add(-clockMargin)),
 		NotBefore: jwt.NewNumericDate(now.Add(-clockMargin)),
 		Expiry:    jwt.NewNumericDate(now.Add(time.Duration(c.AssertionLifetime))),
@@ -108,8 +107,8 @@ func notSigned(err error) error {
 	return errors.New("signing the assertion: the key refused")
 }
 
-// saltedSigner makes the salt of PS256 as long as the hash, as RFC 7518, 3.5 demands, where the
-// library asks for the longest that fits.
+// saltedSigner makes the salt of PS256 as long as the hash, as RFC 7518, 3.5 requires; the library asks for the
+// longest that fits.
 type saltedSigner struct{ crypto.Signer }
 
 // Sign implements [crypto.Signer].

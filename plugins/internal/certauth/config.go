@@ -11,8 +11,8 @@ import (
 	"github.com/credagent/credagent/plugins"
 )
 
-// The client authentication methods, by their registered names (RFC 7591, 2; RFC 8705, 2), and
-// the other words that a configuration may hold.
+// The client authentication methods, by their registered names (RFC 7591, 2; RFC 8705, 2), and the other values of a
+// configuration.
 const (
 	methodPrivateKeyJWT = "private_key_jwt"
 	methodTLS           = "tls_client_auth"
@@ -27,8 +27,8 @@ const (
 	maxLifetime         = time.Hour
 )
 
-// Config is the part of a provider's configuration that says how its certificate authenticates.
-// A provider embeds it in its own.
+// Config is the part of a provider's configuration that sets how its certificate authenticates. A provider embeds it
+// in its own configuration.
 type Config struct {
 	AuthMethod        string                  `json:"auth_method"`
 	SigningAlg        jose.SignatureAlgorithm `json:"signing_alg"`
@@ -39,7 +39,7 @@ type Config struct {
 	AssertionLifetime plugins.Duration        `json:"assertion_lifetime"`
 }
 
-// Default is the configuration of who says nothing.
+// Default returns the default configuration.
 func Default() Config {
 	return Config{
 		AuthMethod:        methodPrivateKeyJWT,
@@ -49,7 +49,7 @@ func Default() Config {
 	}
 }
 
-// Check returns what is wrong with the configuration, each problem as a [plugins.ConfigError].
+// Check returns the problems of the configuration, each as a [plugins.ConfigError].
 func (c Config) Check() error {
 	errs := []error{
 		oneOf("auth_method", c.AuthMethod, methodPrivateKeyJWT, methodTLS, methodSelfSignedTLS),

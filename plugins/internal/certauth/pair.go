@@ -18,17 +18,17 @@ import (
 // shortestRSA is the fewest bits of an RSA key that signs (RFC 7518, 3.3 and 3.5).
 const shortestRSA = 2048
 
-// Pair is a private key and the certificates that speak for it. [NewPair] makes one.
+// Pair is a private key and its certificates. [NewPair] creates one.
 type Pair struct {
 	Key   crypto.Signer
-	Chain []*x509.Certificate // the key's own first, then what certifies the one before
-	// Others are certificates beside the chain, out of which a TLS server may build another one.
+	Chain []*x509.Certificate // the key's own first, each followed by its issuer's
+	// Others are certificates outside the chain, from which a TLS server may build another one.
 	Others []*x509.Certificate
 }
 
-// NewPair puts the certificates into order, which bundles hold in any: the key's own, then what
-// certifies it. A root is left out: who trusts it has it, and nobody else can make use of it
-// (RFC 8446, 4.4.2). It fails when no certificate is the key's, or the key is weak.
+// NewPair sorts the certificates, which may be in any order: the key's own first, then its issuers. The root is left
+// out: a server that trusts it has it, and others cannot use it (RFC 8446, 4.4.2). It fails if no certificate is for
+// the key, or the key is weak.
 func NewPair(key crypto.Signer, certificates []*x509.Certificate) (Pair, error) {
 	if weak, ok := key.Public().(*rsa.PublicKey); ok && weak.N.BitLen() < shortestRSA {
 		return Pair{}, fmt.Errorf("the RSA key has %d bits, which no server should accept; make a new one of %d bits at least (RFC 7518, 3.3)", weak.N.BitLen(), shortestRSA)
@@ -58,8 +58,7 @@ func Certifies(c *x509.Certificate, key crypto.PublicKey) bool {
 
 func isRoot(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
 
-// issued reports whether a certificate is the one that certifies another. Names alone do not show it:
-// a CA that changed its key keeps its name.
+// issued reports whether issuer signed c. Comparing names is not enough: a CA that changed its key keeps its name.
 func issued(issuer, c *x509.Certificate) bool {
 	return bytes.Equal(issuer.RawSubject, c.RawIssuer) &&
 		(len(issuer.SubjectKeyId) == 0 || len(c.AuthorityKeyId) == 0 || bytes.Equal(issuer.SubjectKeyId, c.AuthorityKeyId))
@@ -77,7 +76,7 @@ func (p Pair) fitForTLS() error {
 	return ErrUnknownKey()
 }
 
-// algorithm is the configured one, if the key can do it, else the best one for the key.
+// algorithm returns the configured algorithm, if the key supports it, else the best one for the key.
 func (p Pair) algorithm(configured jose.SignatureAlgorithm) (jose.SignatureAlgorithm, error) {
 	possible, err := p.algorithms()
 	if err != nil {

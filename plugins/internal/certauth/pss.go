@@ -10,8 +10,8 @@ import (
 	"errors"
 )
 
-// RSA keys that may be used for RSA-PSS only carry a name of their own, id-RSASSA-PSS (RFC 4055,
-// 1.2), by which Go's library does not know them. Within, they are ordinary RSA keys.
+// RSA keys that may only be used for RSA-PSS have their own identifier, id-RSASSA-PSS (RFC 4055, 1.2), which Go's
+// library does not support. Otherwise they are ordinary RSA keys.
 const (
 	idRSASSAPSS = "1.2.840.113549.1.1.10"
 	idSHA256    = "2.16.840.1.101.3.4.2.1"
@@ -22,8 +22,7 @@ type publicKeyInfo struct {
 	Key       asn1.BitString
 }
 
-// pssParameters are what such a key may be restricted to further (RFC 4055, 3.1). The salt is the
-// shortest that is allowed.
+// pssParameters are further restrictions of such a key (RFC 4055, 3.1). The salt is the shortest allowed.
 type pssParameters struct {
 	Hash       pkix.AlgorithmIdentifier `asn1:"optional,explicit,tag:0"`
 	Mask       pkix.AlgorithmIdentifier `asn1:"optional,explicit,tag:1"`
@@ -31,7 +30,7 @@ type pssParameters struct {
 	Trailer    int                      `asn1:"optional,explicit,tag:3,default:1"`
 }
 
-// PublicKey returns a certificate's public key; nil for a kind that nobody knows.
+// PublicKey returns a certificate's public key; nil if its kind is unknown.
 func PublicKey(c *x509.Certificate) crypto.PublicKey {
 	info, restricted := pssKeyInfo(c)
 	if !restricted {
@@ -44,8 +43,7 @@ func PublicKey(c *x509.Certificate) crypto.PublicKey {
 	return key
 }
 
-// pssOnly reports whether a certificate's key is for RSA-PSS only, with the reason why even PS256
-// is not for it.
+// pssOnly reports whether a certificate's key is for RSA-PSS only, with the reason if it does not even allow PS256.
 func pssOnly(c *x509.Certificate) (restricted bool, err error) {
 	info, restricted := pssKeyInfo(c)
 	if !restricted || len(info.Algorithm.Parameters.FullBytes) == 0 {
@@ -78,7 +76,7 @@ func ParsePKCS8(der []byte) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// ErrUnknownKey is the error of a private key that cannot be read.
+// ErrUnknownKey returns the error for a private key that cannot be read.
 func ErrUnknownKey() error {
 	return errors.New("the private key is damaged or of an unknown kind; known are RSA, P-256, P-384, P-521 and Ed25519")
 }

@@ -18,14 +18,14 @@ import (
 	"github.com/credagent/credagent/internal/secret"
 )
 
-// ErrEmpty means that a file holds nothing.
+// ErrEmpty means that a file is empty.
 var ErrEmpty = errors.New("it is empty")
 
-// MaxSize bounds a credential's file, in bytes.
+// MaxSize limits a credential's file, in bytes.
 const MaxSize = 1 << 20
 
-// Read returns the content of the file that a configuration key names. Its errors name the key
-// and the path and say what to do, and hold nothing of the content.
+// Read returns the content of the file that a configuration key names. Its errors name the key, the path and what to
+// do, and contain nothing of the content.
 func Read(key, path string) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	if errors.Is(err, syscall.ENXIO) {
@@ -48,10 +48,10 @@ func Read(key, path string) ([]byte, error) {
 	return data, nil
 }
 
-// pipeTimeout is how long somebody may take to write a credential into a pipe.
+// pipeTimeout is the time limit for writing a credential into a pipe.
 const pipeTimeout = 3 * time.Second
 
-// content reads what a file or pipe holds.
+// content reads a file or a pipe.
 func content(file *os.File) ([]byte, error) {
 	info, err := file.Stat()
 	switch {
@@ -67,8 +67,7 @@ func content(file *os.File) ([]byte, error) {
 	return readAll(file, sizeOf(info))
 }
 
-// readPipe waits for somebody who writes into a pipe, and for what they write, but not for ever: the
-// reader of a credential is waited for.
+// readPipe waits for a writer of a pipe, and for its data, but not forever, because others wait for the credential.
 func readPipe(pipe *os.File) ([]byte, error) {
 	deadline := time.Now().Add(pipeTimeout)
 	again := time.NewTicker(10 * time.Millisecond)
@@ -85,26 +84,26 @@ func readPipe(pipe *os.File) ([]byte, error) {
 		case err != nil || len(data) > 0:
 			return data, err
 		}
-		<-again.C // as long as nobody has it open to write, it is at its end
+		<-again.C // a pipe without a writer reads as at its end
 	}
 }
 
-// readAll reads a file of about this size, up to one byte more than is allowed, and leaves no copy
-// behind: a buffer that grows on the way would leave its smaller ones, which nobody could clear.
+// readAll reads a file of about this size, up to one byte more than allowed, and leaves no copy behind: a growing
+// buffer would leave smaller ones that cannot be cleared.
 func readAll(file *os.File, size int64) ([]byte, error) {
 	data, err := fill(file, size+1)
 	if err != nil || int64(len(data)) <= size || size >= MaxSize {
 		return data, err
 	}
-	clear(data) // it has grown since somebody looked
+	clear(data) // it has grown since stat
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
 	return fill(file, MaxSize+1)
 }
 
-// sizeOf is how much a file holds, or the most that it may where nobody knows: the kernel makes it up
-// when it is read.
+// sizeOf returns a file's size, or the maximum if it is unknown because the kernel generates the content when it is
+// read.
 func sizeOf(info fs.FileInfo) int64 {
 	if !info.Mode().IsRegular() || info.Size() == 0 {
 		return MaxSize
@@ -121,13 +120,13 @@ func fill(file *os.File, size int64) ([]byte, error) {
 	return buffer[:n], err
 }
 
-// ReadLine is [Read] for a password or a PIN, which is one line. [Line] says what is stripped and what
-// is refused.
+// ReadLine is [Read] for a password or a PIN, which is one line. [Line] describes what is stripped and what is
+// refused.
 func ReadLine(key, path string) (secret.Value, error) {
 	return readWith(key, path, Line)
 }
 
-// ReadSecret is [Read] for a client secret, of which [Secret] says more than of a line.
+// ReadSecret is [Read] for a client secret, with the rules of [Secret].
 func ReadSecret(key, path string) (secret.Value, error) {
 	return readWith(key, path, Secret)
 }
@@ -146,8 +145,8 @@ func readWith(key, path string, clean func([]byte) (secret.Value, error)) (secre
 }
 
 // Line returns the one line that data holds. What editors, echo and PowerShell put around a secret is
-// stripped: a byte order mark, UTF-16, empty lines, NULs at the end. Blanks at its ends may be its own
-// and stay. What has no plain meaning, such as a second line, is refused, so that it is never sent.
+// stripped: a byte order mark, UTF-16, empty lines, NULs at the end. Spaces at its ends may belong to it and stay.
+// Ambiguous content, such as a second line, is refused, so that it is never sent.
 func Line(data []byte) (secret.Value, error) {
 	text := keyfile.Text(data)
 	line := bytes.Trim(bytes.TrimRight(bytes.Trim(text, "\r\n"), "\x00"), "\r\n")
@@ -164,9 +163,9 @@ func Line(data []byte) (secret.Value, error) {
 	return secret.New(string(line)), nil
 }
 
-// Secret is [Line] for what goes to a server: a client secret is printable ASCII (RFC 6749, A.2). Other
-// letters are left to the server, but what nobody sees is refused: it came along when the secret was
-// copied, and would cost a failed login.
+// Secret is [Line] for what goes to a server: a client secret is printable ASCII (RFC 6749, A.2). Other letters are
+// left to the server, but invisible characters are refused: they come from copying the secret, and would make the
+// login fail.
 func Secret(data []byte) (secret.Value, error) {
 	value, err := Line(data)
 	if err != nil {
@@ -190,9 +189,9 @@ func lines(text []byte) int {
 	return bytes.Count(bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n")), []byte("\n")) + 1
 }
 
-// explain explains why a file could not be read. People put a secret where the path to it belongs, and
-// nothing distinguishes one that begins with a slash from a path, but that no such file exists: then no more
-// is shown than what exists of it.
+// explain describes why a file could not be read. People put a secret where the path to it belongs, and one that
+// begins with a slash looks like a path, except that no such file exists. So only the part of the path that exists is
+// shown.
 func explain(key, path string, err error) error {
 	var inPath *fs.PathError
 	if errors.As(err, &inPath) {
@@ -210,7 +209,7 @@ func explain(key, path string, err error) error {
 	return fmt.Errorf("reading %s %q: %w%s", key, path, err, hint)
 }
 
-// existing is the longest beginning of a path that is a directory.
+// existing returns the longest prefix of a path that is a directory.
 func existing(path string) string {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == filepath.Dir(dir) {

@@ -28,7 +28,7 @@ type Leaf struct {
 	Chain []*x509.Certificate
 }
 
-// Shared is the authority of the tests. It is made once, because RSA keys take their time.
+// Shared is the authority of the tests. It is created once, because RSA keys are slow to generate.
 var Shared = sync.OnceValue(func() Authority {
 	rootKey, middleKey := Key("P-256"), Key("P-256")
 	root := Issue("root", rootKey, nil, rootKey)
@@ -41,7 +41,7 @@ var Shared = sync.OnceValue(func() Authority {
 	return a
 })
 
-// RootPool is a pool that trusts the shared authority.
+// RootPool returns a pool that trusts the shared authority.
 func RootPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(Shared().Root)

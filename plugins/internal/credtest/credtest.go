@@ -1,5 +1,5 @@
-// Package credtest holds what the tests of the built-in providers share: a provider asked over its
-// real protocol, and a search for secrets in what it says. Only tests import it.
+// Package credtest holds what the tests of the built-in providers share: calling a provider over its real protocol,
+// and searching its output for secrets. Only tests import it.
 package credtest
 
 import (
@@ -40,7 +40,7 @@ func Serve(t *testing.T, p plugins.Provider) providerpb.ProviderClient {
 	return providerpb.NewProviderClient(conn)
 }
 
-// Open opens a configuration that must be sound.
+// Open opens a configuration that must be valid.
 func Open(t *testing.T, p plugins.Provider, config map[string]any) plugins.Source {
 	t.Helper()
 	source, err := p.Open(Config(t, config))
@@ -50,7 +50,7 @@ func Open(t *testing.T, p plugins.Provider, config map[string]any) plugins.Sourc
 	return source
 }
 
-// Load opens a configuration and loads its credential, both of which must go well.
+// Load opens a configuration and loads its credential; both must succeed.
 func Load(t *testing.T, p plugins.Provider, config map[string]any) plugins.Credential {
 	t.Helper()
 	credential, err := Open(t, p, config).Load(t.Context())
@@ -86,8 +86,8 @@ func CheckProblems(t *testing.T, p plugins.Provider, config string, want []strin
 	}
 }
 
-// CheckFails checks that a credential does not load, that the error says what want holds, and that
-// it shows nothing of the secrets.
+// CheckFails checks that a credential does not load, that the error contains want, and that it shows nothing of the
+// secrets.
 func CheckFails(t *testing.T, source plugins.Source, want string, secrets ...[]byte) {
 	t.Helper()
 	_, err := source.Load(t.Context())
@@ -106,7 +106,7 @@ func CheckFails(t *testing.T, source plugins.Source, want string, secrets ...[]b
 	}
 }
 
-// CheckHidden checks that text holds no eight bytes in a row of a secret.
+// CheckHidden checks that text contains no eight consecutive bytes of a secret.
 func CheckHidden(t *testing.T, text string, secret []byte) {
 	t.Helper()
 	const telling = 8
