@@ -1,8 +1,8 @@
-// Package api serves over HTTP what the agent knows: probes, metrics and status to anybody who
-// reaches the listen address, and tokens to workloads, each on a listener of its own.
+// Package api serves the agent's data over HTTP: probes, metrics and status to anyone who can reach the listen
+// address, and tokens to workloads, each on its own listener.
 //
-// No request to it holds the agent up, and none sends one to an authorization server that the agent
-// would not send by its own rules. What the listen address serves never has a token in it.
+// No request to it blocks the agent, and none causes a token request that the agent's own rules forbid. Nothing that
+// the listen address serves contains a token.
 package api
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/credagent/credagent/internal/loopback"
 )
 
-// stopTimeout is how long answers under way have when the agent stops.
+// stopTimeout is how long answers under way may take when the agent stops.
 const stopTimeout = time.Second
 
-// Source is where the answers come from.
+// Source provides the answers.
 type Source interface {
 	Status() status.Status
 	Alive() bool
@@ -56,13 +56,13 @@ func Handler(source Source, metrics http.Handler) http.Handler {
 	return withJSONErrors(mux)
 }
 
-// guard keeps browsers from taking an answer for something else, or giving it to another site's page.
+// guard keeps browsers from misinterpreting an answer's type, or giving it to another site's page.
 func guard(header http.Header) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// withJSONErrors answers what no route takes in JSON, as the routes' callers are programs.
+// withJSONErrors answers unrouted requests in JSON, because the callers are programs.
 func withJSONErrors(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler, pattern := mux.Handler(r)
@@ -81,7 +81,7 @@ func withJSONErrors(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// statusOnly takes an answer's status and header, and drops the rest.
+// statusOnly keeps an answer's status and header, and drops the body.
 type statusOnly struct {
 	header http.Header
 	status int
@@ -91,8 +91,8 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
 
-// ForHost serves only requests whose Host is loopback or the host that is listened on, where that is
-// a loopback address: no page of a name that was rebound to it reads what is served.
+// ForHost serves only requests whose Host is loopback or the listen host, if the listen address is loopback: so no
+// page can read it by DNS rebinding.
 func ForHost(listener net.Listener, listen string, next http.Handler) http.Handler {
 	at, ok := listener.Addr().(*net.TCPAddr)
 	if !ok || !at.IP.IsLoopback() {
@@ -110,7 +110,7 @@ func ForHost(listener net.Listener, listen string, next http.Handler) http.Handl
 	})
 }
 
-// hostOf is a Host without its port.
+// hostOf returns a Host without its port.
 func hostOf(hostport string) string {
 	if host, _, err := net.SplitHostPort(hostport); err == nil {
 		return host
@@ -118,7 +118,7 @@ func hostOf(hostport string) string {
 	return hostport
 }
 
-// writeJSON answers with a value that nobody is to keep.
+// writeJSON answers with a value that must not be cached.
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	body, err := json.Marshal(value)
 	if err != nil {
@@ -128,7 +128,7 @@ func writeJSON(w http.ResponseWriter, status int, value any) {
 	writeBody(w, status, append(body, '\n'))
 }
 
-// writeBody answers with JSON that nobody is to keep. If it cannot be written, the caller is gone.
+// writeBody answers with JSON that must not be cached. If it cannot be written, the caller is gone.
 func writeBody(w http.ResponseWriter, status int, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
@@ -139,8 +139,7 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// Serve serves handler on listener until ctx ends, to a bounded number of connections that have to
-// get on with it.
+// Serve serves handler on listener until ctx ends, with limits on the number of connections and their times.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -150,7 +149,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends what streams
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends streams
 		ConnContext:       withConn,
 	}
 	ended := make(chan struct{})

@@ -9,14 +9,14 @@ import (
 	"github.com/credagent/credagent/internal/peer"
 )
 
-// connKey is where a request's connection is in its context.
+// connKey is the context key of a request's connection.
 type connKey struct{}
 
 func withConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// callerOf returns who sent a request, as far as its connection knows.
+// callerOf returns the caller of a request, if its connection knows it.
 func callerOf(r *http.Request) (peer.Peer, bool) {
 	conn, _ := r.Context().Value(connKey{}).(net.Conn)
 	for conn != nil {
@@ -32,13 +32,13 @@ func callerOf(r *http.Request) (peer.Peer, bool) {
 	return peer.Peer{}, false
 }
 
-// peerConn is a connection that knows who is at its other end.
+// peerConn is a connection with the identity of its peer.
 type peerConn struct {
 	net.Conn
 	peer peer.Peer
 }
 
-// peerListener asks the kernel who is at the other end of every connection.
+// peerListener asks the kernel for the peer of every connection.
 type peerListener struct {
 	*net.UnixListener
 	log *slog.Logger

@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// mostReaders is how many pages can be live at once.
+	// mostReaders is the maximum number of live pages.
 	mostReaders = 16
-	// lookTime is how often a live page looks for changes, beatTime how often it hears of the server.
+	// lookTime is how often the stream checks for changes, beatTime how often it sends the server's time.
 	lookTime = time.Second
 	beatTime = 10 * time.Second
-	// readerTimeout is how long a reader may take to read what it is sent.
+	// readerTimeout is how long a reader may take to read an event.
 	readerTimeout = 5 * time.Second
 )
 
-// stream sends the page's content whenever it changed, as server-sent events, for as long as the
-// reader stays. It runs in the reader's own goroutine, so it ends with the reader.
+// stream sends the page's content whenever it changes, as server-sent events, as long as the reader stays. It runs in
+// the reader's own goroutine, so it ends with the reader.
 func (p *page) stream(w http.ResponseWriter, r *http.Request) {
 	select {
 	case p.readers <- struct{}{}:
@@ -46,7 +46,7 @@ func (p *page) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reader is who reads a stream, and what it has seen of it.
+// reader is a reader of the stream, and what it has received.
 type reader struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -54,8 +54,8 @@ type reader struct {
 	heard   time.Time
 }
 
-// show sends what a reader has not seen yet, and the time now and then, which also finds out
-// whether the reader is still there.
+// show sends what the reader has not received yet, and periodically the time, which also detects whether the reader
+// is gone.
 func (p *page) show(to *reader) error {
 	f, err := p.look()
 	if err != nil {

@@ -23,20 +23,19 @@ const (
 	longestHeader       = 1 << 10
 )
 
-// soundHeader is a value that can be sent in a header and stand in an environment, and that nobody
-// guesses.
+// soundHeader matches a value that is valid in a header and an environment, and cannot be guessed.
 var soundHeader = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{32,512}$`) })
 
 // Header is the value that workloads send to the identity endpoint.
 type Header struct {
 	Value secret.Value
-	// Rejected says why what stood in the file was not kept; nil if nothing did, or it was.
+	// Rejected is why the file's old value was not kept; nil if it was kept, or there was none.
 	Rejected error
 }
 
-// OpenHeader makes sure that the header's value stands in the file at path. A value that stands
-// there is kept if nobody but us can have written it, or read it without being meant to: workloads
-// have it in their environment since their start. The directory is made where it is missing.
+// OpenHeader makes sure that the file at path contains the header's value. An existing value is kept if only the
+// agent can have written it and only permitted users can have read it, because workloads have had it in their
+// environment since they started. A missing directory is created.
 func OpenHeader(path string) (Header, error) {
 	dir, err := host.Directory{Path: filepath.Dir(path), Owner: host.NoOwner, Make: headerDirectoryMode}.Open()
 	if err != nil {
@@ -56,7 +55,7 @@ func OpenHeader(path string) (Header, error) {
 	return h, err
 }
 
-// groupFor returns the group that a directory gives to what is made in it; "" where it gives none.
+// groupFor returns the group that new files in a directory inherit; "" if they inherit none.
 func groupFor(dir *os.Root) string {
 	info, err := dir.Stat(".")
 	if err != nil || info.Mode()&fs.ModeSetgid == 0 {
@@ -65,14 +64,14 @@ func groupFor(dir *os.Root) string {
 	return groupOf(info)
 }
 
-// standingHeader returns the value in the file at path, and otherwise why it is not sound.
+// standingHeader returns the value in the file at path, or why it is not valid.
 func standingHeader(path string) (secret.Value, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return secret.Value{}, nil
 	}
 	if err != nil || !info.Mode().IsRegular() {
-		return secret.Value{}, err // the sink says what to do about it
+		return secret.Value{}, err // the sink reports what to do about it
 	}
 	if mode := info.Mode().Perm(); mode&^headerMode != 0 {
 		return secret.Value{}, fmt.Errorf("its mode is %04o", mode)
@@ -90,7 +89,7 @@ func standingHeader(path string) (secret.Value, error) {
 	return secret.New(string(content)), nil
 }
 
-// readSame reads the file that info describes, and nothing that has taken its place.
+// readSame reads the file that info describes, and no replacement.
 func readSame(path string, info fs.FileInfo) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -105,7 +104,7 @@ func readSame(path string, info fs.FileInfo) ([]byte, error) {
 		return nil, errors.New("it was replaced meanwhile")
 	}
 	content, err := io.ReadAll(io.LimitReader(file, longestHeader))
-	return bytes.TrimSuffix(content, []byte("\n")), err // whoever made it by hand may have ended the line
+	return bytes.TrimSuffix(content, []byte("\n")), err // a file made by hand may end in a newline
 }
 
 // headerRenderer lets a sink write the value, as it writes tokens.

@@ -4,8 +4,8 @@ package api
 
 import "io/fs"
 
-// isOurs cannot tell here; the directory's permissions have to do.
+// isOurs cannot tell on this system; the directory's permissions have to suffice.
 func isOurs(fs.FileInfo) bool { return true }
 
-// groupOf knows of no groups here.
+// groupOf returns none: this system has no groups.
 func groupOf(fs.FileInfo) string { return "" }

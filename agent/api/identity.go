@@ -21,7 +21,7 @@ import (
 	"github.com/credagent/credagent/token"
 )
 
-// The managed-identity protocol of Azure App Service, which every Azure SDK speaks.
+// The managed-identity protocol of Azure App Service, which every Azure SDK supports.
 const (
 	IdentityPath       = "/msi/token"
 	identityAPIVersion = "2019-08-01"
@@ -31,7 +31,7 @@ const (
 	longestQuoted = 200 // bytes of what a caller sent, in a message
 )
 
-// IdentitySource finds the tokens that the identity endpoint hands out.
+// IdentitySource finds the tokens for the identity endpoint.
 type IdentitySource interface {
 	// TokenFor returns the token for a resource; a clientID that is not empty has to be that of its
 	// client. The error is [agent.ErrUnknownResource], [agent.ErrOtherClient] or an
@@ -39,14 +39,13 @@ type IdentitySource interface {
 	TokenFor(resource, clientID string) (token.Token, error)
 }
 
-// Identity returns the identity endpoint. It hands the source's tokens to whoever sends the header's
-// value. It only reads what is there: no request of a caller makes one at an authorization server.
+// Identity returns the identity endpoint. It serves the source's tokens to callers that send the header's value. It
+// only reads existing tokens: no call causes a request to an authorization server.
 func Identity(source IdentitySource, header secret.Value, log *slog.Logger) http.Handler {
 	return &identity{source: source, header: sha256.Sum256([]byte(header.Reveal())), log: log}
 }
 
-// ListenLoopback listens at an address of the loopback interface, and nowhere else whatever its name
-// resolves to.
+// ListenLoopback listens on an address of the loopback interface, and on no other, whatever its name resolves to.
 func ListenLoopback(address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -65,12 +64,12 @@ type identity struct {
 	log    *slog.Logger
 }
 
-// identityAnswer is the protocol's answer. It holds the token in the clear.
+// identityAnswer is the protocol's answer. It contains the token in plain text.
 type identityAnswer struct {
 	AccessToken string `json:"access_token"`
 	ExpiresOn   string `json:"expires_on"` // epoch seconds: a number would be refused by some SDKs
 	ExpiresIn   string `json:"expires_in"` // seconds, without which some libraries never renew
-	Resource    string `json:"resource"`   // as it was asked for: SDKs file the token under it
+	Resource    string `json:"resource"`   // as requested: SDKs use it as the cache key
 	TokenType   string `json:"token_type"`
 	ClientID    string `json:"client_id"`
 }
@@ -116,9 +115,8 @@ func (i *identity) answer(r *http.Request) (identityAnswer, *refusal) {
 	}, nil
 }
 
-// checkDirect refuses requests that a program on this host did not make by itself: those of a web
-// page whose name was rebound to loopback show in the Host, those of a proxy that was talked into
-// sending them in what it adds.
+// checkDirect refuses requests that a program on this host did not make itself: those of a web page after DNS
+// rebinding are recognized by their Host, those that a proxy was tricked into forwarding by its added headers.
 func checkDirect(r *http.Request) *refusal {
 	if !loopback.IsHostPort(r.Host) {
 		return &refusal{status: http.StatusForbidden, message: "only requests to a loopback host are answered, such as 127.0.0.1"}
@@ -141,8 +139,7 @@ func checkRoute(r *http.Request) *refusal {
 	return nil
 }
 
-// checkHeader compares digests, so that the time it takes tells nothing of the value, nor of its
-// length.
+// checkHeader compares digests, so that its timing reveals neither the value nor its length.
 func (i *identity) checkHeader(r *http.Request) *refusal {
 	values := r.Header[identityHeader]
 	if len(values) == 1 {
@@ -151,14 +148,14 @@ func (i *identity) checkHeader(r *http.Request) *refusal {
 			return nil
 		}
 	}
-	// A library of an older version has another header, which would be looked for in vain.
+	// An older library uses another header, so a missing header would be a misleading error.
 	if q, err := url.ParseQuery(r.URL.RawQuery); err == nil && slices.Contains(olderVersions(), q.Get("api-version")) {
 		return &refusal{status: http.StatusUnauthorized, message: notSpoken(q.Get("api-version"))}
 	}
 	return &refusal{status: http.StatusUnauthorized, message: "X-IDENTITY-HEADER is missing or wrong: IDENTITY_HEADER is to hold what is in the header file"}
 }
 
-// identityQuery is what a caller asks for.
+// identityQuery is a caller's query.
 type identityQuery struct{ resource, clientID string }
 
 func parseIdentityQuery(raw string) (identityQuery, *refusal) {
@@ -195,13 +192,13 @@ func notSpoken(version string) string {
 	return fmt.Sprintf("api-version %s is not spoken here, only %s: update the library that asks", quoted(version), identityAPIVersion)
 }
 
-// olderVersions are those of App Service, of virtual machines and of Arc that libraries still ask for.
+// olderVersions returns the versions for App Service, virtual machines and Arc that libraries still use.
 func olderVersions() []string {
 	return []string{"2017-09-01", "2017-12-01", "2018-02-01", "2019-07-01-preview"}
 }
 
-// identityNames are the parameters that name an identity in some version of the protocol, in lower
-// case and without separators.
+// identityNames returns the parameters that name an identity in any version of the protocol, in lower case and
+// without separators.
 func identityNames() []string {
 	return []string{
 		"clientid", "msiclientid", "appid", "applicationid", "objectid", "msiobjectid", "principalid", "msiprincipalid",
@@ -209,8 +206,8 @@ func identityNames() []string {
 	}
 }
 
-// otherIdentity is a parameter that names an identity in another way than by client_id, as other
-// versions do: whoever asks for a certain identity must not be handed the token of another.
+// otherIdentity returns a parameter that names an identity other than by client_id, as other versions do: a caller
+// that asks for a certain identity must not get the token of another.
 func otherIdentity(values url.Values) string {
 	plain := strings.NewReplacer("_", "", "-", "", ".", "")
 	for name := range values {
@@ -225,8 +222,8 @@ func badQuery(format string, args ...any) *refusal {
 	return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf(format, args...)}
 }
 
-// refusalOf says why there is no token. It does not list the resources that there are: SDKs put the
-// message into their errors, and so into logs that others read.
+// refusalOf explains why there is no token. It does not list the configured resources: SDKs put the message into
+// their errors, and so into logs that others read.
 func refusalOf(err error, q identityQuery) *refusal {
 	var notYet *agent.NotYetError
 	switch {
@@ -240,7 +237,7 @@ func refusalOf(err error, q identityQuery) *refusal {
 	return &refusal{status: http.StatusInternalServerError, message: "the token cannot be looked up"}
 }
 
-// quoted shows what a caller sent, without what would fill a log.
+// quoted quotes what a caller sent, limited in length.
 func quoted(s string) string {
 	if len(s) > longestQuoted {
 		s = s[:longestQuoted] + "…"
@@ -248,7 +245,7 @@ func quoted(s string) string {
 	return strconv.Quote(s)
 }
 
-// refuse answers with an error. It has a body always: some SDKs stumble over an empty one.
+// refuse answers with an error. It always has a body, because some SDKs fail on an empty one.
 func (i *identity) refuse(w http.ResponseWriter, refused refusal) {
 	correlationID := newCorrelationID()
 	i.log.Debug("identity endpoint refused a request",
@@ -266,7 +263,7 @@ func (i *identity) refuse(w http.ResponseWriter, refused refusal) {
 	}{refused.status, refused.message, correlationID})
 }
 
-// newCorrelationID makes a random UUID (RFC 9562, 5.4), by which an answer is found in the log.
+// newCorrelationID returns a random UUID (RFC 9562, 5.4) to find an answer in the log.
 func newCorrelationID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails, by its contract

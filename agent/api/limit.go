@@ -7,21 +7,20 @@ import (
 )
 
 const (
-	// mostConnections is how many connections one listener holds. It is far more than a host's
-	// workloads keep open, and little of what a process may open.
+	// mostConnections is the maximum number of connections of one listener. It is far more than a host's workloads
+	// keep open, and a small part of what a process may open.
 	mostConnections = 1024
-	// mostOfOne is how many of them one user may have, and where users are not told apart, all.
+	// mostOfOne is the maximum for one user, or for all if users are not distinguished.
 	mostOfOne = 256
 )
 
-// limits are how many connections a listener holds, in all and for one user.
+// limits are the maximum numbers of connections, in all and for one user.
 type limits struct{ all, one int }
 
-// bound returns a listener that holds a number of connections at most. A user who has as many as one
-// may have loses, with a new one, the one that has been silent for longest. When the listener is full,
-// that is done to the user who holds most; where nobody holds more than one, the new one is closed. So
-// callers who open connections and leave them cost a fixed number of descriptors, and take nobody
-// else's.
+// bound returns a listener with limited connections. If a user at the limit opens a new one, the user's connection
+// that has been silent longest is closed. If the listener is full, this happens to the user with the most
+// connections; if nobody has more than one, the new one is closed. So abandoned connections cost a fixed number of
+// descriptors, and never those of other users.
 func bound(listener net.Listener, most limits) net.Listener {
 	return &bounded{Listener: listener, most: most, users: map[int]int{}}
 }
@@ -31,7 +30,7 @@ type bounded struct {
 	most limits
 
 	mu    sync.Mutex
-	held  list.List   // guarded by mu: of *boundedConn, the one silent for longest in front
+	held  list.List   // guarded by mu: of *boundedConn, the one silent longest in front
 	users map[int]int // guarded by mu: how many each user holds
 }
 
@@ -56,8 +55,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room for a connection and returns the one that has to go for it, if any: that may be the
-// new one itself.
+// admit makes room for a connection and returns the one to close for it, if any, which may be the new one itself.
 func (b *bounded) admit(c *boundedConn) (silent *boundedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,7 +85,7 @@ func (b *bounded) admit(c *boundedConn) (silent *boundedConn) {
 	return silent
 }
 
-// silentest returns the connection that has been silent for longest of those that are meant.
+// silentest returns the matching connection that has been silent longest.
 func (b *bounded) silentest(meant func(*boundedConn) bool) *boundedConn {
 	for place := b.held.Front(); place != nil; place = place.Next() {
 		if c := place.Value.(*boundedConn); meant(c) {
@@ -97,7 +95,7 @@ func (b *bounded) silentest(meant func(*boundedConn) bool) *boundedConn {
 	return nil
 }
 
-// remove takes a connection out, if it is still among those held.
+// remove removes a connection, if it is still held.
 func (b *bounded) remove(c *boundedConn) {
 	if c.gone {
 		return
@@ -109,7 +107,7 @@ func (b *bounded) remove(c *boundedConn) {
 	}
 }
 
-// heard notes that a connection was not silent. List methods ignore a place that was removed.
+// heard notes that a connection was not silent. List methods ignore a removed element.
 func (b *bounded) heard(c *boundedConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -122,16 +120,16 @@ func (b *bounded) leave(c *boundedConn) {
 	b.remove(c)
 }
 
-// boundedConn is a connection with a place among those of its listener.
+// boundedConn is a connection that counts towards its listener's limits.
 type boundedConn struct {
 	net.Conn
 	by    *bounded
 	place *list.Element
-	user  int  // who is at its other end; 0 where nobody knows
+	user  int  // the peer; 0 if unknown
 	gone  bool // guarded by by.mu: it is not held any more
 }
 
-// NetConn returns the connection itself, for those who ask the kernel about it.
+// NetConn returns the underlying connection, to ask the kernel about it.
 func (c *boundedConn) NetConn() net.Conn { return c.Conn }
 
 // Read implements [net.Conn].

@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	// mostBody is how many bytes a caller may send: a claims challenge is much smaller.
+	// mostBody is the maximum size of a body in bytes; a claims challenge is much smaller.
 	mostBody = 64 << 10
-	// refreshTimeout is how long a caller waits to hear how the refresh went that it asked for.
+	// refreshTimeout is how long a caller waits for the result of a requested refresh.
 	refreshTimeout = 15 * time.Second
 )
 
@@ -33,27 +33,26 @@ const (
 	keyOutcome = "outcome"
 )
 
-// Broker is whom the local token API asks.
+// Broker answers the local token API.
 type Broker interface {
 	Status() status.Status
-	// StatusFor is what a user, or one of its groups, may know: about no token that Allows keeps from it.
+	// StatusFor returns the status that a user, or one of its groups, may see, without tokens that Allows denies.
 	StatusFor(user int, groups []int) status.Status
 	// Allows reports whether the configuration lets a user, or one of its groups, have a token.
 	Allows(token string, user int, groups []int) bool
-	// TokenJSON returns a token that is good now. Its error is [agent.ErrUnknownToken] or an
+	// TokenJSON returns the current token. Its error is [agent.ErrUnknownToken] or an
 	// [*agent.NotYetError].
 	TokenJSON(token string) ([]byte, error)
-	// Refresh waits until ctx ends for how a refresh went. Its error is [agent.ErrUnknownToken] or
+	// Refresh waits until ctx ends for the result of a refresh. Its error is [agent.ErrUnknownToken] or
 	// an [*agent.HeldBackError].
 	Refresh(ctx context.Context, token string) (status.Refresh, error)
-	// Challenge takes a WWW-Authenticate value and, where it is known, the SHA-256 of the token that
-	// was rejected with it. Its error is [agent.ErrUnknownToken], or an [*agent.ChallengeError]: then
-	// nothing has changed.
+	// Challenge accepts a WWW-Authenticate value and, if known, the SHA-256 of the token that was rejected with it.
+	// Its error is [agent.ErrUnknownToken], or an [*agent.ChallengeError]: then nothing has changed.
 	Challenge(ctx context.Context, token, wwwAuthenticate, tokenSHA256 string) error
 }
 
-// Local returns the local token API, for a listener of [ListenSocket]. Who calls is what the kernel
-// says of the connection: root and the user owner may do everything, others what the broker allows.
+// Local returns the local token API, for a listener of [ListenSocket]. The kernel identifies the caller: root and the
+// user owner may do everything, others what the broker allows.
 func Local(broker Broker, owner int, log *slog.Logger) http.Handler {
 	l := &local{broker: broker, owner: owner, log: log}
 	mux := http.NewServeMux()
@@ -73,7 +72,7 @@ type local struct {
 	log    *slog.Logger
 }
 
-// problem is an answer that is not what was asked for.
+// problem is an error answer.
 type problem struct {
 	status     int
 	Code       string `json:"error"`
@@ -88,7 +87,7 @@ func writeProblem(w http.ResponseWriter, p *problem) {
 	writeJSON(w, p.status, p)
 }
 
-// method lets the methods through that a path has.
+// method allows only the given methods of a path.
 func method(next http.HandlerFunc, methods ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if slices.Contains(methods, r.Method) {
@@ -103,8 +102,7 @@ func method(next http.HandlerFunc, methods ...string) http.HandlerFunc {
 	}
 }
 
-// guarded lets a caller through who may have the token. One who may not learns nothing about which
-// tokens there are.
+// guarded admits only a caller that may have the token. Others do not learn which tokens exist.
 func (l *local) guarded(next func(w http.ResponseWriter, r *http.Request, token string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		token := r.PathValue("token")
@@ -121,7 +119,7 @@ func (l *local) guarded(next func(w http.ResponseWriter, r *http.Request, token 
 	}
 }
 
-// status answers with what the caller may know. One who may have no token learns nothing.
+// status answers with what the caller may see. A caller without access to any token gets nothing.
 func (l *local) status(w http.ResponseWriter, r *http.Request) {
 	caller, known := callerOf(r)
 	if known && l.privileged(caller) {
@@ -176,13 +174,13 @@ func (l *local) refresh(w http.ResponseWriter, r *http.Request, token string) {
 	writeJSON(w, code, got)
 }
 
-// challengeRequest is a claims challenge as a workload hands it in.
+// challengeRequest is a claims challenge from a workload.
 type challengeRequest struct {
 	WWWAuthenticate string `json:"www_authenticate"`
 	TokenSHA256     string `json:"token_sha256"`
 }
 
-// challengeAnswer says that a challenge was taken, which is not that there is a new token already.
+// challengeAnswer confirms that a challenge was accepted; there need not be a new token yet.
 type challengeAnswer struct {
 	Token    string `json:"token"`
 	Accepted bool   `json:"accepted"`
@@ -206,7 +204,7 @@ func (l *local) challenge(w http.ResponseWriter, r *http.Request, token string) 
 	writeJSON(w, http.StatusAccepted, challengeAnswer{Token: token, Accepted: true})
 }
 
-// fail answers with why the broker did not do what it was asked to.
+// fail answers with the reason for the broker's error.
 func (l *local) fail(w http.ResponseWriter, err error) {
 	p := problemOf(err)
 	if p.status == http.StatusInternalServerError {
@@ -234,7 +232,7 @@ func problemOf(err error) *problem {
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// readBody reads what a caller sends, up to a bound.
+// readBody reads a body, up to a limit.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostBody))
 	var tooLarge *http.MaxBytesError
@@ -250,8 +248,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 	return body, nil
 }
 
-// readChallenge reads a body that has to be a challengeRequest. Its type need not be given, but if it
-// is, it is JSON's.
+// readChallenge reads a body that has to be a challengeRequest. Its content type is optional, but if given, it must
+// be JSON's.
 func readChallenge(contentType string, body []byte) (challengeRequest, *problem) {
 	if contentType != "" {
 		if kind, _, err := mime.ParseMediaType(contentType); err != nil || kind != "application/json" {

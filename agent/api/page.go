@@ -15,15 +15,15 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// pageSecurity lets the page load its own two assets and ask its own server, and nothing else.
+// pageSecurity allows the page only its own two assets and requests to its own server.
 const pageSecurity = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 //go:embed page
 var pageFiles embed.FS
 
-// page is the status page for people. It is rendered here; its script only moves the clocks and puts
-// what the server renders anew in the old one's place.
+// page is the status page for people. It is rendered here; its script only moves the clocks and replaces the content
+// with what the server renders.
 type page struct {
 	source   Source
 	template *template.Template
@@ -33,7 +33,7 @@ type page struct {
 	frame frame // guarded by mu
 }
 
-// frame is what the page shows, rendered when it changed.
+// frame is the page's content, rendered when it changed.
 type frame struct {
 	number int
 	looked time.Time
@@ -49,7 +49,7 @@ func newPage(source Source) *page {
 	}
 }
 
-// route adds what the page consists of.
+// route adds the page and its assets.
 func (p *page) route(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", p.serve)
 	mux.HandleFunc("GET /v1/events", p.stream)
@@ -77,8 +77,8 @@ func (p *page) serve(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(html.Bytes())
 }
 
-// secure sets the headers of everything that a browser shows. Nothing is kept: after an update of
-// the agent the page is the new one.
+// secure sets the headers of everything that a browser shows. Nothing is cached, so that after an update of the agent
+// the page is the new one.
 func secure(w http.ResponseWriter, kind string) {
 	for name, value := range map[string]string{
 		"Content-Type":                 kind,
@@ -93,7 +93,7 @@ func secure(w http.ResponseWriter, kind string) {
 	}
 }
 
-// look returns what the page shows now. Whoever looks first in a while renders it, for everybody.
+// look returns the page's current content. The first caller in a while renders it, for all.
 func (p *page) look() (frame, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,8 +135,8 @@ var pageFunctions = template.FuncMap{
 	},
 }
 
-// anchor is the id on the page of something of a name. Names that differ have other ids, and nothing in
-// one means anything to HTML or to a URL.
+// anchor returns the id on the page for a name. Different names have different ids, and an id has no special
+// characters of HTML or URLs.
 func anchor(kind, name string) string {
 	id := []byte(kind + "-")
 	for _, c := range []byte(name) {
@@ -150,12 +150,12 @@ func anchor(kind, name string) string {
 	return string(id)
 }
 
-// color is the class of a level's color.
+// color returns the CSS class of a level's color.
 func color(level status.Level) string {
 	return map[status.Level]string{status.Act: "bad", status.Soon: "warn", status.Wait: "warn", status.Well: "good"}[level]
 }
 
-// align keeps a label within the line that it labels.
+// align keeps a label within its line.
 func align(share float64) string {
 	switch {
 	case share < 0.25:
@@ -166,7 +166,7 @@ func align(share float64) string {
 	return "middle"
 }
 
-// hour shows an instant of a life: the time of day, with the date where the life is longer than one.
+// hour formats an instant of a lifetime: the time of day, with the date if the lifetime is longer than a day.
 func hour(at, from, to time.Time) string {
 	if to.Sub(from) < 24*time.Hour {
 		return at.UTC().Format(time.TimeOnly)

@@ -18,20 +18,19 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// probeTimeout is how long to find out whether somebody listens at a socket takes at most.
+// probeTimeout limits the check whether a socket has a listener.
 const probeTimeout = time.Second
 
-// SocketFile is where the local token API is, and who may connect.
+// SocketFile describes the socket of the local token API, and who may connect.
 type SocketFile struct {
 	Path  string
 	Mode  fs.FileMode // exact, whatever the umask
 	Group string      // by name or number; "" leaves it to the system
 }
 
-// Listen listens at the socket. From its first instant it is at most the owner's; then it gets its
-// group, then its mode, through a descriptor of the socket's file: no link is followed. A socket that
-// a killed process left is replaced, one at which somebody listens is not. Closing the listener
-// removes the file.
+// Listen listens on the socket. At first only its owner has access; then it gets its group, then its mode, through a
+// descriptor of the socket's file, so no link is followed. A socket that a killed process left is replaced; one with
+// a listener is not. Closing the listener removes the file.
 func (f SocketFile) Listen(log *slog.Logger) (net.Listener, error) {
 	gid := -1
 	if f.Group != "" {
@@ -72,15 +71,15 @@ func (f SocketFile) listen(p *place, gid int, log *slog.Logger) (net.Listener, e
 	return &socket{peerListener: &peerListener{bound, log}, place: p, own: own}, nil
 }
 
-// ownerOnly narrows the mode that a socket's file gets when the socket is bound: the kernel takes
-// that from the socket itself, less the umask.
+// ownerOnly restricts the mode that a socket's file gets when the socket is bound: the kernel uses the mode of the
+// socket itself, minus the umask.
 func ownerOnly(_, _ string, raw syscall.RawConn) error {
 	var err error
 	failed := raw.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) })
 	return errors.Join(failed, err)
 }
 
-// place is a name in a directory that is held open while the socket is there.
+// place is a name in a directory that is held open while the socket exists.
 type place struct {
 	path string // as configured
 	name string
@@ -110,8 +109,8 @@ func (p *place) close() {
 	_ = p.root.Close()
 }
 
-// address is the path of the socket in the directory that is held open; where there is no /proc, or
-// the name is too long for that, the path as it is configured.
+// address returns the path of the socket through the directory that is held open, or the configured path if there is
+// no /proc or the name is too long.
 func (p *place) address() string {
 	held := fmt.Sprintf("/proc/self/fd/%d", p.dir.Fd())
 	if _, err := os.Stat(held); err != nil || len(held)+1+len(p.name) > mostPath {
@@ -120,10 +119,10 @@ func (p *place) address() string {
 	return held + "/" + p.name
 }
 
-// mostPath is what sun_path of unix(7) holds, without the final zero.
+// mostPath is the size of sun_path of unix(7), without the final NUL.
 const mostPath = 107
 
-// give sets the file's group and mode, and returns what it then is.
+// give sets the file's group and mode, and returns its resulting information.
 func (f SocketFile) give(p *place, gid int) (fs.FileInfo, error) {
 	file, err := unix.Openat(int(p.dir.Fd()), p.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -155,11 +154,11 @@ func (f SocketFile) give(p *place, gid int) (fs.FileInfo, error) {
 	return p.root.Lstat(p.name)
 }
 
-// clearACL takes away what a directory with a default ACL gave to the socket, and makes sure of it: the mode
-// would be the most that those named there may do, and let them connect.
+// clearACL removes an ACL that the socket inherited from its directory, and verifies that: otherwise the mode would
+// be the mask for the ACL's entries, and let them connect.
 func clearACL(file int) error {
 	const attribute = "system.posix_acl_access"
-	path := fmt.Sprintf("/proc/self/fd/%d", file) // a descriptor without access has no attributes itself
+	path := fmt.Sprintf("/proc/self/fd/%d", file) // attributes cannot be accessed through an O_PATH descriptor
 	err := unix.Removexattr(path, attribute)
 	if err == nil || errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, fs.ErrNotExist) {
 		_, err = unix.Getxattr(path, attribute, nil)
@@ -173,8 +172,8 @@ func clearACL(file int) error {
 	return fmt.Errorf("removing the ACL that its directory gave it: %w; remove the directory's default ACL: setfacl -k", err)
 }
 
-// setMode changes the mode of the file itself: by fchmodat2 (Linux 6.6), else by /proc, else by its
-// name in the directory, which is nobody else's, and never through a link.
+// setMode changes the mode of the file itself: by fchmodat2 (Linux 6.6), else by /proc, else by its name in the
+// directory, which others cannot write to; never through a link.
 func setMode(file int, p *place, mode fs.FileMode) error {
 	err := unix.Fchmodat(file, "", uint32(mode), unix.AT_EMPTY_PATH)
 	if err == nil {
@@ -187,7 +186,7 @@ func setMode(file int, p *place, mode fs.FileMode) error {
 	return p.root.Chmod(p.name, mode)
 }
 
-// makeRoom sees to it that the name is free.
+// makeRoom makes sure that the name is free.
 func (p *place) makeRoom() error {
 	info, err := p.root.Lstat(p.name)
 	switch {
@@ -201,7 +200,7 @@ func (p *place) makeRoom() error {
 	return p.removeStale()
 }
 
-// removeStale removes a socket that nobody listens at.
+// removeStale removes a socket without a listener.
 func (p *place) removeStale() error {
 	conn, err := net.DialTimeout("unix", p.address(), probeTimeout)
 	switch {
@@ -217,7 +216,7 @@ func (p *place) removeStale() error {
 	return fmt.Errorf("finding out whether another process listens there: %w", systemError(err))
 }
 
-// socket is a listener that takes its file along, if that is still its own.
+// socket is a listener that removes its file when closed, if it is still its own.
 type socket struct {
 	*peerListener
 	place  *place
@@ -237,8 +236,7 @@ func (s *socket) Close() error {
 	return s.peerListener.Close()
 }
 
-// systemError drops the call and the path that the standard library adds; the socket's own path is
-// named by whoever shows the error.
+// systemError drops the call and the path that the standard library adds; the caller adds the socket's path.
 func systemError(err error) error {
 	var number syscall.Errno
 	if errors.As(err, &number) {

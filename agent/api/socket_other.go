@@ -9,14 +9,14 @@ import (
 	"net"
 )
 
-// SocketFile is where the local token API is, and who may connect.
+// SocketFile describes the socket of the local token API, and who may connect.
 type SocketFile struct {
 	Path  string
 	Mode  fs.FileMode
 	Group string
 }
 
-// Listen returns an error: without Linux nobody says who connects.
+// Listen returns an error: callers can only be identified on Linux.
 func (SocketFile) Listen(*slog.Logger) (net.Listener, error) {
 	return nil, errors.New("the local token API needs Linux; leave socket out")
 }

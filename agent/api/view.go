@@ -10,30 +10,30 @@ import (
 // view is a status as the page shows it.
 type view struct {
 	status.Status
-	Groups   []group // what is not as it should be, the worst first
+	Groups   []group // problems, the worst first
 	Tokens   []tokenView
 	Clients  []clientView
 	Sinks    []sinkView
 	Started  moment
-	Reloaded *moment // when the configuration was last read again
+	Reloaded *moment // when the configuration was last reloaded
 	Next     *moment // the soonest request
 }
 
-// moment is an instant with how far away it is. The page's script keeps the distance true.
+// moment is an instant with its distance from now, which the page's script updates.
 type moment struct {
 	At    time.Time
 	Words string
 	Over  bool // it is past
 }
 
-// group is the matters of a level.
+// group is the problems of one level.
 type group struct {
 	Level   status.Level
 	Title   string
 	Matters []matterView
 }
 
-// matterView is a matter with links to what it is about.
+// matterView is a problem with links to its objects.
 type matterView struct {
 	status.Matter
 	About     []link
@@ -50,7 +50,7 @@ type matterView struct {
 // link leads to something on the page.
 type link struct{ Name, Kind string }
 
-// tokenView is a token with its life as shares of its length.
+// tokenView is a token with the positions in its lifetime as shares.
 type tokenView struct {
 	status.Token
 	Level    status.Level
@@ -124,7 +124,7 @@ func newGroups(now time.Time, triage status.Triage) []group {
 	return slices.DeleteFunc(groups, func(g group) bool { return len(g.Matters) == 0 })
 }
 
-// mostLinks is how many names of a matter are written out.
+// mostLinks is the maximum number of names listed for a problem.
 const mostLinks = 8
 
 func newMatterView(now time.Time, m status.Matter) matterView {
@@ -192,16 +192,16 @@ func newTokenView(s status.Status, t status.Ranked) tokenView {
 	}
 }
 
-// nearly is what a second rounds down to nothing.
+// nearly is the largest duration that rounds to zero seconds.
 const nearly = time.Second / 2
 
-// left is how long it is until an instant, in the whole milliseconds in which the page has both, so
-// that its script, which writes these words anew, rounds as the server does.
+// left returns the time until an instant in whole milliseconds, as in the page, so that its script rounds like the
+// server when it rewrites the text.
 func left(now, at time.Time) time.Duration {
 	return time.Duration(at.UnixMilli()-now.UnixMilli()) * time.Millisecond
 }
 
-// until is an instant to come, and "now" when it has come.
+// until describes a future instant, and says "now" once it has come.
 func until(now, at time.Time) moment {
 	if left(now, at) < nearly {
 		return moment{At: at, Words: "now"}
@@ -224,7 +224,7 @@ func ahead(now time.Time, at *time.Time) *moment {
 	return &m
 }
 
-// pending is nil when there is nothing to wait for any more.
+// pending returns nil if there is nothing left to wait for.
 func pending(now time.Time, at *time.Time) *moment {
 	if at == nil || left(now, *at) <= 0 {
 		return nil

@@ -8,13 +8,12 @@ import (
 	"strconv"
 )
 
-// Empty returns a configuration of defaults, without clients, tokens and sinks: for a program that adds
-// them one by one.
+// Empty returns a default configuration without clients, tokens and sinks, for a program that adds them one by one.
 func Empty() *Config {
 	return &Config{Log: newValidator(&rawFile{}).log(nil), Plugins: DefaultPlugins()}
 }
 
-// CompleteClient returns a client that was made by a program, with the defaults for what it leaves out.
+// CompleteClient returns a client that a program has built, with defaults for omitted fields.
 // The rules are those of the configuration file; its error is an [*Error].
 func CompleteClient(c Client) (Client, error) {
 	v := newValidator(&rawFile{})
@@ -61,8 +60,7 @@ func CompleteToken(t Token, of Client) (Token, error) {
 	return complete, v.err()
 }
 
-// CompleteSink is [CompleteClient] for a sink. Whether there are the tokens that it shows is not its
-// business.
+// CompleteSink is [CompleteClient] for a sink. It does not check whether the sink's tokens exist.
 func CompleteSink(s Sink) (Sink, error) {
 	file := &rawFile{Tokens: map[string]rawToken{}}
 	for _, name := range s.tokens() {
@@ -89,7 +87,7 @@ func CompleteSink(s Sink) (Sink, error) {
 	return complete, v.err()
 }
 
-// source is how a file has the variable.
+// source returns the variable in the file's syntax.
 func (v Variable) source() string {
 	if v.Field == "" {
 		return v.Token
@@ -111,7 +109,7 @@ func (a Action) raw() rawAction {
 	return raw
 }
 
-// rawCredential is a credential as a file has it; nil for none, which the first one must not be.
+// rawCredential returns a credential as in a file; nil for none, which is an error for the first one.
 func (v *validator) rawCredential(path string, c *Credential) *rawCredential {
 	if c == nil || c.Provider == "" && len(c.Config) == 0 {
 		return nil
@@ -126,7 +124,7 @@ func (v *validator) rawCredential(path string, c *Credential) *rawCredential {
 	err := decoder.Decode(&values)
 	object, isObject := values.(map[string]any)
 	if err != nil || !isObject || decoder.More() {
-		v.problem(join(path, "config"), "not a JSON object") // the cause could show what is in it
+		v.problem(join(path, "config"), "not a JSON object") // the cause could show its content
 		return raw
 	}
 	v.refuseSecrets(join(path, "config"), object, 0)
@@ -134,7 +132,7 @@ func (v *validator) rawCredential(path string, c *Credential) *rawCredential {
 	return raw
 }
 
-// refuseSecrets reports keys in which a secret itself may stand, as in a file.
+// refuseSecrets reports keys that would hold a secret itself, as in a file.
 func (v *validator) refuseSecrets(path string, value any, depth int) {
 	if depth > maxDepth {
 		v.problem(path, "nested more than %d deep", maxDepth)
@@ -156,7 +154,7 @@ func (v *validator) refuseSecrets(path string, value any, depth int) {
 	}
 }
 
-// textOf is a value as if a file had it; an empty one is left out.
+// textOf returns a value as if read from a file; an empty one is omitted.
 func textOf(s string) text { return text{value: s, source: s, set: s != ""} }
 
 func textsOf(values []string) []text {
@@ -167,7 +165,7 @@ func textsOf(values []string) []text {
 	return all
 }
 
-// stringOf is what prints itself, as if a file had it; the zero value is left out.
+// stringOf returns a printable value as if read from a file; the zero value is omitted.
 func stringOf[T interface {
 	comparable
 	String() string

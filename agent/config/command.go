@@ -1,8 +1,8 @@
 package config
 
 // ForCommand returns the variables that credagent exec gives its command: those of every env sink. It
-// refuses, with an [*Error], a name that two sinks give different meanings, and a configuration by
-// which no command could get a token at all.
+// refuses, with an [*Error], a name that two sinks set differently, and a configuration from which no command could
+// get a token.
 func (c *Config) ForCommand() ([]Variable, error) {
 	all := append([]Variable(nil), c.Variables...)
 	known := map[string]Variable{}

@@ -1,10 +1,10 @@
 // Package config turns the configuration file or the environment into plain, validated values.
 //
-// A program with a file begins with [Load], and hands the [Config] to package agent. One without fills in
-// a [Client], a [Token] or a [Sink], which agent.SetClient and its like check by the same rules;
-// [CompleteClient], [CompleteToken] and [CompleteSink] are these checks alone.
+// A program with a file begins with [Load], and passes the [Config] to package agent. A program without one fills in
+// a [Client], a [Token] or a [Sink], which agent.SetClient and similar functions check by the same rules;
+// [CompleteClient], [CompleteToken] and [CompleteSink] perform only these checks.
 //
-// It reads no credential and touches no network. Every problem is reported at once, each with
+// It reads no credential and does not use the network. Every problem is reported at once, each with
 // file, line and column; what it returns without an error is complete and consistent, so the
 // packages after it check nothing again.
 package config
@@ -32,10 +32,10 @@ type Config struct {
 	Tokens   []Token  // sorted by name
 	Sinks    []Sink   // in the order of the file
 
-	// Variables are for the command of credagent exec alone; those of env sinks are not repeated.
+	// Variables are only for the command of credagent exec; those of env sinks are not repeated.
 	Variables []Variable
 
-	// Warnings are not mistakes, but what someone should look at.
+	// Warnings are not errors, but should be reviewed.
 	Warnings []Problem
 
 	positions map[string]Position
@@ -44,9 +44,9 @@ type Config struct {
 }
 
 // Expanded returns the values that environment variables gave to keys that may hold a secret:
-// proxies, parameters, claims and credentials. A text from outside may quote them, so it is shown
-// with these redacted. Variables for what only names things, such as a tenant or a scope, are left
-// out: a server's refusal would be useless without them.
+// proxies, parameters, claims and credentials. Untrusted text may quote them, so it is shown with these redacted.
+// Variables for mere names, such as a tenant or a scope, are left out: a server's refusal would be useless without
+// them.
 func (c *Config) Expanded() []string { return slices.Clone(c.expanded) }
 
 // Log describes how to log.
@@ -75,12 +75,12 @@ type State struct {
 	KeyFile string
 }
 
-// Plugins says where external credential providers are and which bytes may run.
+// Plugins configures where external credential providers are and which ones may run.
 type Plugins struct {
 	Dirs        []string
 	SHA256      map[string]string // provider name → lower-case hex digest
 	IdleTimeout time.Duration
-	// MaxProcesses is how many providers' processes there may be before idle ones end.
+	// MaxProcesses is the maximum number of provider processes before idle ones end.
 	MaxProcesses int
 }
 
@@ -108,11 +108,11 @@ type Entra struct {
 	Authority string // https://host, no path
 }
 
-// Credential is which provider authenticates a client, and the provider's own configuration.
+// Credential is the provider that authenticates a client, with the provider's own configuration.
 type Credential struct {
 	Provider string
-	Config   json.RawMessage // a JSON object; its keys are the provider's to validate
-	Path     string          // where this credential stands in the configuration, for messages
+	Config   json.RawMessage // a JSON object; the provider validates its keys
+	Path     string          // the credential's path in the configuration, for messages
 }
 
 // Token is a named access token to keep fresh.
@@ -145,7 +145,7 @@ const (
 	SinkEnv  SinkType = "env"
 )
 
-// Format is how a file sink shows a token.
+// Format is how a file sink renders a token.
 type Format string
 
 // The formats of a file sink.
@@ -171,7 +171,7 @@ type Sink struct {
 	Group     string
 	Readers   []Principal
 	OnChange  []Action
-	Place     string // where this sink stands in the configuration, for messages
+	Place     string // the sink's path in the configuration, for messages
 }
 
 // Variable is one line of an env sink.
@@ -187,7 +187,7 @@ type Action struct {
 	Command *Command
 }
 
-// Signal is sent to the process whose number is in a file.
+// Signal is sent to the process whose id is in a file.
 type Signal struct {
 	PIDFile string
 	Signal  string

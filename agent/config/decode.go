@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decoder fills the raw types from YAML nodes and reports everything that does not fit.
+// decoder fills the raw types from YAML nodes and reports everything that does not match.
 type decoder struct {
 	*report
 	env func(string) (string, bool)
@@ -21,7 +21,7 @@ type entry struct {
 	path       string
 }
 
-// value decodes n into out, whose kind is one of those the raw types are made of.
+// value decodes n into out, which has one of the kinds used in the raw types.
 func (d *decoder) value(n *yaml.Node, path string, out reflect.Value) {
 	if !d.plain(n, path) {
 		return
@@ -63,7 +63,7 @@ func (d *decoder) structure(n *yaml.Node, path string, out reflect.Value) {
 	}
 	if n.Kind != yaml.MappingNode {
 		for _, key := range keysOf(out.Type()) {
-			d.silenced[join(path, key)] = true // that they are missing goes without saying
+			d.silenced[join(path, key)] = true // do not report them as missing too
 		}
 		d.mistyped(n, path, "a mapping", mappingHint(n, path))
 		return
@@ -78,7 +78,7 @@ func (d *decoder) structure(n *yaml.Node, path string, out reflect.Value) {
 	}
 }
 
-// mappingHint is how a mapping is written of which only the most important value is there.
+// mappingHint shows how to write a mapping of which only the main value was given.
 func mappingHint(n *yaml.Node, path string) string {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 		return ""
@@ -177,8 +177,8 @@ func (d *decoder) usableKey(key *yaml.Node, path string) bool {
 	return false
 }
 
-// plain reports whether n is free of YAML's indirections. Refusing them all keeps a small file
-// from standing for a huge one, and every value where its position says.
+// plain reports whether n is free of YAML's indirections. Refusing them all keeps a small file from expanding to a
+// huge one, and every value at its position.
 func (d *decoder) plain(n *yaml.Node, path string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
@@ -209,7 +209,7 @@ func (d *decoder) unknownKey(e entry, path string, t reflect.Type) {
 	d.problemAt(position(e.key), path, hint, "unknown key "+quote(key))
 }
 
-// fieldByKey returns the field of a raw struct that a key of the file stands for.
+// fieldByKey returns the field of a raw struct for a key of the file.
 func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
 	for i := range v.NumField() {
 		if keyOf(v.Type().Field(i)) == key {

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// DefaultPath is the configuration file when nothing names another.
+	// DefaultPath is the configuration file if no other is named.
 	DefaultPath = "/etc/credagent/credagent.yaml"
 
-	// pathVariable names the file when no flag does.
+	// pathVariable names the file if no flag does.
 	pathVariable = "CREDAGENT_CONFIG"
 
 	variablePrefix = "CREDAGENT_"
@@ -71,8 +71,7 @@ type environment struct {
 	AzureAuthority   string   `envconfig:"AZURE_AUTHORITY_HOST"`
 }
 
-// presence remembers that a variable has a value, and not the value: only the credential
-// provider's process may read it.
+// presence records that a variable is set, but not its value: only the credential provider's process may read that.
 type presence bool
 
 // Decode implements envconfig's Decoder.
@@ -105,8 +104,7 @@ func find(flag string, lookup func(string) (string, bool), exists func(string) b
 	return DefaultPath, false
 }
 
-// EnvConfigured reports whether the environment says which token to get, so that it can stand in
-// for a file.
+// EnvConfigured reports whether the environment configures a token, so that no file is needed.
 func EnvConfigured(lookup func(string) (string, bool)) bool {
 	return slices.ContainsFunc([]string{
 		"CREDAGENT_TOKEN_URL", "CREDAGENT_ISSUER", "CREDAGENT_ENTRA_TENANT", "CREDAGENT_CLIENT_ID",
@@ -118,15 +116,14 @@ func EnvConfigured(lookup func(string) (string, bool)) bool {
 }
 
 // FromEnv reads a configuration with one client and one token, both called default, from the
-// process's environment. What is wrong comes back as an [*Error] that names variables and shows
-// no value.
+// process's environment. Problems are returned as an [*Error] that names variables and shows no value.
 func FromEnv() (*Config, error) {
 	b := envBuilder{report: newReport(fromEnvironment)}
 	return b.read()
 }
 
-// FromEnvForCommand is [FromEnv] for credagent exec: the token becomes a variable of the command,
-// also where no env file is asked for.
+// FromEnvForCommand is [FromEnv] for credagent exec: the token becomes a variable of the command, even without an env
+// file.
 func FromEnvForCommand() (*Config, error) {
 	b := envBuilder{report: newReport(fromEnvironment), forCommand: true}
 	return b.read()
@@ -155,7 +152,7 @@ type envBuilder struct {
 	forCommand bool
 }
 
-// text makes the value of a variable the one at path. Messages show ${NAME} for it.
+// text uses the value of a variable at path. Messages show it as ${NAME}.
 func (b *envBuilder) text(path, variable, value string) text {
 	b.variables[path] = variable
 	t := text{value: value, source: "${" + variable + "}", set: value != "", fromEnv: true, inserted: []string{value}}
@@ -166,8 +163,7 @@ func (b *envBuilder) text(path, variable, value string) text {
 	return t
 }
 
-// either makes the first variable that is set the value at path. The first is also the one that
-// a message about a missing value names.
+// either uses the first variable that is set at path. A message about a missing value names the first candidate.
 func (b *envBuilder) either(path string, candidates ...candidate) text {
 	for _, c := range candidates {
 		if c.value != "" {
@@ -177,7 +173,7 @@ func (b *envBuilder) either(path string, candidates ...candidate) text {
 	return b.text(path, candidates[0].name, "")
 }
 
-// candidate is a variable that may give a value.
+// candidate is a variable that may provide a value.
 type candidate struct{ name, value string }
 
 func (b *envBuilder) file() *rawFile {
@@ -252,7 +248,7 @@ func count(values ...string) int {
 	return n
 }
 
-// entra returns the tenant; the Azure SDKs' variables count only where credagent's own name no server.
+// entra returns the tenant; the Azure SDKs' variables are used only if credagent's own name no server.
 func (b *envBuilder) entra(path string, fallback bool) *rawEntra {
 	tenant := candidate{"CREDAGENT_ENTRA_TENANT", b.vars.EntraTenant}
 	if tenant.value == "" && fallback {
@@ -271,7 +267,7 @@ func (b *envBuilder) entra(path string, fallback bool) *rawEntra {
 	return e
 }
 
-// credential returns credagent's own choice, or else the one that an Azure SDK would make.
+// credential returns the credential from credagent's own variables, or else the one that an Azure SDK would choose.
 func (b *envBuilder) credential(path string) *rawCredential {
 	v := &b.vars
 	if v.CertificateFile == "" {
@@ -311,7 +307,7 @@ func (b *envBuilder) azureCredential(path string) *rawCredential {
 	return nil
 }
 
-// setting is a key of a provider's configuration and the variable that gives its value.
+// setting is a key of a provider's configuration and the variable with its value.
 type setting struct{ key, variable, value string }
 
 func (b *envBuilder) provider(path, name string, settings ...setting) *rawCredential {
@@ -325,7 +321,7 @@ func (b *envBuilder) provider(path, name string, settings ...setting) *rawCreden
 	return &rawCredential{Provider: literal(name), Config: object{values: config}}
 }
 
-// literal is a value that nobody wrote: the environment-only form implies it.
+// literal is a value implied by the environment-only form.
 func literal(s string) text { return text{value: s, source: s, set: true} }
 
 func (b *envBuilder) token() rawToken {
@@ -339,7 +335,7 @@ func (b *envBuilder) token() rawToken {
 	}
 }
 
-// list takes a variable with values between spaces or commas apart.
+// list splits a variable at spaces and commas.
 func (b *envBuilder) list(path, variable, value string) []text {
 	separator := func(r rune) bool { return r == ' ' || r == ',' || r == '\t' || r == '\n' }
 	b.variables[path] = variable
@@ -369,7 +365,7 @@ func (b *envBuilder) sinks() []rawSink {
 	return sinks
 }
 
-// variable is the name of the variable that holds the token.
+// variable returns the name of the variable for the token.
 func (b *envBuilder) variable() string {
 	if b.vars.EnvVariable == "" {
 		return "ACCESS_TOKEN"
@@ -377,7 +373,7 @@ func (b *envBuilder) variable() string {
 	return b.vars.EnvVariable
 }
 
-// checkVariable reports, at path, a name that no variable can have.
+// checkVariable reports, at path, an invalid variable name.
 func (b *envBuilder) checkVariable(path string) bool {
 	b.variables[path] = "CREDAGENT_ENV_VARIABLE"
 	_, err := sink.Env([]sink.Variable{{Name: b.variable(), Token: onlyName}})
@@ -413,14 +409,14 @@ func (b *envBuilder) envSink(path string) rawSink {
 	return s
 }
 
-// alone reports a variable that does nothing without another.
+// alone reports a variable that has no effect without another.
 func (b *envBuilder) alone(name, value, other string) {
 	if value != "" {
 		b.add(name, "", "has no effect without "+other)
 	}
 }
 
-// unknown reports the variables that are credagent's by name and mean nothing to it.
+// unknown reports variables with credagent's prefix that it does not know.
 func (b *envBuilder) unknown(environ []string) {
 	known := knownVariables()
 	for _, pair := range slices.Sorted(slices.Values(environ)) {
@@ -432,8 +428,8 @@ func (b *envBuilder) unknown(environ []string) {
 	}
 }
 
-// serviceLink is what Kubernetes sets in every container of a namespace for a Service named credagent, and nothing
-// else: its port's address has the form of a URL or of an IP address.
+// serviceLink matches the variables that Kubernetes sets in every container of a namespace for a Service named
+// credagent, and nothing else: the value is a URL or an IP address.
 var serviceLink = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^CREDAGENT_(SERVICE_HOST=[0-9A-Fa-f.:]+|SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]+|` +
 		`PORT=(tcp|udp|sctp)://\S+|PORT_[0-9]+_(TCP|UDP|SCTP)(=(tcp|udp|sctp)://\S+|_PROTO=(tcp|udp|sctp)|_PORT=[0-9]+|_ADDR=[0-9A-Fa-f.:]+))$`)

@@ -8,7 +8,7 @@ import (
 )
 
 // expand replaces each ${NAME} in s by that environment variable and each $$ by a dollar sign;
-// any other dollar sign stands for itself. What it inserted is not expanded again. expanded
+// any other dollar sign is literal. Inserted values are not expanded again. expanded
 // reports whether a variable was inserted. Its errors name variables and never show a value.
 func expand(s string, env func(string) (string, bool)) (result string, expanded bool, err error) {
 	var out strings.Builder

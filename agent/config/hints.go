@@ -10,14 +10,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A slip is a mistake in YAML that people make again and again.
+// slip is a common mistake in YAML.
 type slip struct {
-	looks *regexp.Regexp // at what it is known
-	right string         // what to replace that by, to find out whether it was the mistake
+	looks *regexp.Regexp // how to recognize it
+	right string         // its replacement, to test whether it was the mistake
 	hint  string
 }
 
-// slips are in the order in which they are tried in a line.
+// slips returns them in the order in which they are tried in a line.
 func slips() []slip {
 	re := regexp.MustCompile
 	return []slip{
@@ -44,11 +44,11 @@ func slips() []slip {
 	}
 }
 
-// maxLines bounds what is searched: each try reads the file again.
+// maxLines limits the search, because each try parses the file again.
 const maxLines = 400
 
-// findSlip searches a file that is not YAML for the mistake, which is often in another line than the
-// one in which the parser gave up: one whose repair gets the parser further.
+// findSlip searches a file that is not valid YAML for the mistake, which is often not in the line where the parser
+// gave up: it is one whose repair gets the parser further.
 func findSlip(data []byte, gaveUp int) (at Position, hint string, found bool) {
 	lines := strings.Split(string(data), "\n")
 	if len(lines) > maxLines {
@@ -76,7 +76,7 @@ func findSlip(data []byte, gaveUp int) (at Position, hint string, found bool) {
 	return Position{}, "", false
 }
 
-// column is where the value begins, if the mistake is in one.
+// column returns where the value begins, if the mistake is in a value.
 func column(line string, where []int) int {
 	at := where[0]
 	if len(where) > 3 && where[2] == where[0] && where[3] > 0 && where[3] < len(line) && strings.ContainsAny(line[where[2]:where[3]], ":[,-") && where[2] > 0 {
@@ -85,7 +85,7 @@ func column(line string, where []int) int {
 	return len([]rune(line[:at])) + 1
 }
 
-// parsed returns the line in which the parser gives up; 0 for a file that it reads.
+// parsed returns the line in which the parser gives up; 0 for a valid file.
 func parsed(data []byte) int {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var node yaml.Node
@@ -96,5 +96,5 @@ func parsed(data []byte) int {
 	return syntaxLine(err)
 }
 
-// further reports whether a repair was one: all is read, or what is wrong comes later.
+// further reports whether a repair helped: the file is valid, or the error is further down.
 func further(after, before int) bool { return after == 0 || after > before+1 }

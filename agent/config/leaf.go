@@ -11,13 +11,12 @@ type leaf interface {
 	decode(d *decoder, n *yaml.Node, path string)
 }
 
-// text is a string of the configuration, with what it takes to speak of it without showing
-// what came from the environment.
+// text is a string of the configuration, with what messages need in order not to show values from the environment.
 type text struct {
 	value   string // expanded
 	source  string // as written
-	set     bool   // the key is there
-	invalid bool   // a problem has been reported; value says nothing
+	set     bool   // the key is present
+	invalid bool   // a problem has been reported; value is meaningless
 	fromEnv bool   // value holds the value of an environment variable
 
 	inserted []string // the values of environment variables in it

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// maxCandidates bounds the work of a suggestion: in a file with more names than this, each
-// wrong one would be compared with all of them.
+// maxCandidates limits the work of a suggestion: with more names in a file, comparing each wrong one with all of them
+// would take too long.
 const maxCandidates = 500
 
 // didYouMean returns the hint that names the candidate nearest to word, or "".
@@ -20,7 +20,7 @@ func didYouMean(word string, candidates []string) string {
 // Nearest returns the candidate that a misspelt word was probably meant to be, or "".
 func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
 
-// Suggest adds to an error of a misspelt word a hint that names the candidate that was probably meant.
+// Suggest adds to the error for a misspelt word a hint with the candidate that was probably meant.
 func Suggest(err error, word string, candidates []string) error {
 	if hint := didYouMean(strings.ToLower(word), candidates); hint != "" {
 		return fmt.Errorf("%w\n    hint: %s", err, hint)

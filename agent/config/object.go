@@ -12,7 +12,7 @@ import (
 // maxDepth is how deep a provider's configuration may nest.
 const maxDepth = 32
 
-// object is a mapping that someone else validates, kept as JSON.
+// object is a mapping that a provider validates, kept as JSON.
 type object struct {
 	values map[string]any
 }

@@ -15,13 +15,13 @@ const providerPrefix = "credagent-provider-"
 
 const outputHint = "give the output a path of its own"
 
-// use is a file and where the configuration names it.
+// use is a file and the place in the configuration that names it.
 type use struct {
 	path string // in the configuration
 	file string
 }
 
-// outputs are the files that credagent writes for others.
+// outputs returns the files that credagent writes for others.
 func (c *Config) outputs() []use {
 	var all []use
 	if c.Socket != nil {
@@ -36,11 +36,11 @@ func (c *Config) outputs() []use {
 	return slices.DeleteFunc(all, func(u use) bool { return u.file == "" })
 }
 
-// inputs are the files that the configuration has somebody read or run. What a provider reads beside
-// what its configuration names, only the provider knows.
+// inputs returns the files that are read or run because of the configuration. Other files that a provider reads are
+// known only to the provider.
 func (c *Config) inputs() []use {
 	var all []use
-	if c.variables == nil { // else it is no file but the environment
+	if c.variables == nil { // otherwise the source is the environment
 		if source, err := filepath.Abs(c.Source); err == nil {
 			all = append(all, use{"", source})
 		}
@@ -82,7 +82,7 @@ func (c Client) credentials() []Credential {
 	return all
 }
 
-// files are the absolute paths that the provider's configuration holds, whatever its keys mean.
+// files returns the absolute paths in the provider's configuration, whatever its keys mean.
 func (c Credential) files() []use {
 	var value any
 	if json.Unmarshal(c.Config, &value) != nil {
@@ -132,8 +132,8 @@ func (v *validator) separateOutputs(c *Config) {
 	}
 }
 
-// ownFiles refuses an output among the agent's own files, in the state's directory or below it: there is
-// what it remembers of servers, of tokens and of other commands on the host.
+// ownFiles refuses an output among the agent's own files, in the state's directory or below it: they hold what it
+// remembers about servers, tokens and other commands on the host.
 func (v *validator) ownFiles(c *Config) {
 	if c.State == nil || c.State.Dir == "" {
 		return
@@ -158,7 +158,7 @@ func (c *Config) Inside(dirs []string) []Problem {
 	return problems
 }
 
-// inside are the outputs in a directory or below it, however their paths are spelled.
+// inside returns the outputs in a directory or below it, however their paths are spelled.
 func (c *Config) inside(dir string) []use {
 	find := new(samefile.Finder)
 	own := find.Of(dir)
@@ -181,7 +181,7 @@ func (v *validator) reads(in use) string {
 	return "the same file as " + v.place(in.path)
 }
 
-// chained allows what is meant to be: one client's assertion is the token of another client.
+// chained allows the one intended case: one client's assertion is the token of another client.
 func (c *Config) chained(in, out use) bool {
 	if !strings.HasSuffix(in.path, ".assertion_file") && !strings.HasSuffix(in.path, ".subject_token_file") {
 		return false
@@ -194,8 +194,8 @@ func (c *Config) chained(in, out use) bool {
 	return t >= 0 && !strings.HasPrefix(in.path, join("clients", c.Tokens[t].Client)+".")
 }
 
-// Overwritten returns a problem for each output that is one of the files which a credential depends
-// on, as its provider says: those that its configuration names were judged before.
+// Overwritten returns a problem for each output that is one of the files that a credential depends on, according to
+// its provider. Those named in its configuration have been checked before.
 func (c *Config) Overwritten(credential Credential, files []string) []Problem {
 	judged := map[string]bool{}
 	for _, in := range credential.files() {

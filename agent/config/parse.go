@@ -21,11 +21,11 @@ import (
 	"github.com/credagent/credagent/internal/atomicfile"
 )
 
-// maxSize bounds the file: ten thousand tokens fit many times over.
+// maxSize limits the file: ten thousand tokens fit many times over.
 const maxSize = 16 << 20
 
-// Load reads the configuration file at path; env looks an environment variable up. What is wrong
-// with the file or in it comes back as an [*Error].
+// Load reads the configuration file at path; env looks an environment variable up. Problems are returned as an
+// [*Error].
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	data, err := read(path)
 	if err != nil {
@@ -47,7 +47,7 @@ func read(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		_ = file.SetReadDeadline(time.Now().Add(pipeTimeout)) // a terminal or a device has none
 	}
-	// One byte more than allowed, so that Parse sees what is too big.
+	// One byte more than allowed, so that Parse notices a file that is too large.
 	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -61,8 +61,7 @@ func read(path string) ([]byte, error) {
 // pipeTimeout is how long a program may take to write a configuration into a pipe.
 const pipeTimeout = 10 * time.Second
 
-// Parse reads a configuration from data; name stands for the file in messages. What is wrong
-// comes back as an [*Error].
+// Parse reads a configuration from data; name identifies the file in messages. Problems are returned as an [*Error].
 func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, error) {
 	report := newReport(name)
 	root := document(report, data)
@@ -73,8 +72,7 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	return c.sound(report)
 }
 
-// parse reads what is at root, and reports what is wrong with it. It returns nil where there is nothing
-// to check.
+// parse reads the configuration at root, and reports problems. It returns nil if there is nothing to check.
 func parse(report *report, root *yaml.Node, env func(string) (string, bool)) *Config {
 	if env == nil {
 		env = func(string) (string, bool) { return "", false }
@@ -84,13 +82,13 @@ func parse(report *report, root *yaml.Node, env func(string) (string, bool)) *Co
 	d := decoder{report: report, env: env}
 	d.value(root, "", reflect.ValueOf(&raw).Elem())
 	if report.silenced[""] {
-		return nil // not a mapping: all that follows would be noise
+		return nil // not a mapping: further problems would be noise
 	}
 	return validate(report, &raw)
 }
 
-// Examine is [Load] for who wants to say all that is wrong at once: beside the problems it returns what
-// could be read, which is of no use but to look for more of them; nil where that is nothing.
+// Examine is [Load] for callers that report all problems at once: with the problems it returns the readable part of
+// the configuration, which is only good for finding more; nil if nothing is readable.
 func Examine(path string, env func(string) (string, bool)) (*Config, []Problem) {
 	data, err := read(path)
 	if err != nil {
@@ -170,7 +168,7 @@ func syntaxLine(err error) int {
 	return 1
 }
 
-// syntaxProblem puts a message of the YAML parser into this package's form.
+// syntaxProblem converts a message of the YAML parser to a Problem.
 func syntaxProblem(source string, data []byte, err error) Problem {
 	problem := Problem{File: source, Position: Position{Line: syntaxLine(err), Column: 1}, Message: "not valid YAML"}
 	if m := yamlError().FindStringSubmatch(err.Error()); m != nil {
@@ -195,18 +193,18 @@ func syntaxProblem(source string, data []byte, err error) Problem {
 	return problem
 }
 
-// maxTries is how many lines before the one at which a mistake shows are checked for it.
+// maxTries is how many lines before the reported one are checked for the mistake.
 const maxTries = 200
 
-// Each try parses what stands before the line again. What that costs is bounded, in bytes: a reload must
-// not keep the agent busy for long.
+// Each try parses everything before the line again. The cost is limited, in bytes: a reload must not keep the agent
+// busy for long.
 const (
 	maxSearched = 256 << 10 // of the largest file that is searched
 	maxParsed   = 2 << 20   // in all tries together
 )
 
-// brokenLine finds the line that makes a file no YAML: the one before which all that stands is sound.
-// The parser names the line where what surrounds the mistake begins.
+// brokenLine finds the line that makes a file invalid YAML: everything before it is valid. The parser itself only
+// names the line where the surrounding element begins.
 func brokenLine(data []byte) (line int, found bool) {
 	if len(data) > maxSearched {
 		return 0, false
@@ -227,7 +225,7 @@ func brokenLine(data []byte) (line int, found bool) {
 	return 0, false
 }
 
-// yamlFault is what the parser says of data, "" for nothing.
+// yamlFault returns the parser's error for data, "" for none.
 func yamlFault(data []byte) string {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	for {

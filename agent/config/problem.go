@@ -14,7 +14,7 @@ import (
 // Problem is one mistake in a configuration.
 type Problem struct {
 	File     string
-	Position        // zero where there is no place to point at
+	Position        // zero if there is no position
 	Path     string // such as clients.payments.credential, or the environment variable's name
 	Message  string
 	Hint     string // what to do about it, or ""
@@ -60,13 +60,13 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// report collects the problems of one configuration and knows where its parts stand.
+// report collects the problems of one configuration and knows the positions of its parts.
 type report struct {
 	source    string
 	positions map[string]Position
 	variables map[string]string // path → environment variable, in the environment-only form
-	blocks    map[string]int    // path → the first line of a text that stands in the file line by line
-	silenced  map[string]bool   // paths that a problem already speaks of
+	blocks    map[string]int    // path → the first line of a block text
+	silenced  map[string]bool   // paths that already have a problem
 	problems  []Problem
 	warnings  []Problem
 	expanded  []string // values of environment variables that may be secret
@@ -76,10 +76,10 @@ func newReport(source string) *report {
 	return &report{source: source, positions: map[string]Position{}, blocks: map[string]int{}, silenced: map[string]bool{}}
 }
 
-// hide remembers what environment variables gave to a text that may be secret.
+// hide records the values of environment variables in a text that may be secret.
 func (r *report) hide(t text) { r.expanded = append(r.expanded, t.inserted...) }
 
-// problem reports a mistake at path, and keeps later checks from speaking of the same place.
+// problem reports a mistake at path, and keeps later checks from reporting the same place.
 func (r *report) problem(path, format string, args ...any) {
 	r.hinted(path, "", format, args...)
 }
@@ -89,7 +89,7 @@ func (r *report) hinted(path, hint, format string, args ...any) {
 	r.add(path, hint, fmt.Sprintf(format, args...))
 }
 
-// add reports a mistake that leaves what is at path worth checking.
+// add reports a mistake after which the value at path can still be checked.
 func (r *report) add(path, hint, message string) {
 	r.problems = append(r.problems, r.make(path, hint, message))
 }
@@ -98,7 +98,7 @@ func (r *report) warn(path, format string, args ...any) {
 	r.warnings = append(r.warnings, r.make(path, "", fmt.Sprintf(format, args...)))
 }
 
-// problemAt reports a mistake at a place that no path names, such as an unknown key.
+// problemAt reports a mistake at a position without a path, such as an unknown key.
 func (r *report) problemAt(at Position, path, hint, message string) {
 	r.problems = append(r.problems, Problem{r.source, at, path, message, hint})
 }
@@ -121,7 +121,7 @@ func (r *report) make(path, hint, message string) Problem {
 	return Problem{r.source, locate(r.positions, path), r.name(path), message, hint}
 }
 
-// name returns what the user calls a path: itself, or the variable it was read from.
+// name returns the user's name for a path: itself, or the variable it was read from.
 func (r *report) name(path string) string { return variableOf(r.variables, path) }
 
 func (r *report) err() error {
@@ -136,11 +136,11 @@ func inFileOrder(a, b Problem) int {
 	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 }
 
-// Locate returns where path stands in the file, or the nearest thing around it that does. It
-// returns the zero Position when the configuration did not come from a file.
+// Locate returns the position of path in the file, or of the nearest enclosing element. It returns the zero Position
+// if the configuration did not come from a file.
 func (c *Config) Locate(path string) Position { return locate(c.positions, path) }
 
-// AbsoluteSource is the source for who may be in another directory: a file's absolute path.
+// AbsoluteSource returns the source for users in other directories: a file's absolute path.
 func (c *Config) AbsoluteSource() string {
 	if len(c.positions) == 0 { // it did not come from a file
 		return c.Source
@@ -151,19 +151,19 @@ func (c *Config) AbsoluteSource() string {
 	return c.Source
 }
 
-// Problem returns a problem at path, for those who check what this package cannot: a credential
-// provider its own keys, the agent the host.
+// Problem returns a problem at path, for checks outside this package: a credential provider checks its own keys, the
+// agent checks the host.
 func (c *Config) Problem(path, message string) Problem {
 	return Problem{File: c.Source, Position: c.Locate(path), Path: variableOf(c.variables, path), Message: message}
 }
 
-// AllowPath is the path of the i-th entry of a token's allow list, for [Config.Problem].
+// AllowPath returns the path of the i-th entry of a token's allow list, for [Config.Problem].
 func AllowPath(tokenName string, i int) string {
 	return index(join(join("tokens", tokenName), "allow"), i)
 }
 
-// lasting returns the positions that a later problem may still point at, in a configuration that is
-// valid. Most are of the tokens' and sinks' own keys, which cannot.
+// lasting returns the positions that later problems in a valid configuration may refer to. Most positions, those of
+// the tokens' and sinks' own keys, are not among them.
 func lasting(positions map[string]Position) map[string]Position {
 	last := map[string]Position{}
 	for path, at := range positions {
@@ -205,7 +205,7 @@ func variableOf(variables map[string]string, path string) string {
 	return path
 }
 
-// join appends a key to a path. A key that would be mistaken for more of the path is quoted.
+// join appends a key to a path. A key that could be mistaken for further parts of the path is quoted.
 func join(path, key string) string {
 	if key == "" || strings.ContainsFunc(key, func(r rune) bool { return !isPathRune(r) }) {
 		return path + "[" + strconv.Quote(clip(key)) + "]"
@@ -234,7 +234,7 @@ func parent(path string) string {
 	return path[:max(0, strings.LastIndex(path, separator))]
 }
 
-// clip keeps a user's overlong text from filling the screen.
+// clip shortens a user's overlong text.
 func clip(s string) string {
 	const most = 80
 	if len(s) <= most {
@@ -249,7 +249,7 @@ func clip(s string) string {
 
 func quote(s string) string { return strconv.Quote(clip(s)) }
 
-// short writes a duration as a person would: 2m, not 2m0s.
+// short formats a duration for people: 2m, not 2m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

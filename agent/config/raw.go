@@ -1,6 +1,6 @@
 package config
 
-// The raw types are the configuration as it is written: the decoder fills them by their json
+// The raw types are the configuration as written: the decoder fills them by their json
 // tags, the schema is derived from them, and the environment-only form builds them directly.
 // A field without omitempty is required.
 

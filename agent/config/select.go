@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Only returns the part of the configuration that is about the named tokens: their clients, and
+// Only returns the part of the configuration for the named tokens: their clients, and
 // the sinks that need no other token. No names mean all of it. An unknown name is a problem.
 func (c *Config) Only(names []string) (*Config, error) {
 	if len(names) == 0 {
@@ -42,7 +42,7 @@ func keep[T any](all []T, wanted func(T) bool) []T {
 	return kept
 }
 
-// tokens are the names of the tokens that a sink shows.
+// tokens returns the names of the tokens in a sink.
 func (s Sink) tokens() []string {
 	switch {
 	case s.Type == SinkEnv:
@@ -58,7 +58,7 @@ func (s Sink) tokens() []string {
 	return []string{s.Token}
 }
 
-// DefaultPlugins are the plugin settings of a configuration that says nothing of them.
+// DefaultPlugins returns the default plugin settings.
 func DefaultPlugins() Plugins {
 	return Plugins{Dirs: []string{defaultPluginDir}, IdleTimeout: defaultIdleTimeout, MaxProcesses: defaultMaxProcesses}
 }

@@ -9,15 +9,15 @@ import (
 )
 
 var (
-	// envoyEndings are the names by which Envoy reads a file as JSON, or as YAML, of which JSON is a
-	// part. It takes any other for a text format of its own.
+	// envoyEndings are the file name endings that Envoy reads as JSON, or as YAML, which includes JSON. It reads any
+	// other file as its own text format.
 	envoyEndings = []string{".json", ".yaml", ".yml"}
 
 	// passwordLine is a line of libpq's password file: host:port:database:user:token.
 	passwordLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[^:\s#]+:(\*|[0-9]+):[^:\s]+:[^:\s]+:\{\{`) })
 )
 
-// suits warns of a sink that is sound in itself and of no use to the program that it is for.
+// suits warns of a sink that is valid but useless for its intended program.
 func (v *validator) suits(path string, s Sink) {
 	if s.Format == FormatEnvoySDS && s.Path != "" && !slices.Contains(envoyEndings, filepath.Ext(s.Path)) {
 		v.warn(join(path, "path"), "Envoy reads a file of secrets as JSON only if its name ends in .json")
@@ -33,7 +33,7 @@ func (v *validator) suits(path string, s Sink) {
 	}
 }
 
-// isPasswordFile knows a password file of PostgreSQL's by its usual name or by what is in it.
+// isPasswordFile recognizes a PostgreSQL password file by its usual name or its content.
 func isPasswordFile(s Sink) bool {
 	return strings.HasSuffix(filepath.Base(s.Path), "pgpass") || passwordLine().MatchString(s.Template)
 }

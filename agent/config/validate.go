@@ -52,7 +52,7 @@ type validator struct {
 	raw        *rawFile
 	tokenNames []string          // sorted
 	used       map[string]bool   // clients that a token names
-	written    map[string]string // file → the path in the configuration that has it written
+	written    map[string]string // file → the path in the configuration of the output
 }
 
 func newValidator(raw *rawFile) *validator {
@@ -64,7 +64,7 @@ func newValidator(raw *rawFile) *validator {
 	}
 }
 
-// validate makes a configuration of what was read, and reports what is wrong with it.
+// validate turns the raw configuration into a Config, and reports problems.
 func validate(r *report, raw *rawFile) *Config {
 	v := newValidator(raw)
 	v.report = r
@@ -89,7 +89,7 @@ func validate(r *report, raw *rawFile) *Config {
 	return c
 }
 
-// sound returns a configuration with which nothing is wrong.
+// sound returns the configuration if it has no problems.
 func (c *Config) sound(r *report) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (v *validator) checkName(path, name string) {
 	}
 }
 
-// required returns the value of a key that must be there with a value.
+// required returns the value of a mandatory key.
 func (v *validator) required(path, key string, t text) (string, bool) {
 	if !t.set {
 		v.missing(path, key)
@@ -177,7 +177,7 @@ func (v *validator) required(path, key string, t text) (string, bool) {
 	return v.optional(join(path, key), t)
 }
 
-// optional returns the value of a key that may be left out. An empty one counts as left out,
+// optional returns the value of an optional key. An empty one counts as omitted,
 // so that an environment variable can decide.
 func (v *validator) optional(path string, t text) (string, bool) {
 	if !t.ok() || t.value == "" {
@@ -190,7 +190,7 @@ func (v *validator) optional(path string, t text) (string, bool) {
 	return t.value, true
 }
 
-// file returns the absolute path in a key that must be there.
+// file returns the absolute path in a mandatory key.
 func (v *validator) file(path, key string, t text) string {
 	if _, ok := v.required(path, key, t); !ok {
 		return ""
@@ -198,7 +198,7 @@ func (v *validator) file(path, key string, t text) string {
 	return v.absolute(join(path, key), t)
 }
 
-// secretFile is file for a key under which people put the secret itself: it is not shown.
+// secretFile is file for a key where people put the secret itself: its value is not shown.
 func (v *validator) secretFile(path, key string, t text) string {
 	value, ok := v.required(path, key, t)
 	if !ok {
@@ -279,14 +279,14 @@ func (v *validator) number(path string, t number, otherwise, most int) int {
 	return value
 }
 
-// modeRule is which modes make sense somewhere.
+// modeRule is the rule for a mode at some path.
 type modeRule struct {
 	otherwise fs.FileMode
-	needed    fs.FileMode // bits without which the file is of no use
+	needed    fs.FileMode // bits without which the file is useless
 	allowed   fs.FileMode
 }
 
-// modeRuleOf is the rule for the mode at a path.
+// modeRuleOf returns the rule for the mode at a path.
 func modeRuleOf(path string) modeRule {
 	if path == "socket.mode" {
 		return modeRule{defaultSocketMode, 0o600, 0o666}
@@ -294,7 +294,7 @@ func modeRuleOf(path string) modeRule {
 	return modeRule{defaultSinkMode, 0o400, 0o644}
 }
 
-// wrong says what is wrong with a mode; "" for nothing.
+// wrong describes what is wrong with a mode; "" for nothing.
 func (r modeRule) wrong(text string) string {
 	bits, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || !modePattern().MatchString(text) {
@@ -316,7 +316,7 @@ func (r modeRule) wrong(text string) string {
 	return ""
 }
 
-// hint is a mode that would do: of a file, one that a group can read.
+// hint suggests a valid mode: for a file, one that a group can read.
 func (r modeRule) hint() string {
 	return fmt.Sprintf(`octal digits in quotes, such as "%04o"`, r.otherwise|0o040)
 }
@@ -330,7 +330,7 @@ func (v *validator) mode(path string, t mode) fs.FileMode {
 		v.hinted(path, rule.hint(), "%v %s", t.text, wrong)
 		return rule.otherwise
 	}
-	bits, _ := strconv.ParseUint(t.value, 8, 32) // it is one, or it would be wrong
+	bits, _ := strconv.ParseUint(t.value, 8, 32) // it was checked to be octal
 	return fs.FileMode(bits)
 }
 
@@ -385,10 +385,10 @@ func (v *validator) account(path string, t name) string {
 	return value
 }
 
-// choice is a closed set of words and what they mean.
+// choice is a closed set of words and their values.
 type choice[T any] struct {
 	words     map[string]T
-	otherwise string // the word that an omitted key stands for
+	otherwise string // the default word
 }
 
 func oneOf[T any](v *validator, path string, t text, c choice[T]) T {
@@ -408,7 +408,7 @@ func oneOf[T any](v *validator, path string, t text, c choice[T]) T {
 	return c.words[c.otherwise]
 }
 
-// known reports whether a name is among those defined, and says so at path when it is not.
+// known reports whether a name is defined, and reports a problem at path if it is not.
 func (v *validator) known(path, kind string, t text, names []string) bool {
 	if _, found := slices.BinarySearch(names, t.value); found {
 		return true

@@ -12,8 +12,8 @@ import (
 
 const defaultCloud = "public"
 
-// clouds is the authority of each cloud that Entra ID runs in; the sovereign ones go by their
-// country and by their operator.
+// clouds is the authority of each cloud that Entra ID runs in; the sovereign ones are known by country and by
+// operator.
 var clouds = map[string]string{
 	defaultCloud: "https://login.microsoftonline.com",
 	"usgov":      "https://login.microsoftonline.us",
@@ -44,8 +44,7 @@ func (v *validator) clients() []Client {
 	return clients
 }
 
-// mapped reports whether the mapping at path could be read at all; when not, all its keys would
-// be reported missing.
+// mapped reports whether the mapping at path could be read; if not, its keys must not be reported as missing.
 func (v *validator) mapped(path string) bool { return !v.silenced[path] }
 
 func (v *validator) client(path, name string, raw rawClient) Client {
@@ -71,7 +70,7 @@ func (v *validator) client(path, name string, raw rawClient) Client {
 	return c
 }
 
-// origin sets where the client's tokens come from.
+// origin sets the source of the client's tokens.
 func (v *validator) origin(path string, raw rawClient, c *Client) {
 	given := 0
 	for _, is := range []bool{raw.Entra != nil, raw.Issuer.given(), raw.TokenURL.given()} {

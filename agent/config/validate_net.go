@@ -30,7 +30,7 @@ func (v *validator) listen(t text) string {
 	return value
 }
 
-// usualPort is the port that the examples listen at.
+// usualPort is the port in the examples.
 func usualPort(path string) string {
 	if strings.HasPrefix(path, "identity_endpoint") {
 		return "9466"
@@ -38,10 +38,10 @@ func usualPort(path string) string {
 	return "9465"
 }
 
-// isAddress reports whether what is at a path is host:port.
+// isAddress reports whether the value at a path is host:port.
 func isAddress(path string) bool { return path == "listen" || path == "identity_endpoint.listen" }
 
-// addressFrom is an address of this host, made from a text that has only a port or only a host.
+// addressFrom returns an address of this host from a text with only a port or only a host.
 func addressFrom(text string) string {
 	switch _, err := netip.ParseAddr(text); {
 	case isNumber(text):
@@ -124,8 +124,8 @@ func (v *validator) separateListeners(c *Config) {
 	}
 }
 
-// endpoint checks the URL of a place that credentials are sent to, and returns nil when it is
-// not one. Its messages do not repeat the value: there may be a password in it.
+// endpoint checks a URL that credentials are sent to, and returns nil if it is invalid. Its messages do not show the
+// value, which may contain a password.
 func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
 	value, ok := v.optional(path, t)
 	if !ok {
@@ -152,7 +152,7 @@ func (v *validator) endpoint(path string, t text, insecure bool) *url.URL {
 	return nil
 }
 
-// unseen reports what nobody sees in a URL: blanks, and characters that came along when it was copied.
+// unseen reports invisible characters in a URL: spaces, and characters picked up by copying.
 func (v *validator) unseen(path, value string) bool {
 	for _, r := range value {
 		if !unicode.IsGraphic(r) || unicode.IsSpace(r) {
@@ -185,7 +185,7 @@ func (v *validator) proxy(path string, t text) string {
 	}
 	scheme, rest, found := strings.Cut(value, "://")
 	u, err := transport.ParseProxy(value)
-	host := rest[strings.LastIndexByte(rest, '@')+1:] // a password may hold anything
+	host := rest[strings.LastIndexByte(rest, '@')+1:] // a password may contain anything
 	switch {
 	case v.unseen(path, scheme+host):
 	case !found:

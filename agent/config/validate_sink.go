@@ -17,10 +17,10 @@ var formats = map[string]Format{
 	"envoy_sds": FormatEnvoySDS, "template": FormatTemplate,
 }
 
-// fields are those of a token's JSON form, which an env sink can pick from.
+// fields are the fields of a token's JSON form that an env sink can use.
 var fields = []string{"access_token", "client_id", "expires_on", "expiry", "refresh_on", "scope", "token", "token_type"}
 
-// signals are those that may ask a program to reload or stop.
+// signals are the signals that may ask a program to reload or stop.
 var signals = []string{"ALRM", "CONT", "HUP", "INT", "KILL", "QUIT", "TERM", "USR1", "USR2", "WINCH"}
 
 func (v *validator) sinks() []Sink {
@@ -105,7 +105,7 @@ func (v *validator) template(path string, t text) string {
 	return t.value
 }
 
-// templateProblem points at the template's own line, where the file has it line by line.
+// templateProblem points to the line within the template, if the file has it as a block.
 func (v *validator) templateProblem(at string, err error) {
 	var mistake *sink.TemplateError
 	if !errors.As(err, &mistake) {
@@ -147,8 +147,7 @@ func (v *validator) envSink(path string, raw rawSink, s *Sink) {
 	}
 }
 
-// variable reads token or token.field. A token's name may have dots, so a name that is one as
-// a whole wins.
+// variable reads token or token.field. A token's name may contain dots, so the whole text is tried as a name first.
 func (v *validator) variable(name, path string, t text) Variable {
 	line := Variable{Name: name, Token: t.value}
 	if _, whole := v.raw.Tokens[t.value]; !whole {
@@ -175,7 +174,7 @@ func cutLast(s string) (token, field string) {
 	return s, ""
 }
 
-// notWith reports keys that are there and do not belong to what.
+// notWith reports given keys that do not belong with what.
 func (v *validator) notWith(path, what string, given map[string]bool) {
 	for _, key := range sortedKeys(given) {
 		if given[key] {

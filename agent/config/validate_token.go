@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// reserved are the form parameters that credagent or a key of its own sets.
+// reserved are the form parameters that credagent sets itself or through another key.
 var reserved = []string{
 	"audience", "claims", "client_assertion", "client_assertion_type", "client_id", "client_secret",
 	"grant_type", "resource", "scope",
@@ -72,7 +72,7 @@ func (v *validator) scopes(path string, raw rawToken) []string {
 	return scopes
 }
 
-// entraScopes holds Entra ID's rule for client credentials: all permissions of one resource.
+// entraScopes checks Entra ID's rule for client credentials: all permissions of one resource.
 func (v *validator) entraScopes(path string, scopes []text) {
 	const hint = "such as https://graph.microsoft.com/.default"
 	if len(scopes) != 1 {

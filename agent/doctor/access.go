@@ -21,27 +21,27 @@ const (
 	maySearch = 1
 )
 
-// nobody is a uid that no file has: that of a group's member, who may be anybody.
+// nobody is a uid that no file has. It stands for an arbitrary member of a group.
 const nobody = -1
 
-// person is who reads a file.
+// person is a user that reads a file.
 type person struct {
 	name string
 	uid  int
 	gids []int
 }
 
-// owner is whose a file is.
+// owner is the owner of a file.
 type owner struct{ uid, gid int }
 
-// facts decide who may do what with a file.
+// facts determine the access to a file.
 type facts struct {
 	owner
 	mode fs.FileMode
-	acl  []entry // empty where the mode is all there is
+	acl  []entry // empty if there is only the mode
 }
 
-// entry is one of a POSIX ACL (include/uapi/linux/posix_acl.h).
+// entry is an entry of a POSIX ACL (include/uapi/linux/posix_acl.h).
 type entry struct {
 	tag, perm uint16
 	id        uint32
@@ -54,7 +54,7 @@ const (
 	aclMask     = 0x10
 )
 
-// may applies the rules of acl(5), of which those of the mode alone are a special case.
+// may applies the rules of acl(5), which include those of the mode.
 func (p person) may(want uint16, f facts) bool {
 	bits := uint16(f.mode.Perm())
 	if p.uid == 0 {
@@ -64,7 +64,7 @@ func (p person) may(want uint16, f facts) bool {
 		return bits>>6&want == want
 	}
 	if bits&0o070 == 0 {
-		f.acl = nil // Linux looks at an ACL only where its mask, the mode's group bits, lets something through
+		f.acl = nil // Linux checks an ACL only if its mask, the mode's group bits, permits something
 	}
 	mask := uint16(mayRead | mayWrite | maySearch)
 	for _, e := range f.acl {
@@ -89,8 +89,8 @@ func (p person) may(want uint16, f facts) bool {
 	return bits&want == want
 }
 
-// groups are the groups that the file knows, with what each may. With an ACL the mode's group bits
-// are its mask, and the owning group has an entry.
+// groups returns the file's groups with their permissions. With an ACL the mode's group bits are its mask, and the
+// owning group has an entry.
 func (f facts) groups() []entry {
 	owning := entry{aclGroupObj, uint16(f.mode.Perm()) >> 3 & 7, uint32(f.gid)}
 	var all []entry
@@ -105,7 +105,7 @@ func (f facts) groups() []entry {
 	return append(all, owning)
 }
 
-// readACL reads the kernel's form of an ACL; nil for what is none.
+// readACL reads the kernel's form of an ACL; nil if it is none.
 func readACL(raw []byte) []entry {
 	const version, header, size = 2, 4, 8
 	if len(raw) < header || binary.LittleEndian.Uint32(raw) != version || (len(raw)-header)%size != 0 {
@@ -120,7 +120,7 @@ func readACL(raw []byte) []entry {
 	return all
 }
 
-// factsOf checks a file; ok is false where that is not to be known.
+// factsOf checks a file; ok is false if that is not possible.
 func factsOf(path string) (facts, bool) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -138,7 +138,7 @@ func ownerOf(path string) (owner, bool) {
 	return ownerIn(info)
 }
 
-// barred returns the first directory on the way to one that the person cannot enter.
+// barred returns the first directory in a path that the person cannot enter.
 func (p person) barred(dir string) (at string, mode fs.FileMode, barred bool) {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
@@ -154,7 +154,7 @@ func (p person) barred(dir string) (at string, mode fs.FileMode, barred bool) {
 // errNobody means that there is no such user or group.
 var errNobody = errors.New("is not known on this host")
 
-// personOf finds out who a principal is; for a group, one of its members, whoever that is.
+// personOf looks up a principal; for a group, it returns an arbitrary member.
 func personOf(p config.Principal) (person, error) {
 	if p.Group != "" {
 		gid, err := groupID(p.Group)

@@ -17,12 +17,12 @@ import (
 	"github.com/credagent/credagent/internal/transport"
 )
 
-// farSkew is what no server accepts: an assertion is good for five minutes.
+// farSkew is more than any server accepts: an assertion is valid for five minutes.
 const farSkew = 5 * time.Minute
 
 var errNoDate = errors.New("its answer has no Date")
 
-// server is one that a client's requests go to, and how it is reached.
+// server is a client's server, and how it is reached.
 type server struct{ at, caFile, proxy string }
 
 func serverOf(c config.Client) server {
@@ -31,7 +31,7 @@ func serverOf(c config.Client) server {
 		at = c.Entra.Authority
 	}
 	if u, err := url.Parse(at); err == nil {
-		at = u.Scheme + "://" + u.Host // what is asked is not the token endpoint
+		at = u.Scheme + "://" + u.Host // the request does not go to the token endpoint
 	}
 	return server{at, c.CAFile, c.Proxy}
 }
@@ -70,7 +70,7 @@ func (e *exam) clock(ctx context.Context, s server, clients []config.Client) []F
 	return found
 }
 
-// compared describes what a comparison with the clock of a server came to.
+// compared describes the result of a comparison with a server's clock.
 func compared(at string, ahead time.Duration, err error) []Finding {
 	switch {
 	case errors.Is(err, errNoDate):
@@ -101,7 +101,7 @@ func direction(serverAhead time.Duration) string {
 	return "ahead of"
 }
 
-// hasToWait reports whether a running agent knows that the client's server wants nothing sent.
+// hasToWait reports whether a running agent honours a Retry-After of the client's server.
 func (e *exam) hasToWait(client string) bool {
 	if e.running == nil || !sameSource(e.running.Source, e.Config.Source) {
 		return false
@@ -147,7 +147,7 @@ func (s server) ahead(ctx context.Context) (time.Duration, error) {
 	return ahead + age(response.Header), nil
 }
 
-// age is how long ago a cache on the way got the answer (RFC 9111, 5.1): its Date is as old.
+// age returns how long ago a cache received the answer (RFC 9111, 5.1); its Date is that old.
 func age(header http.Header) time.Duration {
 	seconds, err := strconv.ParseInt(header.Get("Age"), 10, 32)
 	if err != nil || seconds < 0 {

@@ -17,7 +17,7 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// consumers checks whether those for whom a sink is meant can read it.
+// consumers checks whether a sink's intended readers can read it.
 func (e *exam) consumers(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
@@ -35,7 +35,7 @@ func (e *exam) consumers(context.Context) []Finding {
 	return all
 }
 
-// runnable looks whether a command that follows changes can be run.
+// runnable checks whether an on_change command can be run.
 func runnable(c config.Command) []Finding {
 	why, fix := process.Unrunnable(c.Run)
 	if why == "" {
@@ -44,7 +44,7 @@ func runnable(c config.Command) []Finding {
 	return []Finding{{Level: Problem, What: "on_change: " + why, Why: "whoever it is to tell goes on with the old token", Fix: fix}}
 }
 
-// declared are the owner, the group and the readers that the configuration names.
+// declared checks the owner, the group and the readers in the configuration.
 func (e *exam) declared(s config.Sink) []Finding {
 	var all []Finding
 	var named []config.Principal
@@ -79,7 +79,7 @@ func (e *exam) declared(s config.Sink) []Finding {
 	return all
 }
 
-// reach checks whether a person gets as far as a directory.
+// reach checks whether a person can reach a directory.
 func (p person) reach(dir string) []Finding {
 	at, mode, barred := p.barred(dir)
 	if !barred {
@@ -95,7 +95,7 @@ func (p person) reach(dir string) []Finding {
 	return []Finding{f}
 }
 
-// asWritten is what the sink's file will be.
+// asWritten returns the attributes that the sink's file will have.
 func (e *exam) asWritten(s config.Sink) facts {
 	f := facts{owner: owner{e.uid, os.Getegid()}, mode: s.Mode}
 	if dir, ok := ownerOf(filepath.Dir(s.Path)); ok {
@@ -179,7 +179,7 @@ func readPID(file string) (int, error) {
 	return pid, nil
 }
 
-// personIn returns who a process acts as when it opens a file.
+// personIn returns the user as which a process opens files.
 func (e *exam) personIn(pid int) (person, error) {
 	dir := strconv.Itoa(pid)
 	file, err := os.Open(filepath.Join(e.proc, dir, "status"))

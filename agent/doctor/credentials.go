@@ -18,10 +18,10 @@ import (
 )
 
 // secretKeys are the keys of the built-in providers that name a file which others must not read.
-// Where a certificate's key has no file of its own, it is in the certificate's.
+// A certificate's key without its own file is in the certificate's file.
 var secretKeys = []string{"secret_file", "private_key_file", "password_file", "assertion_file"}
 
-// credentials has each client's credential loaded, and checks its end and its files.
+// credentials loads each client's credential, and checks its expiry and its files.
 func (e *exam) credentials(ctx context.Context) []Finding {
 	var asked []func() []Finding
 	for _, c := range e.Config.Clients {
@@ -65,7 +65,7 @@ func (e *exam) credential(ctx context.Context, client string, c config.Credentia
 	return all
 }
 
-// ending checks the time that a credential is good for.
+// ending checks the validity of a credential.
 func (e *exam) ending(said provider.Credential) []Finding {
 	const fix = "write a new one to its files: the agent notices, and proves it by one early refresh while the old one is good"
 	if said.NotBefore.After(e.now) {

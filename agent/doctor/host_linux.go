@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystems are known by their magic numbers (statfs(2)).
+// magics identify file systems by their magic numbers (statfs(2)).
 var magics = map[int64]fileSystem{
 	unix.NFS_SUPER_MAGIC:       {name: "NFS", remote: true},
 	unix.SMB_SUPER_MAGIC:       {name: "SMB", remote: true},
@@ -30,7 +30,7 @@ var magics = map[int64]fileSystem{
 	0x2fc12fc1:                 {name: "ZFS", disk: true},
 }
 
-// fileSystemOf describes what a path is on.
+// fileSystemOf describes the file system of a path.
 func fileSystemOf(path string) fileSystem {
 	var stat unix.Statfs_t
 	if unix.Statfs(path, &stat) != nil {
@@ -57,11 +57,11 @@ func ownerIn(info fs.FileInfo) (owner, bool) {
 	return owner{int(stat.Uid), int(stat.Gid)}, true
 }
 
-// notifyTimeout is how long the notification of a change may take.
+// notifyTimeout is the time limit for the notification of a change.
 const notifyTimeout = time.Second
 
-// watched makes a change in a directory, and reports whether the system notifies of it. Where nothing
-// can be watched at all it says nothing against the directory.
+// watched makes a change in a directory, and reports whether the system notifies of it. If watching is not possible
+// at all, it reports true.
 func watched(dir string, change func() error) (told bool, err error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {

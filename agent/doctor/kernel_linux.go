@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel tries what the agent needs of it.
+// kernel checks the kernel features that the agent needs.
 func (e *exam) kernel(context.Context) []Finding {
 	all := e.notifies(unix.InotifyInit1)
 	if len(e.Config.Plugins.SHA256) > 0 {
@@ -20,7 +20,7 @@ func (e *exam) kernel(context.Context) []Finding {
 	return append(all, disciplined(unix.Adjtimex)...)
 }
 
-// notifies tries whether the system reports changes, as it is asked by init.
+// notifies checks whether the system can report changes, using init.
 func (e *exam) notifies(init func(flags int) (int, error)) []Finding {
 	fd, err := init(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err == nil {
@@ -51,7 +51,7 @@ func (e *exam) raise(limit string) string {
 	return fmt.Sprintf("raise fs.inotify.%s above its %s: sysctl -w fs.inotify.%s=N", limit, strings.TrimSpace(string(now)), limit)
 }
 
-// runs tries whether memory can be run, as a pinned provider's copy is.
+// runs checks whether memory can be executed, as for a pinned provider's copy.
 func runs(create func(name string, flags int) (int, error)) []Finding {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := create("credagent-doctor", flags|unix.MFD_EXEC)
@@ -68,9 +68,9 @@ func runs(create func(name string, flags int) (int, error)) []Finding {
 	})
 }
 
-// disciplined checks whether something keeps the clock right.
+// disciplined checks whether the clock is synchronized.
 func disciplined(adjust func(*unix.Timex) (int, error)) []Finding {
-	var clock unix.Timex // with no modes set it only asks
+	var clock unix.Timex // without modes it only reads
 	if _, err := adjust(&clock); err != nil || clock.Status&unix.STA_UNSYNC == 0 {
 		return nil
 	}

@@ -27,13 +27,13 @@ func (e *exam) listeners(ctx context.Context) []Finding {
 	return all
 }
 
-// waited tells of an address that is taken, where the agent starts nevertheless and tries again.
+// waited describes an address that is in use, if the agent starts anyway and tries again.
 func waited(f *Finding) {
 	f.Level, f.Why = Warning, "the agent keeps tokens fresh, but serves no probes, metrics and status before the address is free"
 }
 
-// free tries to listen, unless the running agent does. Taken says what comes of an address that is
-// taken; nil where the agent does not start.
+// free tries to listen, unless the running agent does. taken describes the consequences of an address in use; nil
+// means that the agent does not start.
 func (e *exam) free(ctx context.Context, at string, taken func(*Finding)) []Finding {
 	if e.running != nil {
 		return nil
@@ -62,7 +62,7 @@ func (e *exam) free(ctx context.Context, at string, taken func(*Finding)) []Find
 	return []Finding{f}
 }
 
-// reachable says who besides this host can see probes, metrics and status.
+// reachable reports whether other hosts can see probes, metrics and status.
 func reachable(at string) []Finding {
 	host, _, err := net.SplitHostPort(at)
 	if err != nil || strings.EqualFold(host, "localhost") {
@@ -77,7 +77,7 @@ func reachable(at string) []Finding {
 	}}
 }
 
-// callers checks whether those who may ask the socket for tokens can reach it.
+// callers checks whether users who may get tokens from the socket can reach it.
 func (e *exam) callers(context.Context) []Finding {
 	s := e.Config.Socket
 	if s == nil {

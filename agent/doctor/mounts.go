@@ -14,11 +14,11 @@ import (
 // mount is one line of a mountinfo file (proc_pid_mountinfo(5)).
 type mount struct {
 	device string // major:minor
-	root   string // what of the file system is mounted
+	root   string // the mounted part of the file system
 	point  string // where
 }
 
-// readMounts reads a mountinfo file; what it does not understand it leaves out.
+// readMounts reads a mountinfo file; it skips lines that it does not understand.
 func readMounts(in io.Reader) []mount {
 	var all []mount
 	lines := bufio.NewScanner(in)
@@ -76,8 +76,8 @@ func within(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
-// alone returns where a single file is a mount of its own. After it was replaced, the kernel shows
-// that the mount is of a file that has no name any more.
+// alone returns where a single file is mounted by itself. After a replacement, the kernel shows that the mounted file
+// no longer has a name.
 func alone(mounts []mount, device, file string) (point string, ok bool) {
 	for _, m := range mounts {
 		if m.device == device && (m.root == file || m.root == file+"//deleted") {
@@ -87,8 +87,8 @@ func alone(mounts []mount, device, file string) (point string, ok bool) {
 	return "", false
 }
 
-// mounts looks for sinks that are mounted as single files: here, where they could not be replaced,
-// and in the namespaces of other processes, who would not see it.
+// mounts finds sinks that are mounted as single files: here, where they could not be replaced, and in the namespaces
+// of other processes, which would not see the replacement.
 func (e *exam) mounts(context.Context) []Finding {
 	own := e.mountsOf("self")
 	others := e.otherNamespaces()
@@ -142,8 +142,8 @@ type namespace struct {
 	mounts []mount
 }
 
-// otherNamespaces are the mount namespaces of the processes that this user may look at, without
-// this process's own.
+// otherNamespaces returns the mount namespaces of the processes that this user may inspect, except this process's
+// own.
 func (e *exam) otherNamespaces() []namespace {
 	own, err := os.Readlink(filepath.Join(e.proc, "self", "ns", "mnt"))
 	if err != nil {
@@ -167,7 +167,7 @@ func (e *exam) otherNamespaces() []namespace {
 	return all
 }
 
-// process names a process to a person.
+// process describes a process for people.
 func (e *exam) process(pid string) string {
 	name, _ := os.ReadFile(filepath.Join(e.proc, pid, "comm"))
 	return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name)))

@@ -16,11 +16,11 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// place is something that the agent writes.
+// place is a path that the agent writes.
 type place struct {
 	label  string
 	path   string
-	owner  int // who is trusted with the directory beside root and the agent
+	owner  int // may own the directory, besides root and the agent
 	socket bool
 }
 
@@ -44,7 +44,7 @@ func (e *exam) places() []place {
 
 func label(s config.Sink) string { return "sink " + quote(s.Path) }
 
-// writtenDirs are the directories of the places, each once.
+// writtenDirs returns the directories of the places, each once.
 func (e *exam) writtenDirs() []string {
 	var dirs []string
 	for _, p := range e.places() {
@@ -53,7 +53,7 @@ func (e *exam) writtenDirs() []string {
 	return dirs
 }
 
-// directories checks where the agent writes, and what is there already.
+// directories checks where the agent writes, and what already exists there.
 func (e *exam) directories(context.Context) []Finding {
 	var all []Finding
 	for _, p := range e.places() {
@@ -92,7 +92,7 @@ func (p place) checkDirectory(agent int) []Finding {
 	return nil
 }
 
-// refused is what the agent will say of the directory and those above it.
+// refused reports what the agent will refuse about the directory and those above it.
 func (p place) refused(agent int) []Finding {
 	root, err := host.Directory{Path: filepath.Dir(p.path), Owner: p.owner, User: agent}.Open()
 	if err == nil {
@@ -101,7 +101,7 @@ func (p place) refused(agent int) []Finding {
 	}
 	message, fix, judged := strings.Cut(err.Error(), "; ")
 	if !judged {
-		return nil // it could not be looked at; what the agent may do is found elsewhere
+		return nil // it could not be checked; the agent's permissions are checked elsewhere
 	}
 	return []Finding{{
 		Level: Problem, What: message,
@@ -109,7 +109,7 @@ func (p place) refused(agent int) []Finding {
 	}}
 }
 
-// missing describes how to create a directory that lasts: what is under /run is gone after a reboot.
+// missing describes how to create a directory persistently: one under /run is gone after a reboot.
 func missing(dir string, agent int) Finding {
 	f := Finding{Level: Problem, What: fmt.Sprintf("directory %q is missing", dir), Why: "the agent does not start where it cannot make it"}
 	below, underRun := strings.CutPrefix(dir, "/run/")
@@ -140,7 +140,7 @@ func unsafeAbove(dir string) []Finding {
 
 func othersWrite(mode fs.FileMode) bool { return mode.Perm()&0o022 != 0 }
 
-// standing checks what is at the path of a place.
+// standing checks what exists at the path of a place.
 func (p place) standing() []Finding {
 	info, err := os.Lstat(p.path)
 	if err != nil {
@@ -160,7 +160,7 @@ func (p place) standing() []Finding {
 	return []Finding{f}
 }
 
-// configuration checks who could change the configuration.
+// configuration checks who can change the configuration.
 func (e *exam) configuration(context.Context) []Finding {
 	file := e.Config.Source
 	info, err := os.Stat(file)
@@ -185,7 +185,7 @@ func (e *exam) configuration(context.Context) []Finding {
 
 func quote(s string) string { return strconv.Quote(s) }
 
-// resolved is a path without links on the way to it.
+// resolved returns a path without links in its directory.
 func resolved(path string) string {
 	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		return filepath.Join(dir, filepath.Base(path))
@@ -193,7 +193,7 @@ func resolved(path string) string {
 	return path
 }
 
-// ancestors are a directory and all above it, the root first.
+// ancestors returns a directory and all above it, the root first.
 func ancestors(dir string) []string {
 	all := []string{dir}
 	for dir != filepath.Dir(dir) {

@@ -11,8 +11,8 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// agentUser is this process's own user; for root, who looks at the agent of somebody else, the
-// owner of the running agent's socket, else of what the agent alone writes, if that is one user.
+// agentUser returns this process's user. For root, which checks another user's agent, it returns the owner of the
+// running agent's socket, else the owner of what only the agent writes, if that is one user.
 func (e *exam) agentUser() (uid int, why string) {
 	uid = os.Geteuid()
 	if uid != 0 {
@@ -39,7 +39,7 @@ func (e *exam) agentUser() (uid int, why string) {
 	return uid, "as whom this runs"
 }
 
-// identity says for whom it judges, and what it cannot see as somebody else.
+// identity reports the user whose access is checked, and what cannot be checked as another user.
 func (e *exam) identity(context.Context) []Finding {
 	name := userName(e.uid)
 	if id := strconv.Itoa(e.uid); name != "#"+id {
@@ -61,14 +61,14 @@ func (e *exam) identity(context.Context) []Finding {
 	return append(found, f)
 }
 
-// agent tells of a running agent what its status would, in the order of the status.
+// agent reports what a running agent's status shows, in its order.
 func (e *exam) agent(context.Context) []Finding {
 	if e.running == nil {
 		return []Finding{{Level: Note, What: e.silence.Error()}}
 	}
 	s := e.running
 	var all []Finding
-	if s.Source != "" && !sameSource(s.Source, e.Config.Source) { // its troubles are not this configuration's
+	if s.Source != "" && !sameSource(s.Source, e.Config.Source) { // its problems are not this configuration's
 		return []Finding{{
 			Level: Note, What: "the running agent has another configuration, " + s.Source,
 			Why: "what is found here is about " + e.Config.Source,
@@ -76,7 +76,7 @@ func (e *exam) agent(context.Context) []Finding {
 	}
 	triage := s.Triage()
 	for _, m := range triage.Matters {
-		if m.Level != status.Soon { // the credentials' ends and the clocks are looked at by themselves
+		if m.Level != status.Soon { // credential expiry and clocks have their own checks
 			all = append(all, ofMatter(s, m))
 		}
 	}
@@ -89,7 +89,7 @@ func (e *exam) agent(context.Context) []Finding {
 	return all
 }
 
-// sameSource reports whether two configurations are one, however their paths are written.
+// sameSource reports whether two configurations are the same file, however their paths are spelled.
 func sameSource(a, b string) bool {
 	if a == b {
 		return true
@@ -102,10 +102,10 @@ func sameSource(a, b string) bool {
 	return err == nil && os.SameFile(first, second)
 }
 
-// ofMatter is what the status has to say as a finding: a problem where a person has to act, a warning where
-// time may do.
+// ofMatter turns a problem of the status into a finding: a problem if a person has to act, a warning if waiting may
+// help.
 func ofMatter(s *status.Status, m status.Matter) Finding {
-	fix := strings.TrimSuffix(m.Step, ": credagent doctor") // which this is
+	fix := strings.TrimSuffix(m.Step, ": credagent doctor") // the command that is running
 	f := Finding{Level: Warning, What: "the running agent: " + m.What, Fix: fix, Why: "the token is not replaced before it expires"}
 	if m.Level == status.Act {
 		f.Level = Problem

@@ -11,7 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/store"
 )
 
-// state checks the encrypted state: its key, its directory and what is in it.
+// state checks the encrypted state: its key, its directory and its records.
 func (e *exam) state(context.Context) []Finding {
 	s := e.Config.State
 	if s == nil {
@@ -46,8 +46,7 @@ func (e *exam) state(context.Context) []Finding {
 	return all
 }
 
-// stateOfOthers checks a directory that root is not the one to judge by opening it: it is to be
-// the agent's, whoever that is.
+// stateOfOthers checks a directory that root cannot judge by opening it: it has to belong to the agent's user.
 func stateOfOthers(dir string) []Finding {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm()&0o077 == 0 {

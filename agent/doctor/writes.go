@@ -16,7 +16,7 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// probe renders what a sink is tried with.
+// probe renders the content with which a sink is tested.
 type probe struct{ content string }
 
 // Tokens implements [sink.Renderer].
@@ -25,7 +25,7 @@ func (p *probe) Tokens() []string { return nil }
 // Render implements [sink.Renderer].
 func (p *probe) Render(sink.Lookup) ([]byte, error) { return []byte(p.content), nil }
 
-// writes tries to write each sink, beside its place.
+// writes tests writing each sink, in a directory beside it.
 func (e *exam) writes(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {
@@ -46,8 +46,8 @@ func (e *exam) writes(context.Context) []Finding {
 	return all
 }
 
-// tryWriting writes and replaces a file with the sink's attributes, in a directory of its own on the
-// same file system, and reports whether a watcher is notified.
+// tryWriting writes and replaces a file with the sink's attributes, in a separate directory on the same file system,
+// and reports whether a watcher is notified.
 func tryWriting(s config.Sink) (told bool, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(s.Path), atomicfile.Prefix+"doctor-")
 	if err != nil {
@@ -75,7 +75,7 @@ func tryWriting(s config.Sink) (told bool, err error) {
 	return told, err
 }
 
-// replaced writes a file and checks whether it is as it was written.
+// replaced writes a file and checks the result.
 func replaced(file *sink.File) error {
 	if _, err := file.Write(nil); err != nil {
 		return err
@@ -87,7 +87,7 @@ func replaced(file *sink.File) error {
 	return err
 }
 
-// elsewhere advises a tmpfs for what is not on one, or something else.
+// elsewhere advises a tmpfs, or something else if the path is already on one.
 func elsewhere(at fileSystem, other string) string {
 	if at.memory {
 		return other

@@ -1,9 +1,9 @@
-// Package exchange knows where a client's token requests go and what the end of one means: a grant, or a
-// failure of a class, with what a person should do.
+// Package exchange knows where a client's token requests go and what their results mean: a grant, or a failure of a
+// class, with advice for a person.
 //
-// It reads what servers answer, the metadata of issuers included, and decides nothing: waiting and retrying
-// are the gate's. One caveat: an [Endpoint] asks the issuer by itself when its metadata is missing or old,
-// so its methods may take as long as a request.
+// It reads servers' answers, including issuers' metadata, and decides nothing: the gate waits and retries. One
+// caveat: an [Endpoint] asks the issuer itself if its metadata is missing or old, so its methods may take as long as
+// a request.
 package exchange
 
 import (
@@ -18,25 +18,23 @@ import (
 	"github.com/credagent/credagent/internal/redact"
 )
 
-// Answer is how one token request ended: a grant, or a failure.
+// Answer is the result of one token request: a grant, or a failure.
 type Answer struct {
 	Sent    time.Time // when the request was sent; zero when it was not
-	At      time.Time // when the answer was there
+	At      time.Time // when the answer arrived
 	Grant   oauth.Grant
 	Failure *Failure
 	Outcome policy.Outcome
-	Ahead   time.Duration // the server's clock before this host's, as far as the answer says
+	Ahead   time.Duration // by how much the server's clock is ahead, according to the answer
 	Capped  bool          // more than policy.MaxRetryAfter was asked for
-	Unread  string        // a header that asks for a wait which cannot be read; "" for none
-	Claims  string        // what the server wants the next request to ask for; "" for nothing
-	Cut     bool          // the agent's own end cut the request off, which says nothing
-	// Switched says that the client uses its fallback from now on, so that the request can be made
-	// again at once.
+	Unread  string        // a header with an unreadable wait; "" for none
+	Claims  string        // the claims that the server wants in the next request; "" for none
+	Cut     bool          // the agent's own stop cut the request off, which is no information
+	// Switched means that the client now uses its fallback, so the request can be retried at once.
 	Switched bool
 }
 
-// Read gives the end of an exchange its meaning. Limit is how long it could have taken, and at when it
-// ended.
+// Read interprets the result of an exchange. limit is its time limit, and at is when it ended.
 func Read(reply provider.Reply, err error, limit time.Duration, at time.Time) Answer {
 	if err != nil {
 		return unanswered(err, limit, at)
@@ -44,8 +42,7 @@ func Read(reply provider.Reply, err error, limit time.Duration, at time.Time) An
 	return readReply(reply, limit, at)
 }
 
-// readReply gives a server's answer its meaning. Who sent it does not matter: a token endpoint's
-// answer and a failed metadata request are read alike.
+// readReply interprets a server's answer, whether from a token endpoint or a failed metadata request.
 func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 	a := Answer{At: at}
 	a.Ahead, _ = policy.Skew(reply.Header.Get("Date"), at)
@@ -79,8 +76,8 @@ func readReply(reply provider.Reply, limit time.Duration, at time.Time) Answer {
 	return a
 }
 
-// Hide hides values in an answer that is not a grant: a server may repeat what it was sent or has issued,
-// and what it says is shown. The provider, which hides the credential, does not know the rest.
+// Hide hides values in an answer that is not a grant: a server may repeat what it received or issued, and its text is
+// shown. The provider, which hides the credential, does not know the other values.
 func Hide(reply provider.Reply, values ...string) provider.Reply {
 	hidden := redact.New(values...)
 	if hidden.Empty() {
@@ -136,20 +133,20 @@ func (a *Answer) refused(reply provider.Reply) {
 	a.Fail(failure, refusal.ClientWide())
 }
 
-// readWait reads for how long the server wants to be left alone.
+// readWait reads how long the server asks to wait.
 func (a *Answer) readWait(reply provider.Reply) {
 	asked := policy.RetryAfter(reply.Header, reply.Status, a.At)
 	a.Outcome.RetryAfter, a.Outcome.HasRetryAfter, a.Capped, a.Unread = asked.For, asked.Known, asked.Capped, asked.Unread
 }
 
-// Fail makes it a failure, of every token of the client or only of the one that was asked for.
+// Fail turns the answer into a failure, of every token of the client or only of the requested one.
 func (a *Answer) Fail(f *Failure, clientWide bool) {
 	a.Failure = f
 	a.Outcome.Class = f.Class
 	a.Outcome.ClientWide = clientWide
 }
 
-// Apart says where this host's clock is, from the server's.
+// Apart describes the difference between this host's clock and the server's.
 func Apart(ahead time.Duration) string {
 	if ahead > 0 {
 		return ahead.String() + " behind"
@@ -157,7 +154,7 @@ func Apart(ahead time.Duration) string {
 	return ahead.Abs().String() + " ahead of"
 }
 
-// errorOf reads what the server says, wherever it says that.
+// errorOf reads the server's error, wherever it is in the answer.
 func errorOf(reply provider.Reply) oauth.Error {
 	said, isError := oauth.ParseError(reply.Body)
 	if isError && said.Description != "" {
@@ -171,7 +168,7 @@ func errorOf(reply provider.Reply) oauth.Error {
 	return said
 }
 
-// unreadable says what came instead of an OAuth error, with the server's own words.
+// unreadable describes what arrived instead of an OAuth error, with the server's own words.
 func unreadable(reply provider.Reply, words string) string {
 	switch {
 	case reply.Status >= 300 && reply.Status < 400:
@@ -192,7 +189,7 @@ func unreadable(reply provider.Reply, words string) string {
 	return reason + ", " + said
 }
 
-// unanswered reads the error of an exchange that brought no answer.
+// unanswered interprets the error of an exchange without an answer.
 func unanswered(err error, limit time.Duration, at time.Time) Answer {
 	a := Answer{At: at}
 	var failure *provider.Failure

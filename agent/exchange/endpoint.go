@@ -26,16 +26,15 @@ const (
 	maxMetadata  = 1 << 20
 )
 
-// Endpoint knows where a client's token requests go, and finds it out from the issuer's metadata
-// if need be.
+// Endpoint knows where a client's token requests go, if necessary from the issuer's metadata.
 type Endpoint struct {
 	cfg config.Client
 
-	mu        sync.Mutex     // held while the issuer is asked: others need not ask too
+	mu        sync.Mutex     // held while the issuer is asked, so that only one caller asks
 	metadata  oauth.Metadata // guarded by mu, as is all that follows
-	fetchedAt time.Time      // of the metadata; zero while there is none
+	fetchedAt time.Time      // of the metadata; zero before the first
 
-	soundRoots [sha256.Size]byte // of the content of ca_file that was found to hold certificates
+	soundRoots [sha256.Size]byte // of the content of ca_file that was found valid
 }
 
 // NewEndpoint returns where a client's requests go.
@@ -64,14 +63,14 @@ func ServerOf(cfg config.Client) string {
 	return "issuer " + oauth.CanonicalEndpoint(cfg.Issuer)
 }
 
-// URL is the token endpoint, or "" while it is not known.
+// URL returns the token endpoint, or "" while it is unknown.
 func (e *Endpoint) URL() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.metadata.TokenEndpoint
 }
 
-// Request begins a token request: everything that is the same for all the client's tokens.
+// Request begins a token request with everything that is the same for all of the client's tokens.
 func (e *Endpoint) Request(ctx context.Context) (provider.Request, *Answer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -114,8 +113,7 @@ func (e *Endpoint) roots() ([]byte, error) {
 	return roots, nil
 }
 
-// header is what Entra wants to see: an id to find the request by, and that this client obeys
-// Retry-After.
+// header returns the headers for Entra: an id to find the request, and a note that this client obeys Retry-After.
 func (e *Endpoint) header() http.Header {
 	header := http.Header{"User-Agent": {"credagent"}}
 	if e.cfg.Entra != nil {
@@ -133,8 +131,8 @@ func newGUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// discover fetches the issuer's metadata when there is none or it is old. Old metadata serves on
-// while new cannot be had.
+// discover fetches the issuer's metadata when there is none or it is old. Old metadata stays in use while it cannot
+// be fetched again.
 func (e *Endpoint) discover(ctx context.Context, roots []byte) *Answer {
 	if e.cfg.Issuer == "" || !e.fetchedAt.IsZero() && time.Since(e.fetchedAt) < metadataLife {
 		return nil

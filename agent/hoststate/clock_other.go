@@ -2,6 +2,6 @@
 
 package hoststate
 
-// SystemClock returns nil: here no clock since boot can be had, and the wall clock alone measures
-// waits across processes.
+// SystemClock returns nil: there is no clock since boot on this system, so only the wall clock measures waits across
+// processes.
 func SystemClock() Clock { return nil }

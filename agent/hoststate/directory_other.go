@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// runtimeDirectory stands in for the runtime directory that this system does not have.
+// runtimeDirectory replaces the runtime directory, which this system does not have.
 var runtimeDirectory = filepath.Join(os.TempDir(), "credagent")
 
 const openFlags = 0
@@ -35,8 +35,8 @@ func openDirectory(path string, create, only bool) (*os.Root, error) {
 
 func giveToOwner(*os.Root, *os.File) error { return nil }
 
-// fileNumber names a directory where files have no numbers that can be had without opening them.
+// fileNumber returns the name of a directory: here file ids are not available without opening the file.
 func fileNumber(info fs.FileInfo) string { return info.Name() }
 
-// ownerOf knows of no owner here.
+// ownerOf returns no owner: this system has none.
 func ownerOf(*os.Root) (int, error) { return -1, nil }

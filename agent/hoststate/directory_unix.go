@@ -11,16 +11,16 @@ import (
 	"syscall"
 )
 
-// runtimeDirectory is where the packages' service has its runtime files.
+// runtimeDirectory is the runtime directory of the packages' service.
 const runtimeDirectory = "/run/credagent"
 
 // openFlags keep an open from following a link and from waiting for a pipe's other end.
 const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// openDirectory opens credagent's own directory in path. It is 0700 and belongs to root, this user or,
-// for root, to whoever owns path: root's commands share with the service's user.
+// openDirectory opens credagent's own directory in path. It has mode 0700 and belongs to root, this user or, for
+// root, to the owner of path: root's commands share it with the service's user.
 //
-// With create, path is made if its parent is there; with only, nothing is made.
+// With create, path is created if its parent exists; with only, nothing is created.
 func openDirectory(path string, create, only bool) (*os.Root, error) {
 	if create {
 		if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -59,8 +59,8 @@ func openDirectory(path string, create, only bool) (*os.Root, error) {
 	return dir, nil
 }
 
-// admit gives a directory that root has made to the owner of its parent, and refuses one that
-// somebody else could have filled or that this process cannot write.
+// admit gives a directory that root has created to the owner of its parent, and refuses one that another user could
+// have filled or that this process cannot write to.
 func admit(dir *os.Root, parentOwner int) error {
 	self, err := dir.Open(".")
 	if err != nil {
@@ -88,7 +88,7 @@ func admit(dir *os.Root, parentOwner int) error {
 	return probe(dir)
 }
 
-// probe reports whether a file can be made in the directory: of a read-only file system a mode says nothing.
+// probe reports whether a file can be created in the directory: the mode does not reveal a read-only file system.
 func probe(dir *os.Root) error {
 	file, err := dir.OpenFile(lockName, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
 	if err != nil {
@@ -98,8 +98,8 @@ func probe(dir *os.Root) error {
 	return giveToOwner(dir, file)
 }
 
-// giveToOwner gives a file that root makes to whoever owns the directory, who could not read it else. The
-// owner may have put a hard link to somebody else's file there before, which stays whose it is.
+// giveToOwner gives a file that root creates to the owner of the directory, who could not read it otherwise. The
+// owner may have put a hard link to another user's file there; its owner does not change.
 func giveToOwner(dir *os.Root, file *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -131,7 +131,7 @@ func ownerOf(dir *os.Root) (int, error) {
 	return int(info.Sys().(*syscall.Stat_t).Uid), nil
 }
 
-// fileNumber names a file by its device and its number there.
+// fileNumber returns a file's device and inode.
 func fileNumber(info fs.FileInfo) string {
 	stat := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)

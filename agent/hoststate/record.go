@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// record is what a file says.
+// record is the content of a file.
 type record struct {
 	Until     time.Time     `json:"until"`                // by the wall clock
-	Saved     time.Time     `json:"saved"`                // what the wall clock showed then
+	Saved     time.Time     `json:"saved"`                // the wall clock's time when it was saved
 	Boot      string        `json:"boot_id,omitempty"`    // which boot BootUntil counts from
 	BootUntil time.Duration `json:"boot_until,omitempty"` // nanoseconds after boot
 }

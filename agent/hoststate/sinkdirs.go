@@ -15,25 +15,25 @@ import (
 const (
 	sinkDirsName = "sinkdirs"
 	maxSinkDirs  = 256     // directories that are remembered
-	maxSinkFile  = 4 << 20 // bytes: however many sinks are in use, their directories are all written
+	maxSinkFile  = 4 << 20 // bytes: the directories of all sinks in use are always written
 	maxOwner     = 1<<32 - 2
 )
 
-// sinkDirs is what the file says: the directories in which sinks were written, and the user whom a sink
-// there belonged to beside the agent's own; -1 for nobody.
+// sinkDirs is the content of the file: the directories in which sinks were written, with the owner of a sink there
+// other than the agent's user; -1 for none.
 type sinkDirs struct {
 	Directories map[string]int `json:"directories"`
 }
 
-// AddSinkDirectories remembers in which directories sinks are, and returns in which they ever were: a
-// killed process may have left something there. A directory that is gone is forgotten.
+// AddSinkDirectories records the directories of current sinks, and returns all recorded ones: a killed process may
+// have left files there. A directory that is gone is dropped.
 func (s *Store) AddSinkDirectories(used map[string]int) (ever map[string]int, err error) {
 	ever = map[string]int{}
 	var problems []error
 	for _, dir := range s.dirs {
 		known, err := addSinkDirs(dir, used)
 		maps.Copy(ever, known)
-		if err != nil && !errors.Is(err, fs.ErrClosed) { // a store that was closed meanwhile is the next process's
+		if err != nil && !errors.Is(err, fs.ErrClosed) { // a store that was closed meanwhile is left to the next process
 			problems = append(problems, fmt.Errorf("keeping the sinks' directories in %q: %w", filepath.Join(dir.Name(), sinkDirsName), err))
 		}
 	}

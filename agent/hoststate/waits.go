@@ -1,10 +1,10 @@
-// Package hoststate keeps what all credagent commands on a host share: until when servers asked to be
-// left alone, which sinks, sockets and state directories an agent has for itself, and where sinks were.
-// The daemon finds it after a restart; once from cron, exec and validate --probe find it beside the daemon.
+// Package hoststate keeps what all credagent commands on a host share: the waits that servers asked for, the sinks,
+// sockets and state directories that an agent has claimed, and the directories of former sinks. The daemon reads it
+// after a restart; once from cron, exec and validate --probe read it while the daemon runs.
 //
-// There is one small file for each gate, named by a digest of it, and it holds an instant and no
-// secret. A file is replaced in one step, so readers need no lock; writers take one, so that of two
-// waits the longer one stays. One caveat: commands that have no directory in common share nothing.
+// There is one small file for each gate, named by a digest; it contains an instant and no secret. A file is replaced
+// atomically, so readers need no lock; writers take one, so that the longer of two waits is kept. One caveat:
+// commands without a common directory share nothing.
 package hoststate
 
 import (
@@ -25,43 +25,43 @@ import (
 
 const (
 	subdirectory = "host"
-	lockName     = "lock"   // taken by who writes a wait
-	claimsName   = "agents" // in which agents claim what is theirs
+	lockName     = "lock"   // locked by writers of waits
+	claimsName   = "agents" // with the agents' claims
 	suffix       = ".json"
 	maxFile      = 4 << 10 // bytes
-	// lockTimeout bounds the wait for another writer: one that was stopped must not stop others.
+	// lockTimeout limits the wait for another writer: a stopped one must not block others.
 	lockTimeout = time.Second
 )
 
-// fileOf returns the name of the file of a client at a token endpoint, in the one spelling that all
-// configurations share. The length keeps the two from running together.
+// fileOf returns the name of the file of a client at a token endpoint, in the canonical spelling. The length
+// separates the two parts unambiguously.
 func fileOf(endpoint, clientID string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(endpoint), endpoint, clientID))
 	return hex.EncodeToString(sum[:16]) + suffix
 }
 
-// Store is what is shared. Its methods may be called from several goroutines. A process has one.
+// Store is the shared state. Its methods may be called from several goroutines. A process has one.
 type Store struct {
 	dirs   []*os.Root
 	claims []*lockfile.File // one for each of dirs
 	clock  Clock
 
 	mu      sync.Mutex
-	claimed map[string][]string // the names by which paths are claimed, the oldest first; guarded by mu
+	claimed map[string][]string // the names under which paths are claimed, oldest first; guarded by mu
 }
 
-// Clock is a clock that setting the time does not change and that goes on during a suspend.
+// Clock is a clock that setting the time does not change and that keeps running during a suspend.
 type Clock interface {
-	// Boot returns which boot of the host this is, and how long ago it was; "" where that is unknown.
+	// Boot returns the id of this boot, and how long ago it was; "" if unknown.
 	Boot() (id string, since time.Duration)
 }
 
-// Options say where to look.
+// Options configures the directories.
 type Options struct {
-	State   string   // the state directory, which is there; "" for none
-	Runtime []string // directories for runtime files, of which the first that can be written is used
-	Probe   bool     // neither makes a directory for runtime files, nor anything in the state directory
-	Clock   Clock    // nil leaves the wall clock alone to measure waits across processes
+	State   string   // the state directory, which must exist; "" for none
+	Runtime []string // candidates for runtime files, of which the first writable one is used
+	Probe   bool     // creates no directory for runtime files, and nothing in the state directory
+	Clock   Clock    // nil uses only the wall clock across processes
 }
 
 // RuntimeDirectories returns the directories that may hold runtime files, by preference. getenv is
@@ -78,7 +78,7 @@ func RuntimeDirectories(getenv func(string) string) []string {
 	return dirs
 }
 
-// OwnDirectories returns the directories for its own files in directories that hold runtime files.
+// OwnDirectories returns credagent's own subdirectories of the runtime directories.
 func OwnDirectories(runtime []string) []string {
 	var own []string
 	for _, dir := range runtime {
@@ -87,8 +87,8 @@ func OwnDirectories(runtime []string) []string {
 	return own
 }
 
-// Open opens the state directory and the first runtime directory that can be written. The error says
-// for each that cannot be used why; the store keeps what it can, and nothing where no directory is left.
+// Open opens the state directory and the first runtime directory that can be written. The error gives the reason for
+// each unusable directory; the store keeps what it can, and nothing if there is no usable directory.
 func Open(o Options) (*Store, error) {
 	s := &Store{clock: o.Clock, claimed: map[string][]string{}}
 	var reasons []error
@@ -121,12 +121,12 @@ func (s *Store) add(path string, create, only bool) error {
 		dir.Close()
 		return fmt.Errorf("directory %q: %w", path, atomicfile.Cause(err))
 	}
-	_ = giveToOwner(dir, claims) // else the service's user cannot tell root's agent, and says so
+	_ = giveToOwner(dir, claims) // otherwise the service's user cannot see root's claims, and reports that
 	s.dirs, s.claims = append(s.dirs, dir), append(s.claims, lockfile.New(claims))
 	return nil
 }
 
-// Close gives back what is claimed and closes the directories.
+// Close releases all claims and closes the directories.
 func (s *Store) Close() {
 	for _, claims := range s.claims {
 		claims.Close()
@@ -136,7 +136,7 @@ func (s *Store) Close() {
 	}
 }
 
-// Until returns when the wait of a client at a token endpoint is over; zero where there is none. It
+// Until returns when the wait of a client at a token endpoint is over; zero if there is none. It
 // never returns an instant further away than the longest Retry-After that is honoured.
 func (s *Store) Until(endpoint, clientID string) (time.Time, error) {
 	name := fileOf(endpoint, clientID)
@@ -154,7 +154,7 @@ func (s *Store) Until(endpoint, clientID string) (time.Time, error) {
 	return longest, errors.Join(problems...)
 }
 
-// Extend keeps the wait of a client at a token endpoint, unless a longer one is known.
+// Extend records the wait of a client at a token endpoint, unless a longer one is known.
 func (s *Store) Extend(endpoint, clientID string, until time.Time) error {
 	name := fileOf(endpoint, clientID)
 	var problems []error
@@ -201,7 +201,7 @@ func (s *Store) read(dir *os.Root, name string) (time.Time, error) {
 	return s.until(r, time.Now()), nil
 }
 
-// until reads a record against the clock of its boot, which nobody can set, else against the wall's.
+// until evaluates a record by the clock since its boot, which cannot be set, else by the wall clock.
 func (s *Store) until(r record, now time.Time) time.Time {
 	left := policy.RestoredBlock(r.Until, r.Saved, now).Sub(now)
 	if s.clock != nil && r.Boot != "" {
@@ -225,14 +225,14 @@ func (s *Store) prune() {
 				continue
 			}
 			if until, err := s.read(dir, name); err == nil && until.IsZero() {
-				_ = dir.Remove(name) // what stays is read as over
+				_ = dir.Remove(name) // a remaining file reads as over
 			}
 		}
 		unlock()
 	}
 }
 
-// removeAbandoned removes the temporary files that no process writes any more.
+// removeAbandoned removes the temporary files that no process is still writing.
 func removeAbandoned(dir *os.Root) {
 	owner, err := ownerOf(dir)
 	if err != nil {
@@ -241,7 +241,7 @@ func removeAbandoned(dir *os.Root) {
 	for _, temporaries := range atomicfile.LeftOvers(dir) {
 		for _, temporary := range temporaries {
 			if atomicfile.IsAbandoned(dir, temporary, owner) {
-				_ = dir.Remove(temporary) // what stays is found by the next process
+				_ = dir.Remove(temporary) // a remaining file is found by the next process
 			}
 		}
 	}
@@ -257,8 +257,8 @@ func names(root *os.Root) []string {
 	return all
 }
 
-// lock takes the directory's lock for a writer. Without it a shorter wait could replace a longer one
-// that is written at the same moment, which is less than to wait for ever.
+// lock takes the directory's lock for a writer. If it times out, a shorter wait could replace a longer one that is
+// written at the same moment, which is better than blocking forever.
 func lock(dir *os.Root) (unlock func()) {
 	file, err := dir.OpenFile(lockName, os.O_RDWR|os.O_CREATE|openFlags, 0o600)
 	if err != nil {

@@ -8,22 +8,21 @@ import (
 	"sync/atomic"
 )
 
-// counts are the counters of a metric, one for each outcome of everything that has a name. The client
-// library keeps some six hundred bytes for each, which with a dozen for every token is more than
-// all the rest that an agent knows of it.
+// counts are the counters of a metric, one for each outcome and name. The client library needs about six hundred
+// bytes for each; with a dozen for every token that is more than all else that an agent keeps about it.
 type counts struct {
 	family
 	outcomes []string
-	place    int // of the outcome among the labels
+	place    int // index of the outcome among the labels
 
 	mu   sync.RWMutex
 	rows map[key][]atomic.Uint64 // guarded by mu: by outcome
 }
 
-// key is the values of a metric's labels but for the outcome. The second is "" where there is only one.
+// key has the values of a metric's labels except the outcome. The second is "" if there is only one.
 type key [2]string
 
-// newCounts makes counters with the given labels, which are sorted, and the outcome among them.
+// newCounts creates counters with the given labels, which are sorted and include the outcome.
 func newCounts(name, help string, outcomes []string, labels ...string) *counts {
 	place, _ := slices.BinarySearch(labels, "outcome")
 	return &counts{
@@ -32,8 +31,7 @@ func newCounts(name, help string, outcomes []string, labels ...string) *counts {
 	}
 }
 
-// begin makes the counters of a name start at zero, so that a first failure is an increase that
-// alerts can see.
+// begin starts the counters of a name at zero, so that alerts can see a first failure as an increase.
 func (c *counts) begin(k key) { c.row(k) }
 
 func (c *counts) row(k key) []atomic.Uint64 {
@@ -52,20 +50,20 @@ func (c *counts) row(k key) []atomic.Uint64 {
 	return row
 }
 
-// add counts one.
+// add increments a counter.
 func (c *counts) add(k key, outcome string) {
 	c.row(k)[slices.Index(c.outcomes, outcome)].Add(1)
 }
 
-// forget takes the counters of a name away.
+// forget removes the counters of a name.
 func (c *counts) forget(k key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.rows, k)
 }
 
-// write shows the counters, in the order of their names. The lock is not held meanwhile: who reads may
-// be slow, and who counts must not wait for that.
+// write writes the counters in the order of their names. It does not hold the lock meanwhile: the reader may be slow,
+// and counting must not wait for it.
 func (c *counts) write(e *exposition) {
 	c.mu.RLock()
 	rows := maps.Clone(c.rows)

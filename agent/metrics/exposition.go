@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// exposition writes metrics in Prometheus's text format, version 0.0.4, line by line: with many
-// tokens there are many, and the client library would put all of them together in memory first.
+// exposition writes metrics in Prometheus's text format, version 0.0.4, line by line: many tokens have many metrics,
+// and the client library would assemble all of them in memory first.
 type exposition struct {
 	w    *bufio.Writer
 	line []byte
@@ -16,7 +16,7 @@ type exposition struct {
 
 func newExposition(w io.Writer) *exposition { return &exposition{w: bufio.NewWriterSize(w, 64<<10)} }
 
-// kind is what a metric's values mean.
+// kind is the type of a metric.
 type kind string
 
 const (
@@ -31,7 +31,7 @@ type family struct {
 	labels     []string
 }
 
-// begin returns a writer of the metric's samples. One without samples is not shown at all.
+// begin returns a writer of the metric's samples. A metric without samples is omitted.
 func (e *exposition) begin(f family) *samples { return &samples{e: e, family: f} }
 
 // end flushes, and returns the first error of any write.

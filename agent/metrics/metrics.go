@@ -16,9 +16,9 @@ import (
 	"github.com/credagent/credagent/agent/status"
 )
 
-// Metrics are the counters of the contract. Gauges are not kept but read from the status when
-// they are asked for, so that there is one truth. Those of which there is one for each client or
-// fewer are the client library's; the others, of tokens and sinks, can be many.
+// Metrics are the counters of the documented metrics. Gauges are not stored but read from the status on each scrape,
+// so that there is one source. The client library keeps the counters that exist once for each client or less; the
+// others, of tokens and sinks, can be many.
 type Metrics struct {
 	duration   *prometheus.HistogramVec
 	starts     *prometheus.CounterVec
@@ -101,7 +101,7 @@ func (m *Metrics) Started(provider string, err error) {
 	m.starts.WithLabelValues(provider, Outcome(err == nil)).Inc()
 }
 
-// begin makes the counters of the configuration's names start at zero.
+// Begin starts the counters of the configuration's names at zero.
 func (m *Metrics) Begin(cfg *config.Config) {
 	for _, t := range cfg.Tokens {
 		m.requests.begin(key{t.Client, t.Name})
@@ -119,7 +119,7 @@ func (m *Metrics) Begin(cfg *config.Config) {
 	}
 }
 
-// forget takes away the counters of names that a reload took away.
+// Forget removes the counters of names that a reload removed.
 func (m *Metrics) Forget(old, next *config.Config) {
 	kept := make(map[string]config.Token, len(next.Tokens))
 	for _, t := range next.Tokens {
@@ -163,7 +163,7 @@ func (m *Metrics) Rotated(client string, err error) {
 	m.rotations.WithLabelValues(client, Outcome(err == nil)).Inc()
 }
 
-// Outcome is how metrics and status call a success or a failure.
+// Outcome returns the name of a success or a failure in metrics and status.
 func Outcome(well bool) string {
 	if well {
 		return "success"
@@ -235,7 +235,7 @@ func number(b bool) float64 {
 	return 0
 }
 
-// seconds is an instant as Prometheus wants it; 0 where there is none.
+// seconds returns an instant in Prometheus's form; 0 for none.
 func seconds(t *time.Time) float64 {
 	if t == nil {
 		return 0

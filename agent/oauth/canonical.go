@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// CanonicalEndpoint returns the one spelling of a token endpoint that all ways of writing it share
-// (RFC 3986, 6.2.2 and 6.2.3): scheme and host in lower case, no default port, no fragment, escapes
-// only where they are needed. The tenant in an Entra endpoint is in lower case too, because Entra
-// is not case-sensitive about it. Two endpoints that are one to the server thus compare equal; what
-// is not a URL is returned as it is.
+// CanonicalEndpoint returns the canonical spelling of a token endpoint (RFC 3986, 6.2.2 and 6.2.3): scheme and host
+// in lower case, no default port, no fragment, escapes only where they are needed. The tenant in an Entra endpoint is
+// in lower case too, because Entra is not case-sensitive about it. So two endpoints that are the same to the server
+// compare equal. A text that is not a URL is returned unchanged.
 func CanonicalEndpoint(endpoint string) string {
 	u, err := url.Parse(strings.TrimSpace(endpoint))
 	if err != nil || u.Scheme == "" || strings.Trim(u.Hostname(), ".") == "" {
@@ -22,7 +21,7 @@ func CanonicalEndpoint(endpoint string) string {
 	if u.RawQuery == "" {
 		u.ForceQuery = false
 	}
-	u.RawPath = "" // escapes that are not needed are not kept
+	u.RawPath = "" // drop unnecessary escapes
 	if u.Path == "" {
 		u.Path = "/"
 	}
@@ -48,7 +47,7 @@ func defaultPort(scheme string) string {
 	return "80"
 }
 
-// canonicalTenant puts the tenant of a path such as /TENANT/oauth2/v2.0/token in lower case.
+// canonicalTenant converts the tenant of a path such as /TENANT/oauth2/v2.0/token to lower case.
 func canonicalTenant(path string) string {
 	tenant, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if !ok || !strings.HasPrefix(path, "/") {

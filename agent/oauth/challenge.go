@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// maxChallenge bounds a WWW-Authenticate value, in bytes.
+	// maxChallenge limits a WWW-Authenticate value, in bytes.
 	maxChallenge = 32 << 10
 	// insufficientClaims is the error of a claims challenge.
 	insufficientClaims = "insufficient_claims"
 )
 
-// ChallengeError explains why a WWW-Authenticate value is no claims challenge. It quotes nothing of the
-// value, which may be anything, such as a token that was handed in by mistake.
+// ChallengeError explains why a WWW-Authenticate value is not a claims challenge. It does not quote the value, which
+// may be anything, such as a token sent by mistake.
 type ChallengeError struct{ Reason string }
 
 // Error implements error.
@@ -45,7 +45,7 @@ func ParseChallenge(wwwAuthenticate string) (claims string, err error) {
 	return "", &ChallengeError{reason}
 }
 
-// otherError describes what a Bearer challenge is instead; of its error only a code of RFC 6750, 3.1.
+// otherError describes another Bearer challenge; it shows the error only if it is a code of RFC 6750, 3.1.
 func otherError(code string) string {
 	switch code {
 	case "":
@@ -75,16 +75,15 @@ type challenge struct {
 	parameters map[string]string // by name in lower case
 }
 
-// What separates things in a list of challenges. Services leave commas out, and a value may have
-// been folded, or be several headers' lines.
+// The separators in a list of challenges. Services omit commas, and a value may have been folded, or consist of
+// several header lines.
 const (
 	whitespace = " \t\r\n"
 	separators = whitespace + ","
 )
 
 // challengesIn reads a list of challenges (RFC 9110, 11.6.1). It also reads what some services
-// send: parameters without a comma between them, and values with other characters than a token's
-// although they are not quoted.
+// send: parameters without a comma between them, and unquoted values with characters that need quotes.
 func challengesIn(value string) ([]challenge, error) {
 	s := &scanner{text: value}
 	var all []challenge
@@ -122,7 +121,7 @@ func (s *scanner) problem(what string) error {
 	return &ChallengeError{fmt.Sprintf("it cannot be read from byte %d on: %s", s.at+1, what)}
 }
 
-// take returns the characters from here on that are of a kind, and goes past them.
+// take returns the following characters of a kind, and advances past them.
 func (s *scanner) take(kind func(c byte) bool) string {
 	start := s.at
 	for !s.ended() && kind(s.text[s.at]) {
@@ -135,7 +134,7 @@ func (s *scanner) skip(characters string) string {
 	return s.take(func(c byte) bool { return strings.IndexByte(characters, c) >= 0 })
 }
 
-// next goes past a character if it is the next one.
+// next advances past a character if it is the next one.
 func (s *scanner) next(c byte) bool {
 	if s.ended() || s.text[s.at] != c {
 		return false
@@ -144,7 +143,7 @@ func (s *scanner) next(c byte) bool {
 	return true
 }
 
-// skipToken68 goes past what a scheme may have in place of parameters (RFC 9110, 11.2).
+// skipToken68 advances past what a scheme may have instead of parameters (RFC 9110, 11.2).
 func (s *scanner) skipToken68() {
 	start := s.at
 	s.take(isToken68Character)
@@ -160,7 +159,7 @@ func (s *scanner) skipToken68() {
 	s.at = start // it is the first parameter's name
 }
 
-// parameter reads a parameter's value. One that is there twice is a mistake (RFC 9110, 11.2).
+// parameter reads a parameter's value. A duplicate is an error (RFC 9110, 11.2).
 func (s *scanner) parameter(name string, parameters map[string]string) error {
 	if _, twice := parameters[name]; twice {
 		return s.problem("a parameter is there twice")
@@ -199,7 +198,7 @@ func (s *scanner) quoted() (string, error) {
 	return "", s.problem("a quoted string has no end")
 }
 
-// isTokenCharacter knows the characters of a token (RFC 9110, 5.6.2).
+// isTokenCharacter reports whether a character may be in a token (RFC 9110, 5.6.2).
 func isTokenCharacter(c byte) bool {
 	return isAlphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// MaxClaims bounds the claims of a challenge, in bytes of JSON.
+	// MaxClaims limits the claims of a challenge, in bytes of JSON.
 	MaxClaims = 16 << 10
-	// maxClaimsDepth bounds how deep they are nested; a claims request needs four.
+	// maxClaimsDepth limits their nesting; a claims request needs four levels.
 	maxClaimsDepth = 16
 )
 
 // ClientCapability is the claims request of a client that can answer claims challenges.
 const ClientCapability = `{"access_token":{"xms_cc":{"values":["cp1"]}}}`
 
-// MergeClaims makes one claims request (OpenID Connect Core, 5.5) of several. Objects are merged
-// member by member, and where two disagree the later one wins; client capabilities (the values of
-// xms_cc) are united. What is no claims request counts as none; without any it returns "".
+// MergeClaims merges several claims requests (OpenID Connect Core, 5.5) into one. Objects are merged member by
+// member, and the later value wins; client capabilities (the values of xms_cc) are combined. An invalid claims
+// request is ignored; without any it returns "".
 func MergeClaims(requests ...string) string {
 	var merged map[string]any
 	for _, request := range requests {
@@ -42,7 +42,7 @@ func MergeClaims(requests ...string) string {
 	return write(merged)
 }
 
-// merge puts the members of an object, which is the member called name of another, into one.
+// merge merges the members of the object at from[name] into into.
 func merge(into, from map[string]any, name string) {
 	for key, value := range from {
 		switch value := value.(type) {
@@ -65,7 +65,7 @@ func merge(into, from map[string]any, name string) {
 	}
 }
 
-// unite returns each value once, in the order in which they came.
+// unite returns each value once, in order of appearance.
 func unite(lists ...[]any) []any {
 	united, seen := []any{}, map[string]bool{}
 	for _, value := range slices.Concat(lists...) {
@@ -77,8 +77,7 @@ func unite(lists ...[]any) []any {
 	return united
 }
 
-// checkClaims holds the claims of a challenge to what a claims request is. Its error says what they
-// are instead.
+// checkClaims checks that the claims of a challenge are a claims request. Its error describes what they are instead.
 func checkClaims(data []byte) error {
 	if len(data) > MaxClaims {
 		return fmt.Errorf("longer than %d KiB", MaxClaims>>10)
@@ -90,7 +89,7 @@ func checkClaims(data []byte) error {
 	return err
 }
 
-// parseClaims reads one JSON object. Its numbers are handed on as they were written.
+// parseClaims reads one JSON object. Its numbers keep their spelling.
 func parseClaims(data []byte) (map[string]any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -104,7 +103,7 @@ func parseClaims(data []byte) (map[string]any, error) {
 	return claims, nil
 }
 
-// depth is how many objects and lists are within one another.
+// depth returns the nesting of objects and lists.
 func depth(value any) int {
 	deepest := 0
 	switch value := value.(type) {
@@ -122,7 +121,7 @@ func depth(value any) int {
 	return deepest + 1
 }
 
-// write returns JSON that is always the same for the same value.
+// write returns deterministic JSON.
 func write(value any) string {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)

@@ -10,7 +10,7 @@ import (
 	"github.com/credagent/credagent/internal/loopback"
 )
 
-// Metadata is what credagent uses of an authorization server's metadata (RFC 8414, 2).
+// Metadata is the part of an authorization server's metadata (RFC 8414, 2) that credagent uses.
 type Metadata struct {
 	Issuer               string   `json:"issuer"`
 	TokenEndpoint        string   `json:"token_endpoint"`
@@ -20,8 +20,8 @@ type Metadata struct {
 	} `json:"mtls_endpoint_aliases"` // RFC 8705, 5
 }
 
-// MetadataURLs returns where an issuer's metadata may be, in the order to ask: OpenID Connect
-// Discovery 1.0, 4, then RFC 8414, 3.1, which puts the issuer's path behind the well-known part.
+// MetadataURLs returns the possible URLs of an issuer's metadata, in the order to try: OpenID Connect
+// Discovery 1.0, 4, then RFC 8414, 3.1, which puts the issuer's path after the well-known part.
 func MetadataURLs(issuer string) []string {
 	trimmed := strings.TrimSuffix(issuer, "/")
 	urls := []string{trimmed + "/.well-known/openid-configuration"}
@@ -34,7 +34,7 @@ func MetadataURLs(issuer string) []string {
 	return urls
 }
 
-// IssuerError means that metadata is another issuer's. Asking again does not help.
+// IssuerError means that metadata belongs to another issuer. Retrying does not help.
 type IssuerError struct{ Wanted, Found string }
 
 // Error implements error.
@@ -42,7 +42,7 @@ func (e *IssuerError) Error() string {
 	return fmt.Sprintf("reading the metadata of %q: it is for issuer %q; configure the issuer exactly as the server spells it, or token_url in its place", e.Wanted, e.Found)
 }
 
-// EndpointError means that metadata names no token endpoint that may be used. Asking again does not help.
+// EndpointError means that metadata names no usable token endpoint. Retrying does not help.
 type EndpointError struct{ Issuer, Why string }
 
 // Error implements error.
@@ -50,7 +50,7 @@ func (e *EndpointError) Error() string {
 	return fmt.Sprintf("reading the metadata of %q: token_endpoint %s", e.Issuer, e.Why)
 }
 
-// wireMetadata is the document as sent; what is not needed may be of any type.
+// wireMetadata is the document as sent; unused fields may have any type.
 type wireMetadata struct {
 	Issuer        string          `json:"issuer"`
 	TokenEndpoint string          `json:"token_endpoint"`
@@ -59,7 +59,7 @@ type wireMetadata struct {
 }
 
 // ParseMetadata reads a metadata document and checks that it is the issuer's own (RFC 8414, 3.3; else
-// its error is an [*IssuerError]) and that its endpoints may be used.
+// its error is an [*IssuerError]) and that its endpoints are allowed.
 func ParseMetadata(body []byte, issuer string, allowInsecureHTTP bool) (Metadata, error) {
 	var wire wireMetadata
 	body = bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark)
@@ -89,9 +89,9 @@ func IsMetadata(body []byte) bool {
 	return json.Unmarshal(bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark), &wire) == nil && wire.Issuer+wire.TokenEndpoint != ""
 }
 
-// checkEndpoint holds that a credential may be sent there: https; http where the configuration allows
-// it or the issuer itself is http, on loopback. From https to http there is no way, so that nobody who
-// can write an issuer's metadata has the credential sent in the clear to a program on this host.
+// checkEndpoint checks that a credential may be sent there: to https, or to http if the configuration allows it or
+// the issuer itself is http on loopback. An https issuer never leads to http, so that someone who can write an
+// issuer's metadata cannot make the agent send the credential unencrypted to a program on this host.
 func checkEndpoint(endpoint, issuer string, allowInsecureHTTP bool) error {
 	parsed, err := url.Parse(endpoint)
 	switch {

@@ -1,6 +1,6 @@
-// Package oauth is the wire of OAuth 2.0 as far as a client-credentials client needs it: the form
-// of a token request, the meaning of its answer, and a server's metadata. It parses bytes and
-// returns values; it sends nothing, waits for nothing and knows nothing of files.
+// Package oauth implements the wire formats of OAuth 2.0 that a client-credentials client needs: the form of a token
+// request, its answer, and a server's metadata. It parses bytes and returns values; it sends nothing, waits for
+// nothing and knows nothing of files.
 package oauth
 
 import (
@@ -19,22 +19,22 @@ import (
 	"github.com/credagent/credagent/internal/secret"
 )
 
-// maxToken bounds an access token, in bytes. Larger ones fit no header.
+// maxToken limits an access token, in bytes. Larger ones do not fit in a header.
 const maxToken = 128 << 10
 
 // Grant is a successful answer (RFC 6749, 5.1).
 type Grant struct {
 	AccessToken secret.Value
 	TokenType   string
-	ExpiresIn   time.Duration // the token's life
+	ExpiresIn   time.Duration // the token's lifetime
 	Assumed     bool          // the answer had no usable expires_in
-	Ended       bool          // the answer says that the token has no life left
+	Ended       bool          // the answer says that the token has already expired
 	Odd         string        // what was wrong with expires_in; "" for nothing
-	RefreshIn   time.Duration // when the server wants it replaced; 0 where it does not say
-	Scope       string        // the scope granted; "" where it is the scope asked for
+	RefreshIn   time.Duration // when the server wants it replaced; 0 if it does not say
+	Scope       string        // the scope granted; "" if it is the requested scope
 }
 
-// wireGrant is the answer as sent; numbers may come as strings, and what is not needed as anything.
+// wireGrant is the answer as sent; numbers may be strings, and unused fields may have any type.
 type wireGrant struct {
 	AccessToken string          `json:"access_token"`
 	TokenType   json.RawMessage `json:"token_type"`
@@ -46,7 +46,7 @@ type wireGrant struct {
 // UnusableTypeError means that the server issues a kind of token that credagent cannot use
 // (RFC 6749, 7.1: a client must not use a token type it does not understand).
 type UnusableTypeError struct {
-	TokenType string // "" where what the server sent is not a type's name
+	TokenType string // "" if the server's value is not a type name
 }
 
 // Error implements error.
@@ -57,8 +57,8 @@ func (e *UnusableTypeError) Error() string {
 	return fmt.Sprintf("the token's type is %q, not Bearer", e.TokenType)
 }
 
-// ParseGrant reads the body of an answer of success that was there at an instant. Its errors hold nothing of the body but, in an
-// [UnusableTypeError], the name of a token type.
+// ParseGrant reads the body of a success answer that arrived at an instant. Its errors contain nothing of the body,
+// except the name of a token type in an [UnusableTypeError].
 func ParseGrant(body []byte, at time.Time) (Grant, error) {
 	wire, err := decodeGrant(body)
 	if err != nil {
@@ -67,13 +67,13 @@ func ParseGrant(body []byte, at time.Time) (Grant, error) {
 	if err := checkToken(wire.AccessToken); err != nil {
 		return Grant{}, err
 	}
-	// RFC 6749, 5.1 requires token_type, compared without case; servers that leave it out mean Bearer.
+	// RFC 6749, 5.1 requires token_type, which is case-insensitive; servers that omit it mean Bearer.
 	var tokenType string
 	if json.Unmarshal(wire.TokenType, &tokenType) == nil && !isBearer(tokenType) {
 		return Grant{}, &UnusableTypeError{TokenType: typeName(tokenType)}
 	}
 	grant := Grant{AccessToken: secret.New(wire.AccessToken), TokenType: "Bearer", Scope: scope(wire.Scope)}
-	if life, known := seconds(wire.ExpiresIn); known && life < -time.Second { // -1 stands for no end, like 0
+	if life, known := seconds(wire.ExpiresIn); known && life < -time.Second { // -1 means no expiry, like 0
 		return Grant{}, errors.New("the token has no life left: expires_in is less than a second")
 	}
 	grant.live(wire.ExpiresIn, at)
@@ -82,7 +82,7 @@ func ParseGrant(body []byte, at time.Time) (Grant, error) {
 	return grant, nil
 }
 
-// decodeGrant reads JSON, as RFC 6749 wants it, or a form, as some servers send it.
+// decodeGrant reads JSON, as RFC 6749 requires, or a form, as some servers send.
 func decodeGrant(body []byte) (wireGrant, error) {
 	body = bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark)
 	var wire wireGrant
@@ -100,7 +100,7 @@ func decodeGrant(body []byte) (wireGrant, error) {
 	return wire, nil
 }
 
-// isBearer knows the spellings of Bearer, such as BearerToken of Apigee, and nothing at all.
+// isBearer accepts the spellings of Bearer, such as Apigee's BearerToken, and an empty type.
 func isBearer(tokenType string) bool {
 	switch strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(strings.TrimSpace(tokenType))) {
 	case "", "bearer", "bearertoken":
@@ -109,8 +109,8 @@ func isBearer(tokenType string) bool {
 	return false
 }
 
-// live reads expires_in. What cannot be a life is noticed: some servers send the instant of the end,
-// milliseconds, or 0 for a token without an end. Where in doubt the shorter life is the safe one.
+// live reads expires_in. It detects values that cannot be a lifetime: some servers send the instant of expiry,
+// milliseconds, or 0 for a token that does not expire. In doubt the shorter lifetime is safer.
 func (g *Grant) live(raw json.RawMessage, at time.Time) {
 	const year = 365 * 24 * time.Hour
 	life, known := seconds(raw)
@@ -137,8 +137,8 @@ func (g *Grant) live(raw json.RawMessage, at time.Time) {
 	}
 }
 
-// untilInstant reads a number as an instant, in Unix seconds or milliseconds, where that is one
-// within the life that an answer may claim; else it is 0.
+// untilInstant reads a number as an instant, in Unix seconds or milliseconds, if it is within the maximum lifetime;
+// else it returns 0.
 func untilInstant(raw json.RawMessage, at time.Time) time.Duration {
 	number, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(raw), `"`)), 64)
 	if err != nil {
@@ -153,8 +153,8 @@ func untilInstant(raw json.RawMessage, at time.Time) time.Duration {
 	return 0
 }
 
-// isMilliseconds reports whether a number of seconds is more likely one of milliseconds: twelve days
-// and more in whole thousands, but not in whole days, or above a year not in whole years.
+// isMilliseconds reports whether a number of seconds is more likely to be milliseconds: twelve days or more in whole
+// thousands, but not in whole days, or above a year not in whole years.
 func isMilliseconds(life, year time.Duration) bool {
 	const least, day = 1_000_000 * time.Second, 24 * time.Hour
 	whole := day
@@ -164,7 +164,7 @@ func isMilliseconds(life, year time.Duration) bool {
 	return life >= least && life%(1000*time.Second) == 0 && life%whole != 0
 }
 
-// checkToken refuses what would break a header, a line or a file further on (RFC 6749, A.12 allows
+// checkToken refuses a token that would break a header, a line or a file later (RFC 6749, A.12 allows
 // visible characters and the space; the space would end the token in an Authorization header).
 func checkToken(accessToken string) error {
 	switch {
@@ -181,8 +181,8 @@ func checkToken(accessToken string) error {
 	return nil
 }
 
-// typeName returns a token type that looks like one (RFC 6749, A.13) and is too short for a token,
-// so that an error may show it.
+// typeName returns a token type that is valid (RFC 6749, A.13) and too short to be a token, so that an error may show
+// it.
 func typeName(tokenType string) string {
 	const longest = 20
 	odd := func(r rune) bool {
@@ -194,8 +194,8 @@ func typeName(tokenType string) string {
 	return tokenType
 }
 
-// scope reads a scope on one line; some servers send a list. It is data, so it is never cut, and
-// one that cannot be read does not spoil a good token.
+// scope reads a scope on one line; some servers send a list. It is data, so it is never cut, and an unreadable one
+// does not invalidate a good token.
 func scope(raw json.RawMessage) string {
 	var one string
 	var list []string
@@ -228,7 +228,7 @@ type Error struct {
 	AADSTS        []int  // error_codes
 	TraceID       string
 	CorrelationID string
-	Claims        string // a claims request that the next request is to carry; "" for none
+	Claims        string // a claims request that the next request must carry; "" for none
 }
 
 type wireError struct {
@@ -241,9 +241,8 @@ type wireError struct {
 	Claims        json.RawMessage `json:"claims"`
 }
 
-// ParseError reads the body of an error answer, JSON or a form. ok is false where that holds no OAuth
-// error; the description is then what the server says in a form of its own. Fields that cannot be
-// read are empty.
+// ParseError reads the body of an error answer, JSON or a form. ok is false if it contains no OAuth error; the
+// description is then the server's text from its own format. Unreadable fields are empty.
 func ParseError(body []byte) (answer Error, ok bool) {
 	body = bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark)
 	value, readable := decodeObject(body)
@@ -269,7 +268,7 @@ func ParseError(body []byte) (answer Error, ok bool) {
 	other.read(value, 0)
 	if code := other.code(); code != "" && (answer.Code == "" || knownCode(answer.Code) == "") {
 		if answer.Description == "" {
-			answer.Description = answer.Code // a sentence in the code's place
+			answer.Description = answer.Code // a sentence instead of a code
 		}
 		answer.Code = code
 	}
@@ -285,7 +284,7 @@ func ParseError(body []byte) (answer Error, ok bool) {
 	return answer, answer.Code != ""
 }
 
-// claimsIn reads the claims of an error, with which Entra asks for them in the next request.
+// claimsIn reads the claims in an error, which Entra wants in the next request.
 func claimsIn(raw json.RawMessage) string {
 	var request string
 	if json.Unmarshal(raw, &request) != nil || checkClaims([]byte(request)) != nil {
@@ -330,11 +329,11 @@ func notJSON(body []byte) string {
 	return "it is not a JSON object"
 }
 
-// maxPrintable bounds a server's text in logs, in bytes.
+// maxPrintable limits a server's text in logs, in bytes.
 const maxPrintable = 600
 
-// Printable makes a server's text fit for a log line: one line, no control characters, bounded, and
-// without what looks like a token.
+// Printable makes a server's text safe for a log line: one line, no control characters, limited in length, and
+// without anything that looks like a token.
 func Printable(s string) string {
 	return printable.Text(hideTokens(s), maxPrintable)
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/credagent/credagent/internal/printable"
 )
 
-// maxMarkup bounds how much of a web page is read.
+// maxMarkup limits how much of a web page is read.
 const maxMarkup = 64 << 10
 
-// maxNesting bounds how deep an answer is searched for the server's words.
+// maxNesting limits how deep an answer is searched for the server's text.
 const maxNesting = 4
 
-// Names under which servers put a code, their words, and objects with more of both; in lower case,
-// without what separates words. The first that is there counts.
+// Names under which servers put a code, a message, and objects with more of both; in lower case, without word
+// separators. The first one present is used.
 var (
 	codeNames = [...]string{"errorcode", "code", "errcode", "status", "reason", "errortype", "type"}
 	wordNames = [...]string{"errordescription", "errormessage", "message", "msg", "errmsg", "errormsg", "errorsummary",
@@ -31,7 +31,7 @@ var (
 	innerNames = [...]string{"error", "fault", "errors", "detail", "details", "message", "exception", "response", "data", "body", "result"}
 )
 
-// refusal is what an answer in no form of a standard says.
+// refusal is the content of an answer in a non-standard format.
 type refusal struct {
 	codes []string // innermost last
 	words []string
@@ -67,7 +67,7 @@ func (r *refusal) read(value any, depth int) {
 	}
 }
 
-// member finds a member however its name is spelled; the exact spelling wins.
+// member finds a member regardless of case and separators; an exact match wins.
 func member(object map[string]any, name string) any {
 	if value, ok := object[name]; ok {
 		return value
@@ -90,7 +90,7 @@ func scalar(value any) string {
 	return ""
 }
 
-// code is the first code that RFC 6749 or an extension of it knows; "" for none.
+// code returns the first code of RFC 6749 or an extension; "" for none.
 func (r *refusal) code() string {
 	for _, code := range r.codes {
 		if known := knownCode(code); known != "" {
@@ -100,7 +100,7 @@ func (r *refusal) code() string {
 	return ""
 }
 
-// text is the server's description, after its own code where nothing else shows that.
+// text returns the server's description, prefixed with its own code if that is not shown otherwise.
 func (r *refusal) text(code string) string {
 	const maxCode = 80
 	words := ""
@@ -113,8 +113,8 @@ func (r *refusal) text(code string) string {
 	return Printable(words)
 }
 
-// knownCode returns the code that a server means by its own spelling of it, such as INVALID_CLIENT,
-// invalidClient or oauth.v2.InvalidClient; "" where that is none.
+// knownCode returns the standard code for a server's own spelling, such as INVALID_CLIENT, invalidClient or
+// oauth.v2.InvalidClient; "" if there is none.
 func knownCode(word string) string {
 	if dot := strings.LastIndexByte(word, '.'); dot >= 0 && dot < len(word)-1 {
 		word = word[dot+1:]
@@ -145,8 +145,8 @@ func knownCode(word string) string {
 	return ""
 }
 
-// errorCode reads the error of RFC 6749. Frameworks put a status there ("Not Found"), which says no
-// more than the status itself.
+// errorCode reads the error of RFC 6749. Frameworks put a status text there ("Not Found"), which adds nothing to the
+// status.
 func errorCode(word string) string {
 	if known := knownCode(word); known != "" {
 		return known
@@ -160,7 +160,7 @@ func errorCode(word string) string {
 	return Printable(word)
 }
 
-// decodeObject reads JSON, with numbers as they were written.
+// decodeObject reads JSON and keeps the spelling of numbers.
 func decodeObject(body []byte) (any, bool) {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
@@ -172,7 +172,7 @@ func decodeObject(body []byte) (any, bool) {
 	return value, err == io.EOF
 }
 
-// formObject reads a form that holds an error or a token.
+// formObject reads a form that contains an error or a token.
 func formObject(body []byte) (map[string]any, bool) {
 	form, err := url.ParseQuery(string(bytes.TrimSpace(body)))
 	if err != nil || !form.Has("error") && !form.Has("access_token") {
@@ -187,8 +187,8 @@ func formObject(body []byte) (map[string]any, bool) {
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// Words returns what an error answer says that is neither JSON nor a form: the title of a web page,
-// the text of XML, or the text that it is; cleaned and bounded, "" for nothing.
+// Words returns the text of an error answer that is neither JSON nor a form: the title of a web page, the text of
+// XML, or plain text; cleaned and limited, "" for nothing.
 func Words(body []byte) string {
 	body = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(body), byteOrderMark))
 	var text string
@@ -237,7 +237,7 @@ func markup(body []byte) string {
 	return text.String()
 }
 
-// without cuts an element's texts out of a web page: they are programs and no markup.
+// without removes an element's content from a web page: it is a program, not markup.
 func without(page, element string) string {
 	var kept strings.Builder
 	for {
@@ -255,8 +255,8 @@ func without(page, element string) string {
 	}
 }
 
-// ChallengeWords returns the error and the words of WWW-Authenticate values (RFC 6750, 3), by which
-// some servers say why they refuse a client.
+// ChallengeWords returns the error and the description in WWW-Authenticate values (RFC 6750, 3), which some servers
+// use to explain a refusal.
 func ChallengeWords(values []string) (code, description string) {
 	for _, value := range values {
 		all, err := challengesIn(value)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Request is what a token asks for (RFC 6749, 4.4.2).
+// Request is the content of a token request (RFC 6749, 4.4.2).
 type Request struct {
 	Scopes    []string
 	Audience  string
@@ -14,8 +14,8 @@ type Request struct {
 	Params    map[string]string
 }
 
-// Form returns the request's parameters, without those that authenticate the client. Params cannot
-// set what credagent sets, even where it leaves it out.
+// Form returns the request's parameters, without those that authenticate the client. Params cannot set parameters
+// that credagent sets, even if it omits them.
 func (r Request) Form() url.Values {
 	form := url.Values{}
 	for name, value := range r.Params {

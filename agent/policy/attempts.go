@@ -2,7 +2,8 @@ package policy
 
 import "time"
 
-// Attempts is what one token owes its gate. It is a value; the methods return the next one.
+// Attempts is one token's retry state at its gate: failures, backoff and recent requests. It is a value; the methods
+// return the next one.
 type Attempts struct {
 	Failures     int         // in a row and of one kind
 	FailingSince time.Time   // when the first of them failed
@@ -12,12 +13,12 @@ type Attempts struct {
 	Recent       []time.Time // when the last MaxInWindow requests were sent, oldest first
 }
 
-// Ready reports whether the token may ask for a request now.
+// Ready reports whether the token may request now.
 func (a Attempts) Ready(now time.Time) bool {
 	return Overdue(now, a.RetryAt) && Passed(now, a.windowed())
 }
 
-// ReadyAt returns when the token may ask for its next request.
+// ReadyAt returns when the token may make its next request.
 func (a Attempts) ReadyAt() time.Time { return latest(a.RetryAt, a.windowed()) }
 
 func (a Attempts) windowed() time.Time {
@@ -33,7 +34,7 @@ func (a Attempts) Sent(at time.Time) Attempts {
 	return a
 }
 
-// Answered records how a request ended. What the server asked for is the gate's to wait for.
+// Answered records the result of a request. The gate handles the wait that the server asked for.
 func (a Attempts) Answered(now time.Time, o Outcome, r float64) Attempts {
 	before := a.Class
 	a.Class = o.Class
@@ -49,8 +50,8 @@ func (a Attempts) Answered(now time.Time, o Outcome, r float64) Attempts {
 	return a
 }
 
-// WithoutBackoff ends the token's own backoff, because the credential or the configuration changed, down
-// to the shortest retry.
+// WithoutBackoff shortens the token's own backoff to the shortest retry, because the credential or the configuration
+// changed.
 func (a Attempts) WithoutBackoff() Attempts {
 	forgiven := Attempts{Class: a.Class, Recent: a.Recent}
 	if !a.FailedAt.IsZero() {

@@ -1,6 +1,6 @@
 package policy
 
-// Class is what kind of outcome a token request had. The zero value is success.
+// Class is the kind of a token request's outcome. The zero value is success.
 type Class int
 
 // The classes.
@@ -9,7 +9,7 @@ const (
 	Throttled           // the server asked for time
 	Transient           // waiting may help
 	Credential          // the client's credential was refused or cannot be used
-	Configuration       // the request asks for something that is not there
+	Configuration       // the request asks for something that does not exist
 	Refused             // policy: refused by a rule of the tenant, such as conditional access
 )
 
@@ -40,18 +40,18 @@ func Classes() []Class {
 	return []Class{Success, Throttled, Transient, Credential, Configuration, Refused}
 }
 
-// Refusal is what there is to know of an answer that brought no token.
+// Refusal has the facts about an answer without a token.
 type Refusal struct {
-	Status     int    // the HTTP status; 0 where there was no answer
-	Error      string // error of RFC 6749, 5.2; "" where the body is not such an answer
+	Status     int    // the HTTP status; 0 without an answer
+	Error      string // error of RFC 6749, 5.2; "" if the body has none
 	Codes      []int  // AADSTS numbers, Entra's refinement
-	RetryAfter bool   // whether it carries a Retry-After that can be read
-	Words      string // what else the server says
+	RetryAfter bool   // whether it has a readable Retry-After
+	Words      string // the server's other text
 }
 
 // Classify returns the class of a refusal: by HTTP status first, then by error, then refined by
-// Entra's numbers. A Retry-After makes a fault of the server's a request to wait, but a refusal that
-// carries one stays a refusal.
+// Entra's numbers. A Retry-After turns a server error into a request to wait, but a refusal with one is still a
+// refusal.
 func Classify(r Refusal) Class {
 	switch {
 	case r.Status == 429, r.RetryAfter && r.Status >= 500:
@@ -63,7 +63,7 @@ func Classify(r Refusal) Class {
 		return advice.Class
 	}
 	switch {
-	case r.Status == 401: // RFC 6749, 5.2: for a failed client authentication, whatever word comes with it
+	case r.Status == 401: // RFC 6749, 5.2: failed client authentication, whatever the error
 		return Credential
 	case r.Error != "":
 		return byError(r.Error)
@@ -72,16 +72,16 @@ func Classify(r Refusal) Class {
 	case r.refusesEndpoint():
 		return Configuration
 	}
-	return Transient // an answer that cannot be read says nothing lasting
+	return Transient // an unreadable answer proves nothing permanent
 }
 
-// refusesEndpoint reports whether the answer, without an OAuth error, is no outage: there is no token
-// endpoint, nobody but a person can open it to this client, or the server refuses in words of its own.
+// refusesEndpoint reports whether an answer without an OAuth error is a refusal and not an outage: there is no token
+// endpoint, only a person can open it to this client, or the server refuses in its own words.
 func (r Refusal) refusesEndpoint() bool {
 	switch {
-	case r.Error != "" || r.Status == 425 || r.Status == 499: // too early; this side had closed the connection
+	case r.Error != "" || r.Status == 425 || r.Status == 499: // too early; client closed the connection
 		return false
-	case r.Status >= 300 && r.Status < 400: // never followed, as the credential would go along
+	case r.Status >= 300 && r.Status < 400: // never followed, because the credential would go with it
 		return true
 	}
 	switch r.Status {
@@ -91,8 +91,8 @@ func (r Refusal) refusesEndpoint() bool {
 	return r.Words != "" && r.Status >= 400
 }
 
-// byError follows RFC 6749, 5.2, RFC 8707, 2 and OpenID Connect, with the words of servers that have
-// their own for the same.
+// byError follows RFC 6749, 5.2, RFC 8707, 2 and OpenID Connect, and knows some servers' own codes for the same
+// errors.
 func byError(name string) Class {
 	switch name {
 	case "invalid_client", "invalid_grant", "invalid_client_assertion",
@@ -108,8 +108,7 @@ func byError(name string) Class {
 	return Configuration
 }
 
-// ClientWide reports whether a failure of this class concerns every token of the client, or only
-// the one that was asked for.
+// ClientWide reports whether the failure concerns every token of the client, or only the requested one.
 func (r Refusal) ClientWide() bool {
 	class := Classify(r)
 	if advice, known := r.Advice(); known && class.Lasting() {
@@ -118,8 +117,8 @@ func (r Refusal) ClientWide() bool {
 	return class == Throttled || class == Transient || class == Credential || r.refusesEndpoint()
 }
 
-// RefusesClient reports whether it is the credential or the client that the server does not
-// accept, rather than what the client asked for.
+// RefusesClient reports whether the server refuses the credential or the client, rather than what the client asked
+// for.
 func (r Refusal) RefusesClient() bool {
 	switch Classify(r) {
 	case Credential, Refused:

@@ -1,13 +1,13 @@
 package policy
 
-// Advice is what credagent knows of one of Entra's error numbers.
+// Advice is what credagent knows about an error of a server, such as one of Entra's error numbers.
 type Advice struct {
 	Class      Class
-	ClientWide bool   // concerns the client, not only the token asked for
+	ClientWide bool   // concerns the client, not only the requested token
 	Do         string // what a person should do
 }
 
-// Advise returns the advice for the first AADSTS number that is known.
+// Advise returns the advice for the first known AADSTS number.
 func Advise(codes []int) (Advice, bool) {
 	for _, code := range codes {
 		if advice, known := entra(code); known {
@@ -17,7 +17,7 @@ func Advise(codes []int) (Advice, bool) {
 	return Advice{}, false
 }
 
-// entra knows the numbers of Entra's error reference that a client-credentials client meets.
+// entra has the numbers of Entra's error reference that a client-credentials client can get.
 func entra(code int) (Advice, bool) {
 	switch code {
 	case 50033, 90006, 90012, 90024, 90033, 90055, 90090:

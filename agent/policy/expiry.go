@@ -2,10 +2,10 @@ package policy
 
 import "time"
 
-// ExpiryNotice describes how near a credential's end is.
+// ExpiryNotice describes how close a credential is to its expiry.
 type ExpiryNotice int
 
-// The notices, each nearer than the one before.
+// The notices, each closer than the one before.
 const (
 	NoNotice ExpiryNotice = iota
 	Within30Days
@@ -16,9 +16,9 @@ const (
 
 const day = 24 * time.Hour
 
-// NoticeOf returns the notice due for a credential that lives from notBefore to
-// notAfter; zero for an instant that is not known. A credential that never lives long, because
-// something renews it every hour or week, is not reported by a notice of half its life or more.
+// NoticeOf returns the notice due for a credential that is valid from notBefore to notAfter; zero for an unknown
+// instant. For a short-lived credential, which is renewed every hour or week, a notice of half its lifetime or more
+// is omitted.
 func NoticeOf(now, notBefore, notAfter time.Time) ExpiryNotice {
 	if notAfter.IsZero() {
 		return NoNotice

@@ -2,36 +2,36 @@ package policy
 
 import "time"
 
-// Outcome is how a request ended, as far as waiting is concerned.
+// Outcome is the part of a request's result that determines the wait.
 type Outcome struct {
 	Class         Class
 	ClientWide    bool          // concerns every token of the client
-	HasRetryAfter bool          // the server said how long to stay away
+	HasRetryAfter bool          // the server asked to wait
 	RetryAfter    time.Duration // for how long
-	TimedOut      time.Duration // the time limit that ran out; 0 where none did
-	Sent          time.Time     // when the request was sent; zero where no other was under way meanwhile
+	TimedOut      time.Duration // the time limit that was exceeded; 0 if none was
+	Sent          time.Time     // when the request was sent; zero if no other was under way meanwhile
 }
 
-// Gate is what one client owes one token endpoint: all its tokens wait together. It is a value;
-// the methods return the next one.
+// Gate is one client's retry state at one token endpoint: all its tokens wait together. It is a value; the methods
+// return the next one.
 type Gate struct {
-	BlockedUntil time.Time   // asked for by Retry-After; nothing ends it early
+	BlockedUntil time.Time   // from Retry-After; nothing ends it early
 	RetryAt      time.Time   // our own backoff
 	Failures     int         // in a row and of one kind, of requests that concern the client
 	Lasting      bool        // those failures need a person
 	FailingSince time.Time   // when the first of them failed
 	FailedAt     time.Time   // when a request last failed; a success clears it
-	Answers      int         // how many requests in a row went well, up to MaxUnderWay
+	Answers      int         // successful requests in a row, up to MaxUnderWay
 	Recent       []time.Time // when the last MaxInPace requests were sent, oldest first
 }
 
-// MaxUnderWay returns how many requests may be under way at once. One alone finds out whether a server
-// answers; one that does, if slowly, must not let tokens expire that wait for each other. Each answer
-// after the first allows one more, so that a server that can take only a few is not met by all at once,
-// and processes that end soon after their start do not waste what each token may send.
+// MaxUnderWay returns how many requests may be under way at once. A single one finds out whether a server answers.
+// With a slow server, tokens must not expire while they wait for each other. Each answer after the first allows one
+// more, so that a server that can handle only a few does not get all at once, and short-lived processes do not use up
+// each token's request limit.
 func (g Gate) MaxUnderWay() int { return min(max(g.Answers, 1), MaxUnderWay) }
 
-// AfterWait reports whether nothing has gone well since the server asked for a wait.
+// AfterWait reports whether no request has succeeded since the server asked to wait.
 func (g Gate) AfterWait() bool { return g.Answers == 0 && !g.BlockedUntil.IsZero() }
 
 // Open reports whether a request may be sent now.
@@ -63,8 +63,8 @@ func (g Gate) Sent(now time.Time) Gate {
 	return g
 }
 
-// Answered records how a request ended. A Retry-After only ever lengthens the wait: our own backoff
-// goes on beside it, so that a server that asks for a second is not asked every second.
+// Answered records the result of a request. A Retry-After only ever lengthens the wait: our own backoff runs in
+// parallel, so that a server that asks for a second is not asked every second.
 func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
 	if o.HasRetryAfter {
 		g.BlockedUntil = latest(g.BlockedUntil, now.Add(blocked(o.RetryAfter, r)))
@@ -74,7 +74,7 @@ func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
 	case o.Class != Success && o.ClientWide:
 		g = g.failed(now, o, overtaken)
 		g.RetryAt = now.Add(o.wait(g.Failures, r))
-	case !overtaken: // else the later request knows better
+	case !overtaken: // otherwise a later request has newer information
 		answers := min(g.Answers+1, MaxUnderWay)
 		g = g.cleared()
 		g.Answers = answers
@@ -82,8 +82,8 @@ func (g Gate) Answered(now time.Time, o Outcome, r float64) Gate {
 	return g
 }
 
-// failed counts a failure. Waiting for a passing fault and waiting for a person are two ladders. Of
-// requests that were under way together, the failures are one.
+// failed counts a failure. Transient faults and faults that need a person have separate backoffs. Failures of
+// concurrent requests count as one.
 func (g Gate) failed(now time.Time, o Outcome, overtaken bool) Gate {
 	if g.Failures == 0 || g.Lasting != o.Class.Lasting() {
 		g.Failures, g.FailingSince, g.Lasting = 0, now, o.Class.Lasting()
@@ -100,14 +100,14 @@ func (g Gate) cleared() Gate {
 	return Gate{BlockedUntil: g.BlockedUntil, Recent: g.Recent}
 }
 
-// Blocked records that the server asked for a wait in another way than by an answer to this process.
+// Blocked records a wait that the server asked another process for.
 func (g Gate) Blocked(until time.Time) Gate {
 	g.BlockedUntil = latest(g.BlockedUntil, until)
 	return g
 }
 
-// Suspended takes from the wait the time for which the host was suspended, which the monotonic
-// reading of its instants does not know of.
+// Suspended shortens the wait by the time for which the host was suspended, which the monotonic reading of its
+// instants does not include.
 func (g Gate) Suspended(d time.Duration) Gate {
 	if !g.BlockedUntil.IsZero() {
 		g.BlockedUntil = g.BlockedUntil.Add(-d)
@@ -115,8 +115,8 @@ func (g Gate) Suspended(d time.Duration) Gate {
 	return g
 }
 
-// WithoutBackoff ends the gate's own backoff, because the credential or the configuration changed, down
-// to the shortest retry. What the server asked for stays.
+// WithoutBackoff shortens the gate's own backoff to the shortest retry, because the credential or the configuration
+// changed. A wait that the server asked for stays.
 func (g Gate) WithoutBackoff() Gate {
 	forgiven := g.cleared()
 	if !g.FailedAt.IsZero() {
@@ -125,14 +125,13 @@ func (g Gate) WithoutBackoff() Gate {
 	return forgiven
 }
 
-// blocked adds the jitter to a Retry-After, and keeps it between the shortest retry and the longest
-// wait that is honoured.
+// blocked adds jitter to a Retry-After, and limits it to between the shortest retry and the longest honoured wait.
 func blocked(wait time.Duration, r float64) time.Duration {
 	wait = min(max(wait, MinRetry), MaxRetryAfter)
 	return wait + time.Duration(float64(wait)*jitter*r)
 }
 
-// wait is our own wait after so many failures in a row.
+// wait returns our own wait after this many failures in a row.
 func (o Outcome) wait(failures int, r float64) time.Duration {
 	if o.Class.Lasting() {
 		return Backoff(failures, MinProbe, MaxProbe, r)

@@ -2,14 +2,13 @@ package policy
 
 import "time"
 
-// Hold explains why a refresh that somebody asks for may not be sent now, and how long that lasts. The
-// zero value holds nothing back.
+// Hold explains why a requested refresh may not be sent now, and for how long. The zero value means that it may.
 type Hold struct {
 	Reason Reason
 	For    time.Duration
 }
 
-// Reason is why something is held back.
+// Reason is why a refresh is held back.
 type Reason int
 
 // The reasons.
@@ -20,10 +19,9 @@ const (
 	TooMany            // MaxInWindow requests were sent within Window
 )
 
-// Holding decides about a refresh that somebody asks for. It need not wait for the backoff of gate
-// and token, which is a guess of our own, but for everything else: what the server asked for, the
-// shortest retry, and the ceiling. The pace of a gate holds nothing back for longer than PaceWindow,
-// so it is no reason to refuse.
+// Holding decides about a requested refresh. It need not wait for the backoff of gate and token, which is only our
+// own estimate, but for everything else: the server's wait, the shortest retry, and the ceiling. The rate limit of a
+// gate delays nothing longer than PaceWindow, so it is not a reason to refuse.
 func Holding(now time.Time, g Gate, a Attempts) Hold {
 	g, a = g.Expedited(), a.Expedited()
 	var longest Hold
@@ -44,8 +42,8 @@ func Holding(now time.Time, g Gate, a Attempts) Hold {
 	return longest
 }
 
-// Expedited shortens the gate's own backoff to the shortest retry, because somebody asks for a request
-// now. What the gate has learned stays: should that request fail, the backoff goes on from there.
+// Expedited shortens the gate's own backoff to the shortest retry, because a refresh was requested. The failure count
+// is kept: if that request fails, the backoff continues from there.
 func (g Gate) Expedited() Gate {
 	g.RetryAt = pressed(g.RetryAt, g.FailedAt)
 	return g

@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// LongestBlock is how far ahead a gate can be blocked: the longest Retry-After with all its jitter.
+// LongestBlock is the longest time that a gate can be blocked: the longest Retry-After with full jitter.
 const LongestBlock = MaxRetryAfter + MaxRetryAfter/10
 
-// RestoredBlock returns until when the server asked a gate to wait, by [Restored].
+// RestoredBlock returns the end of a wait that the server asked for, by [Restored].
 func RestoredBlock(until, saved, now time.Time) time.Time {
 	return Restored(until, saved, now, LongestBlock)
 }
 
-// Restored returns an instant that an earlier process wrote down when its clock showed saved. If the
-// clock was set back since, the instant moves back with it, so that what was left then is what is
-// left now. It is never further ahead of now than longest, whatever was written: a damaged file
-// must not stop anything for years. The result has now's monotonic reading, so that it is held
-// against both clocks like an instant of this process.
+// Restored returns an instant that an earlier process saved when its clock showed saved. If the clock has been set
+// back since, the instant moves back with it, so that the remaining time is the same. It is never further ahead of
+// now than longest, whatever was saved: a damaged file must not block anything for years. The result has now's
+// monotonic reading, so that it is compared with both clocks like an instant of this process.
 func Restored(at, saved, now time.Time, longest time.Duration) time.Time {
 	if at.IsZero() {
 		return at
@@ -39,8 +38,8 @@ func (g Gate) Restored(saved, now time.Time) Gate {
 	return g
 }
 
-// Joined returns one gate from two tokens' records; g is from the later one. Only
-// what the server asked for holds for longer than that one knows.
+// Joined returns one gate from two tokens' records; g is from the later one. Only a wait that the server asked for is
+// taken from the earlier one too, if it is longer.
 func (g Gate) Joined(earlier Gate) Gate {
 	g.BlockedUntil = latest(g.BlockedUntil, earlier.BlockedUntil)
 	return g

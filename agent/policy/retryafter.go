@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// Asked is how long a server wants to be left alone.
+// Asked is the wait that a server asks for.
 type Asked struct {
 	For    time.Duration // at most [MaxRetryAfter]
-	Known  bool          // it asked for something that can be read
+	Known  bool          // there is a readable wait
 	Capped bool          // it asked for more than [MaxRetryAfter]
-	Unread string        // the header whose value cannot be read, so that it counts as absent; "" for none
+	Unread string        // a header with an unreadable value, which counts as absent; "" for none
 }
 
-// RetryAfter reads what an answer asks for: Retry-After (RFC 9110, 10.2.3) in the forms that servers
-// send, and on a 429 without one the headers that some servers send in its place. Of several values
-// the longest counts. Dates are read against the answer's own Date, so that this host's clock does
-// not matter; received stands in where there is none.
+// RetryAfter reads the wait that an answer asks for: Retry-After (RFC 9110, 10.2.3) in the forms that servers send,
+// and on a 429 without one the headers that some servers send instead. Of several values the longest counts. Dates
+// are compared with the answer's own Date, so that this host's clock does not matter, or with received if there is
+// none.
 func RetryAfter(header http.Header, status int, received time.Time) Asked {
 	from, readable := httpDate(strings.TrimSpace(header.Get("Date")))
 	if !readable {
@@ -69,7 +69,7 @@ func longest(header http.Header, name string, from time.Time, read func(string, 
 	return asked
 }
 
-// items splits a list. The comma of a date separates nothing.
+// items splits a list, but not at the comma of a date.
 func items(value string) []string {
 	var all []string
 	parts := strings.Split(value, ",")
@@ -92,7 +92,7 @@ func isDate(text string) bool {
 	return ok
 }
 
-// plainWait reads what Retry-After holds: a wait or an instant, with what some put behind it.
+// plainWait reads a value of Retry-After: a wait or an instant, possibly followed by a parameter or comment.
 func plainWait(item string, from time.Time) (time.Duration, bool) {
 	if end := strings.IndexAny(item, ";("); end > 0 { // a parameter, or a comment
 		item = strings.TrimSpace(item[:end])
@@ -163,7 +163,7 @@ func window(item string, from time.Time) (time.Duration, bool) {
 		}
 	}
 	if left != "0" {
-		wait = 0 // this limit is not the one that was met
+		wait = 0 // this limit was not the one exceeded
 	}
 	return wait, known
 }
@@ -199,8 +199,8 @@ func milliseconds(item string, _ time.Time) (time.Duration, bool) {
 	return amount(item, time.Millisecond)
 }
 
-// reset reads when a limit is reset: in so many seconds, or at an instant. No window of a limit is
-// 30 years long, so what is that large is an instant, in seconds or in milliseconds.
+// reset reads when a limit is reset: in a number of seconds, or at an instant. No limit has a window of 30 years, so
+// a number that large is an instant, in seconds or in milliseconds.
 func reset(item string, from time.Time) (time.Duration, bool) {
 	const leastSeconds, leastMilliseconds, lastMilliseconds = 1e9, 1e12, 1e13
 	wait, readable := quantity(item)
@@ -215,13 +215,12 @@ func reset(item string, from time.Time) (time.Duration, bool) {
 	}
 	left := number - float64(from.UnixMilli())/1000
 	if left < -MaxRetryAfter.Seconds() {
-		return wait, true // no server names an instant so long ago
+		return wait, true // no server sends an instant so long ago
 	}
 	return max(ceil(left, time.Second), 0), true
 }
 
-// amount reads a decimal number of a unit, rounded up to whole seconds; one too large to hold is as
-// large as can be.
+// amount reads a decimal number of a unit, rounded up to whole seconds and limited to the maximum.
 func amount(digits string, unit time.Duration) (time.Duration, bool) {
 	whole, fraction, _ := strings.Cut(digits, ".")
 	if whole+fraction == "" || strings.Trim(whole+fraction, "0123456789") != "" {
@@ -234,14 +233,14 @@ func amount(digits string, unit time.Duration) (time.Duration, bool) {
 	return ceil(number, unit), true
 }
 
-// ceil is a number of a unit in whole seconds, rounded up, bounded to a little more than is honoured.
+// ceil returns a number of a unit rounded up to whole seconds, limited to a little more than is honoured.
 func ceil(number float64, unit time.Duration) time.Duration {
 	const bound = float64(MaxRetryAfter/time.Second) + 1
 	seconds := math.Ceil(number * float64(unit) / float64(time.Second))
 	return time.Duration(min(seconds, bound)) * time.Second
 }
 
-// instant reads the three formats of RFC 9110, 5.6.7, and what else names an instant beyond doubt.
+// instant reads the three formats of RFC 9110, 5.6.7, and other unambiguous instants.
 func instant(text string) (time.Time, bool) {
 	if at, ok := httpDate(text); ok {
 		return at, true
@@ -251,7 +250,7 @@ func instant(text string) (time.Time, bool) {
 			return at, true
 		}
 	}
-	// The day of the week says nothing that the date does not, so it may be missing or wrong.
+	// The day of the week is redundant, so it may be missing or wrong.
 	day, rest, named := strings.Cut(text, ",")
 	if !named {
 		rest = text
@@ -269,8 +268,8 @@ func instant(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// httpDate reads the three formats of RFC 9110, 5.6.7. Only the second could name a zone other than
-// GMT, which it may not, and which would be read by the host's own time zone.
+// httpDate reads the three formats of RFC 9110, 5.6.7. Only the second could name a zone other than GMT. That is not
+// allowed, and would be interpreted by the host's own time zone.
 func httpDate(value string) (time.Time, bool) {
 	at, err := http.ParseTime(value)
 	named := strings.Contains(value, ",") && !strings.HasSuffix(value, " GMT")

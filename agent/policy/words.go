@@ -2,14 +2,14 @@ package policy
 
 import "strings"
 
-// spoken is what a server's words mean where its code says something else, or nothing. A sign is a part of
-// the words in lower case.
+// spoken is the meaning of a server's text if its error code is missing or misleading. A sign is a part of the text
+// in lower case.
 type spoken struct {
 	sign string
 	Advice
 }
 
-// Advice is what the server's own numbers or words say of the refusal, which is more than its code does.
+// Advice returns what the server's own numbers or text reveal about the refusal beyond its code.
 func (r Refusal) Advice() (Advice, bool) {
 	if advice, known := Advise(r.Codes); known {
 		return advice, true

@@ -17,9 +17,8 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// child runs a provider's executable for go-plugin. In place of go-plugin's own runner it gives
-// the process no descriptor of the agent's but the lifeline, no environment but what it needs, and
-// no part in the terminal's signals.
+// child runs a provider's executable for go-plugin. Unlike go-plugin's own runner it gives the process only one
+// descriptor, the lifeline, only the environment that it needs, and keeps the terminal's signals from it.
 type child struct {
 	cmd        *exec.Cmd
 	executable *os.File // open while the child starts from sealed memory; else nil
@@ -28,7 +27,7 @@ type child struct {
 	socketDir  string   // made by go-plugin
 	stdout     io.ReadCloser
 	stderr     *process.LineLog
-	guarded    bool           // what it starts is not to outlive the agent either
+	guarded    bool           // processes that it starts must not outlive the agent either
 	guard      *process.Guard // nil for none; set before the process is waited for
 	over       chan struct{}  // closed when the process has ended, before it is reaped
 
@@ -64,8 +63,8 @@ func (c *child) Start(context.Context) error {
 	return c.keys.Send(ours)
 }
 
-// live starts the process and stays with it to its end, on one thread: when that thread ends, the
-// kernel kills the process, and a thread that nobody is locked to could end before the agent does.
+// live starts the process and waits for its end, on one locked thread: when that thread ends, the kernel kills the
+// process, and an unlocked thread could end before the agent does.
 func (c *child) live(launched chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -76,9 +75,8 @@ func (c *child) live(launched chan<- error) {
 	}
 }
 
-// oversee waits for the process to end and ends what it has left running, which would keep its
-// output open and so hide the end. It does so before the process is reaped: after that its number
-// may be another's.
+// oversee waits for the process to end and kills the processes that it has left running, which would keep its output
+// open and so hide the end. It does so before the process is reaped, because after that its id may be reused.
 func (c *child) oversee() {
 	defer close(c.over)
 	if process.AwaitExit(c.cmd.Process) {
@@ -89,7 +87,7 @@ func (c *child) oversee() {
 	}
 }
 
-// launch starts the process unless it was killed before it lived.
+// launch starts the process unless it was killed before its start.
 func (c *child) launch() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,8 +119,8 @@ func (c *child) Wait(context.Context) error {
 	return err
 }
 
-// Kill implements runner.Runner. A provider has nothing to finish, so nothing is waited for. What
-// it started itself and left running must not hold up its end, so the pipe is closed as well.
+// Kill implements runner.Runner. A provider has nothing to finish, so it does not wait. Processes that the provider
+// left running must not delay its end, so the pipe is closed too.
 func (c *child) Kill(context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,7 +138,7 @@ func (c *child) Kill(context.Context) error {
 // Stdout implements runner.Runner.
 func (c *child) Stdout() io.ReadCloser { return c.stdout }
 
-// Stderr implements runner.Runner: nothing is left to go-plugin, which would log it unbounded.
+// Stderr implements runner.Runner: go-plugin gets nothing, because it would log without limit.
 func (c *child) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
 
 // Name implements runner.Runner.
@@ -159,8 +157,8 @@ func (c *child) ID() string {
 // Diagnose implements runner.Runner.
 func (c *child) Diagnose(context.Context) string { return "" }
 
-// PluginToHost implements runner.Runner: both sides see one file system. An address anywhere else
-// than in the directory made for this process is not believed.
+// PluginToHost implements runner.Runner: both sides see one file system. An address outside the directory made for
+// this process is refused.
 func (c *child) PluginToHost(network, address string) (string, string, error) {
 	if network != "unix" || filepath.Dir(address) != filepath.Clean(c.socketDir) {
 		return "", "", errors.New("it listens elsewhere than on a socket in its own directory")

@@ -15,7 +15,7 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// Bounds on what a provider may say. Beyond them it is talking nonsense.
+// Limits on a provider's reply. A reply that exceeds them is invalid.
 const (
 	maxBody     = 1 << 20 // bytes of an answer
 	maxHeaders  = 32
@@ -54,8 +54,8 @@ func (p *Process) check(ctx context.Context, load bool) (reply checkReply, err e
 	return reply, err
 }
 
-// Exchange is [Process.Exchange] over a connection that somebody else has made: package plugintest
-// asks providers that are no processes, and believes them as little.
+// Exchange is [Process.Exchange] over the caller's connection: package plugintest calls providers that are not
+// processes, and checks their replies in the same way.
 func Exchange(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, r Request) (Reply, error) {
 	reply, failure, err := exchange(ctx, client, config, r)
 	if err == nil && failure != nil {
@@ -64,14 +64,14 @@ func Exchange(ctx context.Context, client providerpb.ProviderClient, config json
 	return reply, err
 }
 
-// Check is [Process.Check] over a connection that somebody else has made.
+// Check is [Process.Check] over the caller's connection.
 func Check(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, load bool) (Credential, []Problem, error) {
 	reply, err := check(ctx, client, config, load)
 	return reply.result(err)
 }
 
-// destination is what the process is bound to before the request is handed to it; nil for a request
-// that goes nowhere, of which the provider says what is wrong.
+// destination returns what the process is bound to before it gets the request; nil for a request without a valid
+// destination, whose error the provider reports.
 func (r Request) destination() *handshake.Destination {
 	d := &handshake.Destination{Connection: handshake.Connection(r.TrustRoots, r.Proxy)}
 	for _, at := range []string{r.TokenEndpoint, r.MTLSTokenEndpoint} {
@@ -86,7 +86,7 @@ func (r Request) destination() *handshake.Destination {
 	return d
 }
 
-// exchange asks once. Its error means that there is no reply, or one that makes no sense.
+// exchange calls once. Its error means that there is no reply, or an invalid one.
 func exchange(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, r Request) (Reply, *Failure, error) {
 	out, err := client.Exchange(ctx, &providerpb.ExchangeRequest{
 		TokenEndpoint:        r.TokenEndpoint,
@@ -107,7 +107,7 @@ func exchange(ctx context.Context, client providerpb.ProviderClient, config json
 	return readReply(out)
 }
 
-// check asks once. Its error means that there is no reply, or one that makes no sense.
+// check calls once. Its error means that there is no reply, or an invalid one.
 func check(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, load bool) (checkReply, error) {
 	out, err := client.Check(ctx, &providerpb.CheckRequest{Config: config, Load: load})
 	if err != nil {
@@ -116,7 +116,7 @@ func check(ctx context.Context, client providerpb.ProviderClient, config json.Ra
 	return readCheck(out)
 }
 
-// checkReply is the checked reply to a check.
+// checkReply is the validated reply to a check.
 type checkReply struct {
 	credential Credential
 	problems   []Problem
@@ -131,7 +131,7 @@ func (r checkReply) result(err error) (Credential, []Problem, error) {
 	return r.credential, r.problems, err
 }
 
-// readCheck checks a provider's reply. Its error means that the reply makes no sense.
+// readCheck validates a provider's reply. Its error means that the reply is invalid.
 func readCheck(out *providerpb.CheckReply) (checkReply, error) {
 	credential, ok := readCredential(out.GetCredential())
 	if !ok {
@@ -160,7 +160,7 @@ func parameters[M ~map[string][]string](values M) []*providerpb.Parameter {
 	return all
 }
 
-// readReply checks a provider's reply. Its error means that the reply makes no sense.
+// readReply validates a provider's reply. Its error means that the reply is invalid.
 func readReply(out *providerpb.ExchangeReply) (Reply, *Failure, error) {
 	credential, ok := readCredential(out.GetCredential())
 	if !ok {
@@ -173,7 +173,7 @@ func readReply(out *providerpb.ExchangeReply) (Reply, *Failure, error) {
 	switch {
 	case answer == nil:
 		return Reply{}, nil, nonsense("neither an answer nor a failure")
-	case answer.GetStatus() < 1 || answer.GetStatus() > 999: // three digits, which servers and what stands before them make up
+	case answer.GetStatus() < 1 || answer.GetStatus() > 999: // three digits: servers and proxies invent statuses
 		return Reply{}, nil, nonsense("an HTTP status that does not exist")
 	case len(answer.GetBody()) > maxBody || len(answer.GetHeaders()) > maxHeaders:
 		return Reply{}, nil, nonsense("an answer larger than the protocol allows")

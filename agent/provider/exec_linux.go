@@ -40,8 +40,8 @@ func sealed(path, digest string) (*os.File, error) {
 	return copied, nil
 }
 
-// executableMemory says that it will be run, which a hardened kernel must be told and one before
-// Linux 6.3 does not know.
+// executableMemory marks the memory as executable, which a hardened kernel requires and one before Linux 6.3 does not
+// support.
 func executableMemory() (int, error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate("credagent-provider", flags|unix.MFD_EXEC)

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// sealed needs memory that can be sealed and run, which is Linux's own.
+// sealed needs memory that can be sealed and executed, which only Linux has.
 func sealed(string, string) (*os.File, error) {
 	return nil, errors.New("plugins.sha256 is available on Linux only")
 }

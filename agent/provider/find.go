@@ -15,7 +15,7 @@ import (
 // prefix starts the file name of every external provider.
 const prefix = "credagent-provider-"
 
-// finder knows which executables are providers.
+// finder finds the executables that are providers.
 type finder struct {
 	dirs    []string
 	sha256  map[string]string
@@ -28,7 +28,7 @@ func (f finder) names() []string {
 	for _, dir := range f.dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			continue // a directory that does not exist holds no providers
+			continue // a missing directory contains no providers
 		}
 		for _, entry := range entries {
 			name, ok := strings.CutPrefix(entry.Name(), prefix)
@@ -63,8 +63,8 @@ func (f finder) locate(name string) (string, error) {
 		name, prefix, name, strings.Join(f.dirs, ", "), strings.Join(f.names(), ", "))
 }
 
-// follow returns the file that a path leads to. Whoever can change a link on the way chooses what
-// runs, so every directory on it must be a trusted one.
+// follow returns the file that a path leads to. A user who can change a link in the path chooses what runs, so every
+// directory in it must be trusted.
 func follow(path string) (string, error) {
 	const most = 40 // links, as in Linux
 	for range most {
@@ -95,7 +95,7 @@ func follow(path string) (string, error) {
 	return "", fmt.Errorf("looking at provider %q: its links lead in a circle", path)
 }
 
-// trusted refuses an executable that somebody other than root and the agent's user could replace.
+// trusted refuses an executable that a user other than root and the agent's user could replace.
 func trusted(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -110,8 +110,8 @@ func trusted(path string) error {
 	return trustedAbove(path)
 }
 
-// trustedDir refuses a directory of providers in which somebody else could place one, even as a
-// link to a trusted executable that was never meant to be a provider. Its path holds no link.
+// trustedDir refuses a directory of providers in which another user could place one, even as a link to a trusted
+// executable that is not meant to be a provider. Its path contains no link.
 func trustedDir(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {

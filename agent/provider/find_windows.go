@@ -2,5 +2,5 @@ package provider
 
 import "io/fs"
 
-// ownerOf knows nothing: Windows has no uid.
+// ownerOf returns no owner: Windows has no uid.
 func ownerOf(fs.FileInfo) (int, bool) { return 0, false }

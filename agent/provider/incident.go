@@ -7,12 +7,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// incident is what went wrong in a process, with the clients that may have caused it. Each has a process
-// of its own from then on. When one of them fails there as well, it was that one, and the others share a
-// process again; else all do after a day.
+// incident is a failure of a process, with the clients that may have caused it. From then on each has its own
+// process. If one of them fails there too, it was the cause, and the others share a process again; otherwise all do
+// after a day.
 type incident struct{ suspects map[*Process]struct{} }
 
-// begin counts a call as under way. It reports whether the process takes it.
+// begin counts a call as under way. It reports whether the process accepts it.
 func (l *pool) begin(in *instance, p *Process, w want) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,9 +33,9 @@ func (l *pool) done(in *instance, p *Process) {
 	}
 }
 
-// failed learns from a call without a proper reply. Where the connection broke, the process is done for,
-// and any call that was under way may be the reason. A call that hangs, or whose reply makes no sense, is
-// the reason itself: the process takes no new calls, and the others' are seen through.
+// failed handles a call without a valid reply. If the connection broke, the process is lost, and any call under way
+// may be the cause. A call that hangs, or has an invalid reply, is the cause itself: the process accepts no new
+// calls, and completes the others.
 func (l *pool) failed(in *instance, p *Process, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,14 +66,14 @@ func (l *pool) broke(in *instance) {
 	}
 }
 
-// full has a process finish what is under way, because it cannot be told of another destination.
+// full makes a process only finish its calls, because it cannot be bound to another destination.
 func (l *pool) full(in *instance) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.close(in)
 }
 
-// suspect gives a client a process of its own.
+// suspect gives a client its own process.
 func (l *pool) suspect(in *instance, p *Process) {
 	p.until = time.Now().Add(suspicion)
 	if in.key.own == p {
@@ -87,7 +87,7 @@ func (l *pool) suspect(in *instance, p *Process) {
 	p.suspect = in.incident
 }
 
-// found clears the others of whatever a client that failed alone was suspected of.
+// found clears the other suspects of an incident after a client failed alone.
 func (l *pool) found(p *Process) {
 	if p.suspect != nil {
 		for other := range p.suspect.suspects {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// instance is one process, from the wish for it to its end. The pool's lock guards what changes.
+// instance is one process, from the decision to start it to its end. The pool's lock guards the mutable fields.
 type instance struct {
 	key      key
-	place    string          // the server of whoever wanted it first
-	starting context.Context // ends when nobody waits for the start any more
+	place    string          // the server of the first call
+	starting context.Context // ends when no call waits for the start
 	cancel   context.CancelFunc
 	begun    time.Time
 	ready    chan struct{} // closed when it runs or could not be started, after running, err and pid are set
@@ -20,14 +20,14 @@ type instance struct {
 	once     sync.Once     // its end
 	turns    chan struct{} // holds a value for each call that has its turn
 
-	users    map[*Process]struct{} // who has joined it and is not closed
-	joined   int                   // calls, those that wait for it too
+	users    map[*Process]struct{} // clients that have joined it and are not closed
+	joined   int                   // calls, including those that wait for it
 	underWay map[*Process]int      // calls that were sent
-	incident *incident             // what went wrong in it; nil for nothing
-	bound    bool                  // a call that sends a request was made
-	closed   bool                  // it takes no new calls
+	incident *incident             // its failure; nil for none
+	bound    bool                  // a call that sends a request has joined it
+	closed   bool                  // it accepts no new calls
 	killed   bool                  // by the agent
-	replaced bool                  // another one starts when it has ended
+	replaced bool                  // another one starts after its end
 	used     time.Time             // when the last call left
 	timer    *time.Timer           // ends it when it is unused
 }

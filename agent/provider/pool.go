@@ -14,35 +14,34 @@ import (
 )
 
 const (
-	// maxCalls bounds what is under way in one process; the others wait for their turn.
+	// maxCalls limits the calls under way in one process; the others wait for their turn.
 	maxCalls = 128
-	// startsAtOnce bounds how many processes are being started, each of which counts for startTurn at
-	// most: one that does not become ready holds up no other for longer.
+	// startsAtOnce limits how many processes are being started; each counts for at most startTurn, so one that does
+	// not become ready delays others no longer.
 	startsAtOnce = 4
 	startTurn    = 250 * time.Millisecond
-	// suspicion is how long a client has a process of its own after a fault.
+	// suspicion is how long a client has its own process after a fault.
 	suspicion = 24 * time.Hour
 )
 
-// key says whose calls a process takes.
+// key identifies the calls that a process accepts.
 type key struct {
 	provider  string
-	variables string   // what holds for the whole process, see settings
-	server    string   // where its requests go, or what stands for that; "" while no credential was loaded in it
-	own       *Process // the client that has it for itself; nil for all
+	variables string   // process-wide settings, see settings
+	server    string   // where its requests go, or place; "" until a credential is loaded in it
+	own       *Process // the only client that uses it; nil for all
 }
 
-// want is what a call needs of its process.
+// want is what a call requires of its process.
 type want struct {
 	to    *handshake.Destination // nil for a call that sends nothing
 	loads bool                   // the call has the process load the credential
 }
 
-// pool owns the processes: one for each provider and authorization server, and one for each client that
-// is under suspicion.
+// pool owns the processes: one for each provider and authorization server, and one for each suspected client.
 //
-// Beyond the limit of processes there is, for each server, one that its clients share and one for those
-// of them that are under suspicion: so servers never wait for each other.
+// Beyond the limit, each server may still have one process that its clients share and one for its suspected clients,
+// so that servers never wait for each other.
 type pool struct {
 	max      int
 	idle     time.Duration
@@ -52,10 +51,10 @@ type pool struct {
 
 	mu      sync.Mutex
 	handles int                    // guarded by mu, as are all that follow
-	takes   map[key]*instance      // those that take new calls
-	all     map[*instance]struct{} // those too that only finish what is under way, or end
+	takes   map[key]*instance      // those that accept new calls
+	all     map[*instance]struct{} // including those that only finish their calls, or are ending
 	known   map[string]string      // issuer → the origins of its token endpoint
-	notYet  map[key]time.Time      // when the next one may be started, where the last one failed
+	notYet  map[key]time.Time      // when the next one may be started after a failure
 	freed   chan struct{}          // closed and replaced when there may be room for another process
 }
 
@@ -68,7 +67,7 @@ func newPool(o Options) *pool {
 	}
 }
 
-// place stands for the server of a client whose token endpoint is not known.
+// place returns a substitute for the server of a client whose token endpoint is unknown.
 func (l *pool) place(spec Spec) string {
 	if origin, err := handshake.Origin(spec.TokenEndpoint); err == nil {
 		return origin
@@ -82,7 +81,7 @@ func (l *pool) place(spec Spec) string {
 	return "client " + strconv.Itoa(l.handles)
 }
 
-// join finds the process for a call, or has one started. Every join is followed by a leave.
+// join finds the process for a call, or starts one. Every join must be followed by a leave.
 func (l *pool) join(ctx context.Context, p *Process, w want) (*instance, error) {
 	for ctx.Err() == nil {
 		l.mu.Lock()
@@ -102,8 +101,8 @@ func (l *pool) join(ctx context.Context, p *Process, w want) (*instance, error) 
 	return nil, ctx.Err()
 }
 
-// find returns the process for a call; where there is no room for it, what tells of room. l.mu is held,
-// as in all that follows but for leave, end and run.
+// find returns the process for a call, or, if there is no room for one, a channel that reports room. l.mu is held, as
+// in all methods below except leave, end and run.
 func (l *pool) find(p *Process, w want) (*instance, <-chan struct{}) {
 	k := l.keyOf(p, w)
 	in := l.running(k, p, w)
@@ -130,7 +129,7 @@ func (l *pool) find(p *Process, w want) (*instance, <-chan struct{}) {
 	return in, nil
 }
 
-// keyOf says which process a call belongs to.
+// keyOf returns the key of the process for a call.
 func (l *pool) keyOf(p *Process, w want) key {
 	k := key{provider: p.spec.Provider, variables: p.variables}
 	if p.suspect != nil && time.Now().After(p.until) {
@@ -154,9 +153,8 @@ func (l *pool) keyOf(p *Process, w want) key {
 	return k
 }
 
-// running returns the process that takes calls of the key. One that has loaded nothing yet, or that is
-// not bound and is of the same issuer, becomes the key's. A call that loads nothing is content with one
-// that has loaded nothing.
+// running returns the process that accepts calls of the key. One that has loaded nothing yet, or that is unbound and
+// has the same issuer, becomes the key's. A call that loads nothing can use one that has loaded nothing.
 func (l *pool) running(k key, p *Process, w want) *instance {
 	if in := l.takes[k]; in != nil {
 		return in
@@ -176,8 +174,8 @@ func (l *pool) running(k key, p *Process, w want) *instance {
 	return in
 }
 
-// makeRoom chooses what ends before another process may start: the idle one that is unused for longest,
-// or one of the same clients that only finishes what is under way.
+// makeRoom chooses what must end before another process may start: the idle one that has been unused longest, or one
+// of the same clients that only finishes its calls.
 func (l *pool) makeRoom(k key, server string) (victims []*instance, ok bool) {
 	for l.count() >= l.max {
 		victim := l.longestIdle()
@@ -212,7 +210,7 @@ func (l *pool) longestIdle() (longest *instance) {
 	return longest
 }
 
-// finishing returns a process of the same clients that takes no new calls.
+// finishing returns a process of the same clients that accepts no new calls.
 func (l *pool) finishing(k key) *instance {
 	for in := range l.all {
 		if in.closed && !in.replaced && in.key.provider == k.provider && in.key.server == k.server && in.isReady() {
@@ -222,7 +220,7 @@ func (l *pool) finishing(k key) *instance {
 	return nil
 }
 
-// hasOwn reports whether a client of the same server has a process for itself.
+// hasOwn reports whether a client of the same server has its own process.
 func (l *pool) hasOwn(k key, server string) bool {
 	for in := range l.all {
 		if in.key.own != nil && !in.replaced && in.key.provider == k.provider && cmp.Or(in.key.server, in.place) == server {
@@ -232,7 +230,7 @@ func (l *pool) hasOwn(k key, server string) bool {
 	return false
 }
 
-// run starts a process when it is its turn.
+// run starts a process in its turn.
 func (l *pool) run(in *instance, spec Spec, victims []*instance) {
 	for _, victim := range victims {
 		l.end(victim)
@@ -262,7 +260,7 @@ func (l *pool) run(in *instance, spec Spec, victims []*instance) {
 	l.mu.Unlock()
 }
 
-// turn waits until a process may be started. What it returns is called when it was.
+// turn waits until a process may be started. Call the returned function after the start.
 func (l *pool) turn(ctx context.Context, at time.Time) (done func(), err error) {
 	timer := time.NewTimer(time.Until(at))
 	defer timer.Stop()
@@ -293,7 +291,7 @@ func (l *pool) failing(in *instance) {
 	}
 }
 
-// close has a process take no new calls.
+// close makes a process accept no new calls.
 func (l *pool) close(in *instance) {
 	in.closed = true
 	if l.takes[in.key] == in {
@@ -304,7 +302,7 @@ func (l *pool) close(in *instance) {
 	}
 }
 
-// kill has a process that runs end at once. That is no fault of whoever has calls under way in it.
+// kill ends a running process at once. Clients with calls under way in it are not to blame.
 func (l *pool) kill(in *instance) {
 	l.close(in)
 	in.killed = true
@@ -316,8 +314,8 @@ func (l *pool) free() {
 	l.freed = make(chan struct{})
 }
 
-// leave ends what join began. The last one to leave ends a process that is not wanted any more, or lets
-// it end when it stays unused.
+// leave is the counterpart of join. The last call to leave ends a process that is no longer wanted, or starts its
+// idle timer.
 func (l *pool) leave(in *instance, p *Process) {
 	l.mu.Lock()
 	in.joined--
@@ -357,7 +355,7 @@ func (l *pool) endIdle(in *instance) {
 	}
 }
 
-// end ends a process that is closed, and waits for that.
+// end ends a closed process, and waits for its end.
 func (l *pool) end(in *instance) {
 	if in.running != nil {
 		in.once.Do(in.running.end)
@@ -370,7 +368,7 @@ func (l *pool) end(in *instance) {
 	}
 }
 
-// forget takes a client from the processes that it has used. One that nobody else has used ends.
+// forget removes a client from the processes that it has used. A process without other users ends.
 func (l *pool) forget(p *Process) {
 	l.mu.Lock()
 	var unused []*instance

@@ -13,38 +13,37 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// limits are how long the agent waits for a process.
+// limits are the agent's time limits for a process.
 type limits struct {
 	start time.Duration // for it to be ready
 	grace time.Duration // for its answer, beyond a request's own time limit
 	check time.Duration // for a check, which makes no request
-	gap   time.Duration // between two starts, where the first one's process failed
+	gap   time.Duration // between two starts, if the first process failed
 }
 
 func defaultLimits() limits {
 	return limits{start: 10 * time.Second, grace: 5 * time.Second, check: 15 * time.Second, gap: time.Second}
 }
 
-// Process is a client's way to its credential provider. The process behind it is shared by all clients
-// of the same provider at the same server, unless the client is under suspicion of having broken one; it
-// is started when asked, ended when idle, and started afresh after a crash. Its methods may be called by
-// several goroutines, and so many calls are under way at a time.
+// Process is a client's handle for its credential provider. All clients of the same provider at the same server share
+// the process behind it, unless the client is suspected of having broken one. It is started on demand, ended when
+// idle, and started again after a crash. Its methods may be called concurrently.
 type Process struct {
 	spec      Spec
 	host      *Host
-	variables string // what holds for its whole process, see settings
-	place     string // what stands for the server while it is not known
+	variables string // process-wide settings, see settings
+	place     string // substitute for the server while it is unknown
 
-	server  string    // where its requests go; "" while that is not known; guarded by the pool's lock, as is all that follows
-	suspect *incident // what it is suspected of; nil for nothing
-	until   time.Time // when that is forgotten
+	server  string    // where its requests go; "" while unknown; guarded by the pool's lock, as are all that follow
+	suspect *incident // what it is suspected of; nil for none
+	until   time.Time // when the suspicion ends
 }
 
-// Close gives the process back: it ends when no other client uses it. A later call starts it again.
+// Close releases the process, which ends if no other client uses it. A later call starts it again.
 func (p *Process) Close() { p.host.pool.forget(p) }
 
-// call puts one question to a process, which is started if need be and bound to where its request goes;
-// once it is its turn, all together take no longer than the limit.
+// call makes one call to a process, which is started if necessary and bound to the request's destination. Once it is
+// its turn, everything together takes no longer than limit.
 func (p *Process) call(ctx context.Context, limit time.Duration, w want, ask func(context.Context, providerpb.ProviderClient) error) error {
 	for {
 		in, err := p.host.pool.join(ctx, p, w)
@@ -57,8 +56,8 @@ func (p *Process) call(ctx context.Context, limit time.Duration, w want, ask fun
 	}
 }
 
-// attempt is a call to one process. It reports false where that has ended or does not take the call: then
-// nothing was asked.
+// attempt is a call to one process. It reports false if the process has ended or does not accept the call; then
+// nothing was sent to it.
 func (p *Process) attempt(ctx context.Context, in *instance, limit time.Duration, w want, ask func(context.Context, providerpb.ProviderClient) error) (asked bool, err error) {
 	pool := p.host.pool
 	defer pool.leave(in, p)
@@ -98,7 +97,7 @@ func (p *Process) attempt(ctx context.Context, in *instance, limit time.Duration
 	return true, explain(ctx, err)
 }
 
-// broken makes a start that went wrong a failure, unless it already is one.
+// broken turns a failed start into a Failure, unless it already is one.
 func broken(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -110,7 +109,7 @@ func broken(ctx context.Context, err error) error {
 	return &Failure{Kind: KindProvider, Message: err.Error()}
 }
 
-// explain turns gRPC's view of a broken provider into words.
+// explain turns gRPC's error for a broken provider into plain words.
 func explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

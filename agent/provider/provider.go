@@ -1,14 +1,13 @@
-// Package provider is the agent's side of the credential providers: it finds, checks, starts,
-// supervises and asks them, and it is the only bridge to go-plugin.
+// Package provider is the agent's side of the credential providers: it finds, checks, starts, supervises and calls
+// them, and it is the only bridge to go-plugin.
 //
 // A program that embeds the agent and authenticates its requests itself needs of it only the values:
 // its own [Provider] takes a [Request] and returns a [Reply], or a [*Failure] where there is none.
 //
-// The clients that use the same provider at the same authorization server share a process; at different
-// servers they never do. One that crashes, hangs or talks nonsense is felt by those clients alone whose
-// calls were under way, and they have a process of their own for a while. A process starts when it is
-// asked for something and ends after a while unused. Everything that a provider says is checked here as
-// input from outside.
+// The clients that use the same provider at the same authorization server share a process; at different servers they
+// never do. A crash, a hang or an invalid reply affects only the clients whose calls were under way, and each of them
+// gets its own process for a while. A process starts on demand and ends after a while unused. Every reply of a
+// provider is checked here as untrusted input.
 package provider
 
 import (
@@ -34,16 +33,16 @@ type Provider interface {
 	Close()
 }
 
-// Spec says which provider authenticates a client, with which configuration.
+// Spec names the provider that authenticates a client, and its configuration.
 type Spec struct {
 	Client   string // the client's name, for messages
 	Provider string
 	Config   json.RawMessage
 
-	// What is known of the server before the first request: clients with the same can share a process
-	// from the start.
-	TokenEndpoint string // "" while it is not known
-	Issuer        string // whose metadata will name the token endpoint; "" for nobody
+	// What is known about the server before the first request: clients with equal values can share a process from the
+	// start.
+	TokenEndpoint string // "" while unknown
+	Issuer        string // whose metadata will name the token endpoint; "" for none
 }
 
 // Options configure a [Host].
@@ -51,23 +50,23 @@ type Options struct {
 	Dirs        []string          // where executables named credagent-provider-NAME are
 	SHA256      map[string]string // provider → lower-case hex digest its executable must have
 	IdleTimeout time.Duration     // how long a process may be unused
-	// MaxProcesses is how many processes there may be before idle ones end; zero for [DefaultMaxProcesses].
+	// MaxProcesses is the maximum number of processes before idle ones end; zero for [DefaultMaxProcesses].
 	MaxProcesses int
 	Builtin      []string // served by this executable, started as `provider NAME`; it then is a [process.Guard] too
 	Log          *slog.Logger
-	Started      func(provider string, err error) // told of every start; may be nil
+	Started      func(provider string, err error) // called after every start; may be nil
 
 	limits  limits // zero for defaultLimits
-	sockets string // where the directories of sockets are made; "" picks one
+	sockets string // where the directories of sockets are created; "" chooses one
 }
 
-// DefaultMaxProcesses is how many processes there may be where nothing says otherwise.
+// DefaultMaxProcesses is the default of MaxProcesses.
 const DefaultMaxProcesses = 16
 
 // Request is one token request, without the client's authentication.
 type Request struct {
 	TokenEndpoint        string
-	MTLSTokenEndpoint    string // RFC 8705, 5; "" where there is none
+	MTLSTokenEndpoint    string // RFC 8705, 5; "" if there is none
 	Issuer               string
 	AuthMethodsSupported []string
 	ClientID             string
@@ -78,34 +77,34 @@ type Request struct {
 	Timeout              time.Duration
 }
 
-// Reply is the server's answer, unread.
+// Reply is the server's answer, unparsed.
 type Reply struct {
 	Status     int
 	Header     http.Header // Retry-After, Date, Content-Type and correlation ids
 	Body       []byte      // at most 1 MiB
-	BodyError  string      // why the body is not whole; "" when it is
-	TimedOut   bool        // the time limit ran out while the body was read
+	BodyError  string      // why the body is incomplete; "" if it is complete
+	TimedOut   bool        // the time limit was exceeded while the body was read
 	Credential Credential
 }
 
-// Credential is what is known of a client's credential: nothing secret.
+// Credential describes a client's credential, without anything secret.
 type Credential struct {
 	Files     []string  // absolute paths
-	NotBefore time.Time // zero where nobody knows
-	NotAfter  time.Time // zero where it does not expire or nobody knows
+	NotBefore time.Time // zero if unknown
+	NotAfter  time.Time // zero if it does not expire or that is unknown
 	Identity  string
 }
 
-// Kind tells apart why there is no answer.
+// Kind is the reason why there is no answer.
 type Kind int
 
 // The kinds of failure.
 const (
-	KindProvider    Kind = iota // the provider's process did not start, crashed, hung or talked nonsense
-	KindConfig                  // the provider's configuration is not sound; nothing was sent
+	KindProvider    Kind = iota // the provider's process did not start, crashed, hung or sent an invalid reply
+	KindConfig                  // the provider's configuration is invalid; nothing was sent
 	KindCredential              // the credential could not be loaded; nothing was sent
 	KindNetwork                 // no answer came
-	KindTimeout                 // no answer came in time
+	KindTimeout                 // no answer arrived in time
 	KindRefused                 // the server ended the handshake because of the client's certificate
 	KindUnavailable             // what hands the credential out did not, for now; nothing was sent
 )
@@ -114,7 +113,7 @@ const (
 type Failure struct {
 	Kind       Kind
 	Message    string
-	Credential Credential // what is known of the credential nevertheless
+	Credential Credential // what is known about the credential anyway
 
 	// Of what hands the credential out, with [KindUnavailable]: its answer, in which a wait may be asked for.
 	Status int // 0 where there was no answer
@@ -131,11 +130,11 @@ func (f *Failure) Sent() bool {
 
 // Problem is a mistake in a provider's configuration.
 type Problem struct {
-	Key     string // "" where it is about the whole
+	Key     string // "" if it concerns the whole
 	Message string
 }
 
-// Host knows where providers are and starts them.
+// Host finds providers and starts them.
 type Host struct {
 	options Options
 	finder  finder
@@ -158,9 +157,8 @@ func (h *Host) Process(spec Spec) *Process {
 	return &Process{spec: spec, host: h, variables: settings(spec.Config), place: h.pool.place(spec)}
 }
 
-// settings are what a configuration has of what holds for a whole process: the variables that it is
-// given, and those that its provider sets by itself because a key "environment" says so, as a library's
-// settings are.
+// settings returns the process-wide part of a configuration: the variables that the process gets, and those that its
+// provider sets itself from the key "environment", for a library's settings.
 func settings(config json.RawMessage) string {
 	var keys struct {
 		Environment json.RawMessage `json:"environment"`
@@ -169,7 +167,7 @@ func settings(config json.RawMessage) string {
 	return strings.Join(Needed(config), " ") + " " + string(keys.Environment)
 }
 
-// started starts a process, and tells of it.
+// started starts a process, and reports it.
 func (h *Host) started(ctx context.Context, k key, spec Spec) (*running, error) {
 	log := h.options.Log.With("provider", k.provider)
 	if k.own != nil {
@@ -192,7 +190,7 @@ type Info struct {
 	Error   string `json:"error,omitempty"` // why it cannot be used
 }
 
-// List describes every provider found, asking each for its version.
+// List describes every provider found, with its version.
 func (h *Host) List(ctx context.Context) []Info {
 	var all []Info
 	for _, name := range h.finder.names() {

@@ -28,7 +28,7 @@ import (
 	"github.com/credagent/credagent/plugins/providerpb"
 )
 
-// maxMessage bounds one message from a provider, in bytes: an answer's body and what goes with it.
+// maxMessage limits one message from a provider, in bytes: an answer's body and its headers.
 const maxMessage = 2 << 20
 
 // running is a started process and its connection.
@@ -42,13 +42,13 @@ type running struct {
 	bound []handshake.Destination // guarded by mu: what the process was told of where requests go
 }
 
-// maxConnections bounds how many ways to connect a process is told of; it is started afresh then.
+// maxConnections limits how many ways to connect a process is bound to; after that it is replaced.
 const maxConnections = 1024
 
-// errFull says that a process cannot be told of another destination.
+// errFull means that a process cannot be bound to another destination.
 var errFull = errors.New("bound to too many destinations")
 
-// bind tells the process of a destination, unless it knows it. A process never gets another server.
+// bind sends the process a destination, unless it has it. A process is never bound to a second server.
 func (r *running) bind(to *handshake.Destination) error {
 	if to == nil {
 		return nil
@@ -64,7 +64,7 @@ func (r *running) bind(to *handshake.Destination) error {
 	if len(r.bound) >= maxConnections {
 		return errFull
 	}
-	// A process that does not read may not hold up its caller.
+	// A process that does not read must not block its caller.
 	_ = r.child.lifeline.SetWriteDeadline(time.Now().Add(endTime))
 	if err := to.Send(r.child.lifeline); err != nil {
 		return status.Error(codes.Unavailable, "its pipe is closed or full")
@@ -73,11 +73,11 @@ func (r *running) bind(to *handshake.Destination) error {
 	return nil
 }
 
-// endTime is how long the end of a process is waited for.
+// endTime is how long to wait for the end of a process.
 const endTime = time.Second
 
-// end kills first: go-plugin's own way asks politely and would wait for a process that hangs. One that
-// waits for a file system may not even die; the rest is then done when it does.
+// end kills first: go-plugin itself asks the process to end and would wait for one that hangs. A process that waits
+// for a file system may not even die; the rest then happens when it does.
 func (r *running) end() {
 	_ = r.child.Kill(context.Background())
 	ended := make(chan struct{})
@@ -137,8 +137,8 @@ func (h *Host) start(ctx context.Context, spec Spec, log *slog.Logger) (*running
 	return r, nil
 }
 
-// dialOptions are those of the connection. With a window of its own size, gRPC does not measure how
-// much the connection carries at every message, which woke both processes up twice as often.
+// dialOptions returns the connection's options. With a fixed window, gRPC does not measure the connection at every
+// message, which woke both processes up twice as often.
 func dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
@@ -147,7 +147,7 @@ func dialOptions() []grpc.DialOption {
 	}
 }
 
-// whyNotStarted says it without what the process printed, which go-plugin would quote.
+// whyNotStarted explains it without the process's output, which go-plugin would quote.
 func whyNotStarted(starting context.Context, err error) string {
 	text := err.Error()
 	switch {
@@ -163,7 +163,7 @@ func whyNotStarted(starting context.Context, err error) string {
 	return printable.Text(text, 300)
 }
 
-// otherVersion says which side is older. go-plugin's text holds the version of the provider.
+// otherVersion reports which side is older. go-plugin's text contains the provider's version.
 func otherVersion(text string) string {
 	var theirs int
 	_, after, _ := strings.Cut(text, "incompatible API version with plugin. Plugin version: ")
@@ -215,7 +215,7 @@ func (h *Host) newChild(spec Spec, log *slog.Logger) (*child, error) {
 	return c, nil
 }
 
-// output takes what a provider prints.
+// output logs a provider's output.
 func output(log *slog.Logger) *process.LineLog {
 	return &process.LineLog{
 		Line: func(line string) { log.Debug("provider printed", "line", line) },
@@ -299,8 +299,8 @@ func environment(config json.RawMessage) []string {
 	return env
 }
 
-// socketParent is where the directory of a provider's socket is made: somewhere writable even when
-// the root file system is not, and short, because a unix socket's path is at most 107 bytes.
+// socketParent returns where the directory of a provider's socket is created: a writable directory even if the root
+// file system is not, with a short path, because a unix socket's path is at most 107 bytes.
 func socketParent() string {
 	for _, dir := range []string{os.Getenv("RUNTIME_DIRECTORY"), os.TempDir(), "/dev/shm", "/run"} {
 		if !filepath.IsAbs(dir) || len(dir) > 60 {
@@ -315,7 +315,7 @@ func socketParent() string {
 	return "" // go-plugin's own choice, and its error
 }
 
-// connector joins the connection to the generated client.
+// connector connects the generated client.
 type connector struct{ plugin.NetRPCUnsupportedPlugin }
 
 // GRPCClient implements [plugin.GRPCPlugin].

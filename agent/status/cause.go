@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// explained is a token with the cause for which it has to wait. One that waits at a gate that is failing
-// was often not asked for itself: then the cause is the gate's, which another token or client found out.
-// A refusal of the token itself stays.
+// explained returns a token with the cause for its wait. A token that waits at a failing gate was often not requested
+// itself: then the cause is the gate's, from another token or client. A refusal of the token itself is kept.
 func (s Status) explained(t Token, g Gate) (why Token, failedClient string) {
 	own := t.LastError != "" && lasting(t.LastOutcome) && !(t.LastOutcome == "credential" && g.LastOutcome == "credential")
 	if g.LastError == "" || own || !s.waitsAtGate(t, g) {

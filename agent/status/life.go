@@ -2,7 +2,7 @@ package status
 
 import "time"
 
-// Phase says in a word how it stands with a token.
+// Phase is the phase of a token's life, in one word.
 type Phase string
 
 // The phases of a token.
@@ -10,10 +10,10 @@ const (
 	PhaseNone    Phase = "none"    // there was no token yet
 	PhaseGood    Phase = "good"    // it is valid, and so was the last request
 	PhaseFailing Phase = "failing" // it is valid, but could not be refreshed so far
-	PhaseExpired Phase = "expired" // it is not valid any more
+	PhaseExpired Phase = "expired" // it is no longer valid
 )
 
-// Phase returns how it stands with the token.
+// Phase returns the phase of the token's life.
 func (t Token) Phase() Phase {
 	switch {
 	case t.AcquiredAt == nil || t.Expiry == nil:
@@ -26,8 +26,8 @@ func (t Token) Phase() Phase {
 	return PhaseGood
 }
 
-// Share returns how much of the token's life has passed at an instant, from 0 to 1. A token that
-// was never there has no life: it is 0.
+// Share returns how much of the token's lifetime has passed at an instant, from 0 to 1. It is 0 before the first
+// token.
 func (t Token) Share(at time.Time) float64 {
 	if t.AcquiredAt == nil || t.Expiry == nil {
 		return 0
@@ -39,18 +39,18 @@ func (t Token) Share(at time.Time) float64 {
 	return max(0, min(1, float64(at.Sub(*t.AcquiredAt))/float64(life)))
 }
 
-// Next says why a token's next request is made when it is planned.
+// Next is the reason for the planned time of a token's next request.
 type Next string
 
-// What the next request of a token may be.
+// The reasons for a token's next request.
 const (
-	NextDue       Next = "due"       // it is to be made now, or under way
-	NextThrottled Next = "throttled" // the server asked for nothing to be sent until then
+	NextDue       Next = "due"       // it is due now, or under way
+	NextThrottled Next = "throttled" // the server asked to wait until then
 	NextRetry     Next = "retry"     // after failures
 	NextRefresh   Next = "refresh"   // as scheduled
 )
 
-// nextOf returns what a token's next request is, and when it is planned, as its client's gate stands.
+// nextOf returns the reason for a token's next request, and its planned time, given its client's gate.
 func (s Status) nextOf(t Token, g Gate) (Next, time.Time) {
 	if t.RefreshAt == nil || !t.RefreshAt.After(s.Now) {
 		return NextDue, s.Now
@@ -64,7 +64,7 @@ func (s Status) nextOf(t Token, g Gate) (Next, time.Time) {
 	return NextRefresh, *t.RefreshAt
 }
 
-// gates are the clients' gates by the clients' names.
+// gates returns the clients' gates by client name.
 func (s Status) gates() map[string]Gate {
 	all := make(map[string]Gate, len(s.Clients))
 	for _, c := range s.Clients {
@@ -73,10 +73,10 @@ func (s Status) gates() map[string]Gate {
 	return all
 }
 
-// sameClock is how far apart two clocks may be and still be called the same.
+// sameClock is the largest difference between clocks that counts as the same.
 const sameClock = time.Minute
 
-// Clocks says by how much the server's clock is another than this host's; "" where nobody need know.
+// Clocks describes by how much the server's clock differs from this host's; "" if the difference is small.
 func (c Client) Clocks() string {
 	switch skew := time.Duration(c.ClockSkew * float64(time.Second)); {
 	case skew >= sameClock:
@@ -90,17 +90,17 @@ func (c Client) Clocks() string {
 // Valid returns how many of the snapshot's tokens are valid.
 func (s Status) Valid() int { return s.Brief().Valid }
 
-// Brief is what there is to say of a snapshot in a line. It can be had without making one.
+// Brief is a snapshot in one line. It can be computed without making a snapshot.
 type Brief struct {
 	Now      time.Time
 	Ready    bool
-	NotReady []string // why not, one sentence each; of many not all
+	NotReady []string // the reasons, one sentence each; not all if there are many
 	Tokens   int
 	Valid    int       // of the tokens
-	Next     time.Time // when the next request is planned; zero where none is
+	Next     time.Time // when the next request is planned; zero if none is
 }
 
-// Brief returns what there is to say of the snapshot in a line.
+// Brief returns the snapshot in one line.
 func (s Status) Brief() Brief {
 	b := Brief{Now: s.Now, Ready: s.Ready, NotReady: s.NotReady, Tokens: len(s.Tokens)}
 	for _, t := range s.Tokens {

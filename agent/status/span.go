@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Span shows how long something takes in the two units that matter most: 42s, 12m 5s, 3h 12m or
+// Span formats a duration in its two largest units: 42s, 12m 5s, 3h 12m or
 // 12d 4h.
 func Span(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)

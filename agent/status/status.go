@@ -1,6 +1,5 @@
-// Package status is what the agent tells about itself: the JSON of /v1/status, which probes,
-// metrics and the command line read as well. Agent.Status returns a [Status], in which Ready and NotReady
-// come first. It holds nothing secret.
+// Package status defines the agent's status: the JSON of /v1/status, which probes, metrics and the command line use
+// too. Agent.Status returns a [Status], in which Ready and NotReady come first. It holds nothing secret.
 package status
 
 import "time"
@@ -8,22 +7,22 @@ import "time"
 // Status is one snapshot.
 type Status struct {
 	Version   string    `json:"version"`
-	Source    string    `json:"source,omitempty"` // the configuration's file, or "environment"; not for who sees a part
+	Source    string    `json:"source,omitempty"` // the configuration's file, or "environment"; hidden from callers that see only a part
 	StartedAt time.Time `json:"started_at"`
 	Now       time.Time `json:"now"`
 	Reload    *Reload   `json:"last_reload,omitempty"` // none before the first
 	Ready     bool      `json:"ready"`
-	NotReady  []string  `json:"not_ready,omitempty"` // why not, one sentence each
+	NotReady  []string  `json:"not_ready,omitempty"` // the reasons, one sentence each
 	Tokens    []Token   `json:"tokens"`
 	Clients   []Client  `json:"clients"`
 	Sinks     []Sink    `json:"sinks"`
 }
 
-// Reload is how the configuration was last read again.
+// Reload is the result of the last reload of the configuration.
 type Reload struct {
 	At         time.Time `json:"at"`
 	Successful bool      `json:"successful"`
-	Error      string    `json:"error,omitempty"` // why the running configuration stayed
+	Error      string    `json:"error,omitempty"` // why the running configuration was kept
 }
 
 // Token is the state of a token. Instants that do not apply are left out.
@@ -45,28 +44,28 @@ type Token struct {
 
 	CAE                  bool       `json:"cae"`                              // continuous access evaluation
 	ChallengePending     bool       `json:"challenge_pending,omitempty"`      // the next request answers a claims challenge
-	LastChallengeAt      *time.Time `json:"last_challenge_at,omitempty"`      // when one was handed in
+	LastChallengeAt      *time.Time `json:"last_challenge_at,omitempty"`      // when one was received
 	LastChallengeOutcome string     `json:"last_challenge_outcome,omitempty"` // accepted, duplicate or invalid
 }
 
-// Refresh is how a refresh went that somebody asked for: the answer of /v1/tokens/NAME/refresh. Of
-// error, advice and refused there is nothing after a success.
+// Refresh is the result of a requested refresh: the answer of /v1/tokens/NAME/refresh. After a success, error, advice
+// and refused are empty.
 type Refresh struct {
 	Token     string     `json:"token"`
 	Outcome   string     `json:"outcome"` // as in LastOutcome, or Pending
 	Error     string     `json:"error,omitempty"`
 	Advice    string     `json:"advice,omitempty"`
 	Refused   bool       `json:"refused,omitempty"` // the server does not accept the credential or the client
-	Expiry    *time.Time `json:"expiry,omitempty"`  // of the token that there is now
+	Expiry    *time.Time `json:"expiry,omitempty"`  // of the current token
 	ExpiresOn int64      `json:"expires_on,omitempty"`
 	RefreshAt *time.Time `json:"refresh_at,omitempty"` // when the next request is planned
 }
 
-// What becomes of a claims challenge that is handed in.
+// The outcomes of a claims challenge.
 const (
 	ChallengeAccepted  = "accepted"  // the next request asks for its claims
-	ChallengeDuplicate = "duplicate" // it is, or was, answered without it
-	ChallengeInvalid   = "invalid"   // it is refused
+	ChallengeDuplicate = "duplicate" // it is being answered, or was answered, without it
+	ChallengeInvalid   = "invalid"   // it was refused
 )
 
 // Pending is the outcome of a refresh that has no answer yet.
@@ -93,13 +92,13 @@ func (c Client) InUse() Credential {
 	return Credential{}
 }
 
-// Gate says whether requests of the client are held back.
+// Gate shows whether requests of the client are held back.
 type Gate struct {
 	BlockedUntil *time.Time `json:"blocked_until,omitempty"` // the server's Retry-After
 	RetryAt      *time.Time `json:"retry_at,omitempty"`      // credagent's own backoff
 	Failures     int        `json:"failures"`
-	// Why requests are held back. Clients that are one to the server share the gate, so the failed request
-	// may be another client's, which is named then.
+	// The reason why requests are held back. Clients that are the same client to the server share the gate, so the
+	// failed request may be another client's, which is then named.
 	LastOutcome  string     `json:"last_outcome,omitempty"`
 	LastError    string     `json:"last_error,omitempty"`
 	LastErrorAt  *time.Time `json:"last_error_at,omitempty"`
@@ -113,14 +112,14 @@ const (
 	Fallback = "fallback"
 )
 
-// Credential is what is known of one of a client's credentials.
+// Credential describes one of a client's credentials.
 type Credential struct {
 	Name     string     `json:"name"` // primary or fallback
 	InUse    bool       `json:"in_use"`
 	Provider string     `json:"provider"`
 	Identity string     `json:"identity,omitempty"`
 	NotAfter *time.Time `json:"not_after,omitempty"`
-	EndsSoon bool       `json:"ends_soon,omitempty"` // so near its end that a person should know
+	EndsSoon bool       `json:"ends_soon,omitempty"` // expires so soon that a person should know
 	Problem  string     `json:"problem,omitempty"`   // why it cannot be used: it does not load, or is refused
 }
 
@@ -128,19 +127,19 @@ type Credential struct {
 type Sink struct {
 	Path        string     `json:"path"`
 	Tokens      []string   `json:"tokens"`
-	Holds       bool       `json:"holds"`                // the file holds the newest of every token, or is just getting it
-	Expired     bool       `json:"expired,omitempty"`    // a token of it has expired, so the file is left as it is
-	ExpiredAt   *time.Time `json:"expired_at,omitempty"` // when the first of its tokens expired, if nothing newer came
-	WaitsFor    []string   `json:"waits_for,omitempty"`  // the tokens of it that were never there
+	Holds       bool       `json:"holds"`                // the file holds the newest of every token, or is being updated
+	Expired     bool       `json:"expired,omitempty"`    // one of its tokens has expired, so the file is left alone
+	ExpiredAt   *time.Time `json:"expired_at,omitempty"` // when the first of its tokens without a successor expired
+	WaitsFor    []string   `json:"waits_for,omitempty"`  // its tokens that were never acquired
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	LastChange  *time.Time `json:"last_change,omitempty"` // when its content was last replaced
 	LastError   string     `json:"last_error,omitempty"`
 	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
 	RetryAt     *time.Time `json:"retry_at,omitempty"`
-	OnChange    *OnChange  `json:"on_change,omitempty"` // none where nothing is to be done
+	OnChange    *OnChange  `json:"on_change,omitempty"` // nil without actions
 }
 
-// OnChange is how a sink's actions went the last time: as the last of them that failed, or as the last.
+// OnChange is the result of a sink's last actions: that of the last failed one, or of the last one.
 type OnChange struct {
 	Running     bool       `json:"running"`
 	LastAction  string     `json:"last_action,omitempty"`

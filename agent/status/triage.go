@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Level says what a matter waits for.
+// Level is the urgency of a problem.
 type Level string
 
 // The levels, the worst first.
 const (
 	Act  Level = "act"  // a person has to do something now: waiting does not help
 	Soon Level = "soon" // a person has to do something, but nothing fails yet
-	Wait Level = "wait" // time will do
-	Well Level = "well" // nothing is to be done
+	Wait Level = "wait" // waiting is enough
+	Well Level = "well" // nothing to do
 )
 
 // Compare orders levels, the worst first.
@@ -23,10 +23,10 @@ func (l Level) Compare(other Level) int {
 	return cmp.Compare(slices.Index(order, l), slices.Index(order, other))
 }
 
-// Subject says what kind of thing a matter is about.
+// Subject is the kind of object that a problem is about.
 type Subject string
 
-// What a matter can be about.
+// The subjects.
 const (
 	AboutToken         Subject = "token"
 	AboutClient        Subject = "client"
@@ -34,40 +34,39 @@ const (
 	AboutConfiguration Subject = "configuration"
 )
 
-// Matter is one thing that is not as it should be. Tokens of a client that fail for the same cause are
-// one matter.
+// Matter is one problem. Tokens of a client that fail for the same cause are one problem.
 type Matter struct {
 	Level   Level
 	Subject Subject
 	Names   []string // what it is about, at least one name; for sinks their paths
 	Client  string   // of tokens
-	What    string   // how it stands, in a few words
-	Cause   string   // why, where that is known
+	What    string   // the state, in a few words
+	Cause   string   // the reason, if known
 	Step    string   // what to do
-	Doc     string   // the heading in docs/operations.md that says more, as an anchor
+	Doc     string   // the anchor of the heading in docs/operations.md that explains more
 	Sinks   []string // the files that have no valid token because of it
 
 	At       *time.Time // when the cause was last seen
-	Expiry   *time.Time // of the token that ends, or ended, first; of a credential its end
+	Expiry   *time.Time // of the token that expires, or expired, first; or of the credential
 	Next     *time.Time // when it is tried again
 	Failures int        // in a row, of the token that failed most often
 
 	rank rank
 }
 
-// DocURL returns where the document of a matter can be read.
+// DocURL returns the URL of the document about a problem.
 func DocURL(anchor string) string {
 	return "https://github.com/credagent/credagent/blob/main/docs/operations.md#" + anchor
 }
 
-// rank orders matters, the worst first.
+// rank orders problems, the worst first.
 type rank int
 
 const (
 	refusedDown     rank = iota // refused, and there is no valid token
-	unreachableDown             // no answer, and there is no valid token any more
+	unreachableDown             // no answer, and there is no longer a valid token
 	sinkFailing
-	refused // but the token that there is still serves
+	refused // but the current token is still valid
 	credentialUnusable
 	credentialEnded
 	notReloaded
@@ -84,7 +83,7 @@ const (
 	well
 )
 
-// Ranked is a token with its level, and what its next request is.
+// Ranked is a token with its level and its next request.
 type Ranked struct {
 	Token
 	Level  Level
@@ -92,15 +91,15 @@ type Ranked struct {
 	NextAt time.Time // when that request is planned
 }
 
-// Triage is a status in the order in which a person on call wants it.
+// Triage is a status in the order that a person on call needs.
 type Triage struct {
 	Matters []Matter // the worst first
 	Tokens  []Ranked // all of them, the worst first, else in the order of the status
 
-	levels map[string]Level // the worst of what concerns a client, by its name; absent where all is well
+	levels map[string]Level // the worst level by client name; absent if all is well
 }
 
-// Of returns the matters of a level.
+// Of returns the problems of a level.
 func (t Triage) Of(level Level) []Matter {
 	var all []Matter
 	for _, m := range t.Matters {
@@ -111,7 +110,7 @@ func (t Triage) Of(level Level) []Matter {
 	return all
 }
 
-// LevelOf returns the worst level of what concerns a client.
+// LevelOf returns the worst level of a client's problems.
 func (t Triage) LevelOf(client string) Level {
 	if level, found := t.levels[client]; found {
 		return level
@@ -130,8 +129,8 @@ func (t Triage) Tally(level Level) int {
 	return n
 }
 
-// Triage sorts the snapshot by what needs a person. It depends on nothing but the snapshot, and takes a
-// time that grows with its size and no faster: a page may ask each second.
+// Triage sorts the snapshot by what needs a person. It depends only on the snapshot, and takes linear time, because a
+// page may call it each second.
 func (s Status) Triage() Triage {
 	tokens, all := s.tokenMatters()
 	said := map[string]told{}
@@ -158,7 +157,7 @@ func (s Status) Triage() Triage {
 	return triage
 }
 
-// tokenMatters returns the tokens, the worst first, and what is the matter with them.
+// tokenMatters returns the tokens, the worst first, and their problems.
 func (s Status) tokenMatters() ([]Ranked, []Matter) {
 	type ranked struct {
 		Ranked
@@ -192,13 +191,13 @@ func (s Status) tokenMatters() ([]Ranked, []Matter) {
 	return all, joined.matters()
 }
 
-// joined are tokens' matters, those of the same client and cause as one.
+// joined collects tokens' problems, joining those of the same client and cause.
 type joined struct {
 	all   []*joinedMatter
 	alike map[likeness]*joinedMatter
 }
 
-// likeness is what tokens' matters have in common that are one.
+// likeness is what joined problems have in common.
 type likeness struct {
 	rank                rank
 	client, cause, what string
@@ -206,10 +205,10 @@ type likeness struct {
 
 type joinedMatter struct {
 	Matter
-	sinks map[string]bool // the paths that it names already
+	sinks map[string]bool // the paths that it already names
 }
 
-// add adds a token's matter, to one of the same client and cause if there is one.
+// add adds a token's problem, joining it to one of the same client and cause.
 func (j *joined) add(m Matter) {
 	like := likeness{m.rank, m.Client, m.Cause, m.What}
 	same := j.alike[like]
@@ -262,13 +261,12 @@ func (s Status) sinksByToken() map[string][]string {
 	return all
 }
 
-// lasting reports whether an outcome is one that waiting does not change.
+// lasting reports whether waiting does not help with an outcome.
 func lasting(outcome string) bool {
 	return outcome == "credential" || outcome == "configuration" || outcome == "policy"
 }
 
-// startingFailures is how many failures in a row a token that was never there may have before it is
-// more than a slow start.
+// startingFailures is how many failures in a row still count as a slow start before the first token.
 const startingFailures = 3
 
 func rankOf(t Token, next Next) rank {
@@ -295,7 +293,7 @@ func rankOf(t Token, next Next) rank {
 	return well
 }
 
-// tokenMatter says what is the matter with a token, if anything.
+// tokenMatter returns a token's problem, if any.
 func (s Status) tokenMatter(t Token, next Next, at time.Time) (m Matter, found bool) {
 	m = Matter{
 		Level: Wait, Subject: AboutToken, Names: []string{t.Name}, Client: t.Client, Cause: t.LastError, Step: t.Advice,
@@ -311,7 +309,7 @@ func (s Status) tokenMatter(t Token, next Next, at time.Time) (m Matter, found b
 		suggest("check the server, and the way to it: credagent doctor")
 	case throttledDown, throttled:
 		m.What, m.Doc = "held back by the server", "the-server-asks-to-wait"
-		if next != NextThrottled { // the wait that is left is not the server's
+		if next != NextThrottled { // the remaining wait is not the server's
 			suggest("wait: it is tried again by itself")
 		}
 		suggest("wait: nothing may be sent before the server's Retry-After is over")
@@ -333,14 +331,14 @@ func (s Status) tokenMatter(t Token, next Next, at time.Time) (m Matter, found b
 	return m, true
 }
 
-// told is what a client's tokens' matters say of the client.
+// told records what the problems of a client's tokens already show about the client.
 type told struct {
 	refused bool // that it is refused
 	waits   bool // that requests are held back, or a person has to act
 }
 
-// clientMatters says what is the matter with a client. What its tokens' matters say already is left
-// out; a refusal is not said by an outage that came after it.
+// clientMatters returns a client's problems, without those that its tokens' problems already show. A later outage
+// does not hide a refusal.
 func (s Status) clientMatters(c Client, told told) []Matter {
 	var all []Matter
 	add := func(level Level, rank rank, what, cause, step, doc string, end *time.Time) {
@@ -405,19 +403,19 @@ func (s Status) reloadMatter() []Matter {
 	}}
 }
 
-// SinkState says in a word what a sink's file is worth.
+// SinkState is the state of a sink's file in one word.
 type SinkState string
 
 // The states of a sink.
 const (
 	SinkHolds   SinkState = "holds"   // the newest of every token, and they are valid
 	SinkExpired SinkState = "expired" // a token that has expired, and there is no newer one
-	SinkWaits   SinkState = "waits"   // for a token that was never there
+	SinkWaits   SinkState = "waits"   // for a token that was never acquired
 	SinkFailing SinkState = "failing" // it cannot be written
-	SinkBehind  SinkState = "behind"  // it lacks a token that is there
+	SinkBehind  SinkState = "behind"  // it lacks a token that exists
 )
 
-// Level returns how much the state needs a person.
+// Level returns the urgency of the state.
 func (s SinkState) Level() Level {
 	switch s {
 	case SinkFailing, SinkExpired:
@@ -428,7 +426,7 @@ func (s SinkState) Level() Level {
 	return Well
 }
 
-// State returns what the sink's file is worth.
+// State returns the state of the sink's file.
 func (k Sink) State() SinkState {
 	switch {
 	case k.LastError != "":
@@ -443,7 +441,7 @@ func (k Sink) State() SinkState {
 	return SinkBehind
 }
 
-// DescribeSinks fills in what the tokens say about the sinks' files.
+// DescribeSinks fills in what follows from the tokens for the sinks' files.
 func (s *Status) DescribeSinks() {
 	tokens := make(map[string]Token, len(s.Tokens))
 	for _, t := range s.Tokens {
@@ -454,8 +452,7 @@ func (s *Status) DescribeSinks() {
 	}
 }
 
-// describe fills in when the first of the sink's tokens expired that has no successor, and which were
-// never there.
+// describe fills in when the first of the sink's tokens without a successor expired, and which were never acquired.
 func (k *Sink) describe(tokens map[string]Token) {
 	k.ExpiredAt, k.WaitsFor = nil, nil
 	for _, name := range k.Tokens {

@@ -4,7 +4,7 @@ package store
 
 import "io/fs"
 
-// Here a mode does not say who may do what, so nothing is refused for it.
+// On this system a mode does not show permissions, so nothing is refused because of it.
 
 func checkDirectory(string, fs.FileInfo) error { return nil }
 

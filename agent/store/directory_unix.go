@@ -10,7 +10,7 @@ import (
 	"github.com/credagent/credagent/internal/host"
 )
 
-// checkDirectory refuses a directory that anybody but the agent's user can enter.
+// checkDirectory refuses a directory that users other than the agent's can enter.
 func checkDirectory(dir string, info fs.FileInfo) error {
 	if uid, known := host.OwnerOf(info); known && uid != os.Geteuid() {
 		return fmt.Errorf("it belongs to uid %d, but the agent runs as uid %d; run: chown %d %q", uid, os.Geteuid(), os.Geteuid(), dir)

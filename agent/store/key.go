@@ -23,10 +23,10 @@ const (
 	maxKeyFile = 64 << 10 // bytes
 )
 
-// key opens and seals records.
+// key encrypts and decrypts records.
 type key struct{ identity *age.X25519Identity }
 
-// NewKey makes a key and returns the content of a file that holds it, in the form of age-keygen.
+// NewKey creates a key and returns the content of its file, in the form of age-keygen.
 func NewKey(created time.Time) (secret.Value, error) {
 	if fips140.Enforced() {
 		return secret.Value{}, fmt.Errorf("making a state key: %w", errForbidden())
@@ -39,7 +39,7 @@ func NewKey(created time.Time) (secret.Value, error) {
 		created.Format(time.RFC3339), identity.Recipient(), identity)), nil
 }
 
-// readKey reads the file of a key. Links are followed, as secrets that are mounted are links.
+// readKey reads the file of a key. Links are followed, because mounted secrets are links.
 func readKey(file string) (key, error) {
 	opened, err := host.File{Path: file, Owner: host.NoOwner, Links: true}.Open()
 	switch {
@@ -67,8 +67,8 @@ func readKey(file string) (key, error) {
 	return parseKey(data)
 }
 
-// errForbidden is why there is no state in FIPS 140-only mode: none of age's recipients would do, as the
-// records themselves are encrypted with ChaCha20-Poly1305 (C2SP age, STREAM).
+// errForbidden explains why there is no state in FIPS 140-only mode: no age recipient would help, because the records
+// themselves are encrypted with ChaCha20-Poly1305 (C2SP age, STREAM).
 func errForbidden() error {
 	return errors.New("GODEBUG=fips140=only forbids X25519 and ChaCha20-Poly1305, with which age encrypts state; leave state out, or set fips140=on")
 }
@@ -80,8 +80,8 @@ func explain(err error) error {
 	return atomicfile.Cause(err)
 }
 
-// parseKey reads one key and any number of comments. age's own errors are not passed on: they may
-// quote what they read.
+// parseKey reads one key and any number of comments. age's own errors are not passed on, because they may quote their
+// input.
 func parseKey(data []byte) (key, error) {
 	if len(data) > maxKeyFile {
 		return key{}, errors.New("it is larger than 64 KiB, so it is not a key")
@@ -131,7 +131,7 @@ func (k key) encrypt(plain []byte) ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
-// decrypt describes what is wrong in words of its own: age's errors quote what they read.
+// decrypt describes errors in its own words, because age's errors quote their input.
 func (k key) decrypt(sealed []byte) ([]byte, error) {
 	if len(sealed) == 0 {
 		return nil, errEmpty

@@ -13,10 +13,10 @@ import (
 	"github.com/credagent/credagent/token"
 )
 
-// Record is what is remembered of one token.
+// Record is the saved state of one token.
 type Record struct {
 	Binding    Binding     // what it belongs to
-	Token      token.Token // zero while there is none; its name and client_id are not stored twice
+	Token      token.Token // zero if there is none; its name and client_id are not stored twice
 	AcquiredAt time.Time
 	Attempts   policy.Attempts
 	Gate       policy.Gate // of the client, as the token last saw it
@@ -26,17 +26,17 @@ type Record struct {
 	SavedAt    time.Time // by the clock of the process that saved it
 }
 
-// Binding says whose a record is. A token is of use only where all of it is the same; the gate, and
-// what the token owes it, wherever the client at its server is.
+// Binding identifies what a record belongs to. A saved token is used only if all of it is the same; the gate and the
+// token's retry state only need the same client at the same server.
 type Binding struct {
 	ClientID string
-	Server   string // where tokens come from, in the form that gates are keyed by
-	Issuer   string // whose metadata named the server; "" where it was configured itself
-	Request  string // what is asked for: see RequestHash
+	Server   string // the token endpoint, in the form of the gates' keys
+	Issuer   string // whose metadata named the server; "" if the server was configured
+	Request  string // what is requested: see RequestHash
 	Provider string // the credential provider
 }
 
-// GateKey is what a gate is to the server.
+// GateKey identifies a gate as the server sees it.
 type GateKey struct{ ClientID, Server string }
 
 // Waits is what all commands on a host know of what servers asked for. It may block as long as its file
@@ -49,29 +49,29 @@ type Waits interface {
 	Turn(server, clientID string) (done func(), taken bool)
 }
 
-// Challenge is what claims challenges of the token have come to. Claims are JSON objects.
+// Challenge is the state of the token's claims challenges. Claims are JSON objects.
 type Challenge struct {
-	Claims   string // what is asked for and not answered yet; "" for nothing
-	Rejected string // SHA-256 of the token that was rejected, in hex; "" where there was none
-	Answered string // what was asked for before, and the token was issued with; "" for nothing
+	Claims   string // claims that are not answered yet; "" for none
+	Rejected string // SHA-256 of the rejected token, in hex; "" if there was none
+	Answered string // claims that the token was issued with; "" for none
 }
 
-// Credential is what was known of the client's credentials.
+// Credential is the saved state of the client's credentials.
 type Credential struct {
 	Files    string // a fingerprint of the first one's files, from stat
 	Identity string // of the first one; public, such as a thumbprint
 	Choice   policy.Choice
 }
 
-// History is what people are told of a token's past. Nothing is decided by it.
+// History is a token's past, only for display. No decision depends on it.
 type History struct {
 	Requests   int // sent, by all processes that kept the record
 	Failure    Failure
-	AcquiredAt time.Time // of the last token, where it has expired and is not kept; as is Expiry
+	AcquiredAt time.Time // of the last token, if it has expired and is not kept; as is Expiry
 	Expiry     time.Time
 }
 
-// Failure is why the last request brought no token; zero where it did. It holds nothing secret.
+// Failure is why the last request failed; zero if it succeeded. It contains nothing secret.
 type Failure struct {
 	At      time.Time
 	Class   policy.Class
@@ -82,7 +82,7 @@ type Failure struct {
 // GateKey returns the gate that a record's token passes.
 func (b Binding) GateKey() GateKey { return GateKey{b.ClientID, b.Server} }
 
-// Differs says, in a person's words, in what a binding is not the wanted one; "" if it is.
+// Differs describes, for people, how a binding differs from the wanted one; "" if it does not.
 func (b Binding) Differs(wanted Binding) string {
 	switch {
 	case b.ClientID != wanted.ClientID:
@@ -97,7 +97,7 @@ func (b Binding) Differs(wanted Binding) string {
 	return ""
 }
 
-// RequestHash identifies what a token request asks for. The order of its scopes does not matter.
+// RequestHash identifies the content of a token request. The order of its scopes does not matter.
 func RequestHash(form url.Values) string {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(form)) {
@@ -112,7 +112,7 @@ func RequestHash(form url.Values) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// restored carries the record over to this process: no instant lies further ahead than it may.
+// restored adapts the record to this process: no instant is further ahead than allowed.
 func (r Record) restored(now time.Time) Record {
 	r.Gate = r.Gate.Restored(r.SavedAt, now)
 	r.Attempts = r.Attempts.Restored(r.SavedAt, now)
@@ -128,15 +128,15 @@ func (r Record) restored(now time.Time) Record {
 	return r
 }
 
-// Encode returns a token's record as bytes, for a memory of a program's own. They hold the access token
-// in the clear, so that they are to be encrypted where they are kept. The record's SavedAt is now.
+// Encode returns a token's record as bytes, for a program's own storage. They contain the access token in plain text,
+// so the program has to encrypt them. The record's SavedAt is now.
 func Encode(token string, r Record) ([]byte, error) {
 	r.SavedAt = time.Now()
 	return encode(token, r)
 }
 
-// Decode is the reverse of [Encode]: the record as of now, whenever it was saved. It refuses what no
-// credagent wrote, and the record of another token.
+// Decode is the reverse of [Encode]: the record as of now, whenever it was saved. It refuses invalid records, and the
+// record of another token.
 func Decode(token string, data []byte) (Record, error) {
 	r, err := decode(token, data)
 	if err != nil {

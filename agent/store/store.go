@@ -1,13 +1,12 @@
-// Package store keeps what a restart must not forget, encrypted: each token, what its client owes
-// the server, and the challenge that it answers.
+// Package store keeps the encrypted state that must survive a restart: each token, the waits of its client at the
+// server, and the challenge that it answers.
 //
-// [Open] opens a directory with a key that credagent keygen made; the [Store] is the agent's Memory. A
-// program that keeps the records itself makes bytes of them with [Encode] and [Decode].
+// [Open] opens a directory with a key from credagent keygen; the [Store] is the agent's Memory. A program that stores
+// the records itself converts them with [Encode] and [Decode].
 //
-// There is one file for each token, and a file takes the place of the old one in one step, so a
-// kill at any moment leaves the one or the other. Whatever is wrong with a file, the rest is still
-// read: a [DamageError] says that this one counts as not there. One caveat: the files are
-// encrypted so that nobody reads them; what keeps others from writing them is their directory.
+// There is one file for each token, and files are replaced atomically, so a kill at any moment leaves the old or the
+// new one. If a file is damaged, the others are still read: a [DamageError] means that this one counts as missing.
+// One caveat: encryption only protects the files from reading; the directory protects them from writing.
 package store
 
 import (
@@ -33,18 +32,18 @@ const (
 	maxFile = 1 << 20 // bytes
 )
 
-// namePattern is what the configuration calls a name. A file's name made of one cannot lead out of
-// the directory, and no two names make the same.
+// namePattern matches the configuration's names. A file name made from one stays in the directory, and different
+// names give different files.
 var namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`) })
 
-// Store is a directory of encrypted records. Its methods may be called from several goroutines, for
-// one token from one at a time.
+// Store is a directory of encrypted records. Its methods may be called concurrently, but for one token only one at a
+// time.
 type Store struct {
 	dir string
 	key key
 }
 
-// SetupError explains why a store cannot be used as it is configured.
+// SetupError explains why a store cannot be used as configured.
 type SetupError struct {
 	Setting string // of the configuration's mapping state: "dir" or "key_file"
 	Err     error
@@ -56,8 +55,8 @@ func (e *SetupError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *SetupError) Unwrap() error { return e.Err }
 
-// DamageError means that what is stored of a token cannot be used. It is no reason to stop: nothing
-// is known of that token then, and the next [Store.Save] replaces the file.
+// DamageError means that a token's record cannot be used. It is not a reason to stop: the token then has no saved
+// state, and the next [Store.Save] replaces the file.
 type DamageError struct {
 	Path string
 	Err  error // why
@@ -71,7 +70,7 @@ func (e *DamageError) Error() string {
 // Unwrap returns the cause.
 func (e *DamageError) Unwrap() error { return e.Err }
 
-// Open reads the key and opens the directory, which it makes if only its parent is there. It
+// Open reads the key and opens the directory, which it creates if its parent exists. It
 // refuses a directory that others can enter and a key that others can read, with a [*SetupError]
 // that explains what to do, and removes the temporary files that an earlier process left.
 func Open(dir, keyFile string) (*Store, error) {
@@ -99,7 +98,7 @@ func prepare(dir, keyFile string) (*Store, error) {
 	return &Store{dir: dir, key: k}, nil
 }
 
-// Check reports everything that [Open] would refuse and every record that could not be used. It
+// Check reports everything that [Open] would refuse and every unusable record. It
 // changes nothing.
 func Check(dir, keyFile string) []error {
 	var all []error
@@ -130,8 +129,7 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Save puts a token's record in the place of the old one. Its SavedAt is now. After an error the
-// old record is as it was.
+// Save replaces a token's record. Its SavedAt is now. After an error the old record is unchanged.
 func (s *Store) Save(token string, r Record) error {
 	r.SavedAt = time.Now()
 	if err := s.save(token, r); err != nil {
@@ -175,7 +173,7 @@ func private(file *os.File) (fs.FileInfo, error) {
 	return nil, nil
 }
 
-// makeWay removes an empty directory where a file is to be: a rename replaces anything else.
+// makeWay removes an empty directory at a file's name; a rename replaces anything else.
 func makeWay(root *os.Root, name string) error {
 	info, err := root.Lstat(name)
 	if err != nil || !info.IsDir() {
@@ -187,8 +185,8 @@ func makeWay(root *os.Root, name string) error {
 	return nil
 }
 
-// Load returns a token's record, as of now: see [policy.Restored]. Its error is a [*DamageError], or
-// wraps [fs.ErrNotExist] where nothing is stored.
+// Load returns a token's record, as of now: see [policy.Restored]. Its error is a [*DamageError], or wraps
+// [fs.ErrNotExist] if nothing is stored.
 func (s *Store) Load(token string) (Record, error) {
 	name, err := fileOf(token)
 	if err != nil {
@@ -202,9 +200,8 @@ func (s *Store) Load(token string) (Record, error) {
 	return s.load(root, name)
 }
 
-// LoadAll returns the records of all tokens, also of those that the configuration does not have any
-// more: what the server asked of their clients still holds. Each record that cannot be used is an
-// error of its own.
+// LoadAll returns the records of all tokens, even of those that are no longer configured, because their clients'
+// waits still hold. Each unusable record is a separate error.
 func (s *Store) LoadAll() (map[string]Record, []error) {
 	root, err := s.openExisting()
 	if err != nil {
@@ -242,7 +239,7 @@ func (s *Store) load(root *os.Root, name string) (Record, error) {
 	token, _ := tokenOf(name)
 	data, err := read(root, name)
 	if errors.Is(err, atomicfile.ErrReplaced) {
-		data, err = read(root, name) // by another process that saved it just now
+		data, err = read(root, name) // another process has just saved it
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, fmt.Errorf("reading state %q: %w", s.path(name), err)
@@ -257,7 +254,7 @@ func (s *Store) load(root *os.Root, name string) (Record, error) {
 	return r.restored(time.Now()), nil
 }
 
-// read returns the content of a file, if it is one and of a size that a record can have.
+// read returns the content of a regular file of at most the size of a record.
 func read(root *os.Root, name string) ([]byte, error) {
 	info, err := root.Lstat(name)
 	if err != nil {
@@ -281,7 +278,7 @@ func read(root *os.Root, name string) ([]byte, error) {
 	return data, nil
 }
 
-// Remove forgets a token. That there is nothing to forget is no error.
+// Remove removes a token's record. A missing record is not an error.
 func (s *Store) Remove(token string) error {
 	err := s.remove(token)
 	if err != nil {
@@ -313,7 +310,7 @@ func (s *Store) remove(token string) error {
 	return nil
 }
 
-// open opens the directory, and makes it if it is not there.
+// open opens the directory, and creates it if it does not exist.
 func (s *Store) open() (*os.Root, error) {
 	root, err := s.openExisting()
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -334,7 +331,8 @@ func (s *Store) noParent() error {
 	return fmt.Errorf("making state directory %q: no such directory as %q; create that first", s.dir, filepath.Dir(s.dir))
 }
 
-// openExisting opens the directory as it is, anew for each use: one that was removed and made again works.
+// openExisting opens the existing directory. It is opened for each use, so that one that was removed and recreated
+// works.
 func (s *Store) openExisting() (*os.Root, error) {
 	root, err := openDirectory(s.dir)
 	if err != nil {
@@ -368,7 +366,7 @@ func fileOf(token string) (string, error) {
 	return token + suffix, nil
 }
 
-// tokenOf returns the token of a file, if the store may have written it.
+// tokenOf returns the token of a file, if the store can have written it.
 func tokenOf(file string) (token string, ours bool) {
 	token, ours = strings.CutSuffix(file, suffix)
 	return token, ours && namePattern().MatchString(token)

@@ -13,15 +13,15 @@ import (
 	"github.com/credagent/credagent/token"
 )
 
-// formVersion is raised when an older credagent would misunderstand a newer record. A field that it
-// may leave out of account does not raise it.
+// formVersion is raised when an older credagent would misunderstand a newer record. A field that it can ignore does
+// not raise it.
 const formVersion = 1
 
-// form is a record as it is encrypted: JSON, its instants those of the wall clock. It holds the
-// access token in the clear, so it does not outlive the sealing.
+// form is the record that is encrypted: JSON, with instants of the wall clock. It contains the access token in plain
+// text, so it does not outlive the encryption.
 type form struct {
 	Version    int            `json:"version"`
-	Token      string         `json:"token"` // the name, so that one token's file is not taken for another's
+	Token      string         `json:"token"` // the name, so that one token's file is not mistaken for another's
 	SavedAt    time.Time      `json:"saved_at"`
 	Binding    bindingForm    `json:"binding"`
 	Grant      *grantForm     `json:"grant,omitempty"`
@@ -109,7 +109,7 @@ func (s *Store) seal(name string, r Record) ([]byte, error) {
 	return sealed, err
 }
 
-// unseal is the reverse of seal.
+// unseal decrypts a record.
 func (s *Store) unseal(name string, sealed []byte) (Record, error) {
 	plain, err := s.key.decrypt(sealed)
 	if err != nil {
@@ -154,8 +154,8 @@ func encode(name string, r Record) ([]byte, error) {
 	return plain, nil
 }
 
-// errNonsense covers what only a bug or a forger could have written. It does not say what, because
-// json's errors quote values.
+// errNonsense means that only a bug or a forger can have written a record. It has no details, because json's errors
+// quote values.
 var errNonsense = errors.New("it does not hold a record")
 
 // decode reads the record of the token called name.
@@ -221,7 +221,7 @@ func (f form) record() (Record, error) {
 	return r, nil
 }
 
-// maxMessage bounds what is remembered of a failure, in bytes.
+// maxMessage limits the saved message of a failure, in bytes.
 const maxMessage = 4 << 10
 
 func formOfHistory(h History) historyForm {
@@ -235,8 +235,7 @@ func formOfHistory(h History) historyForm {
 	return f
 }
 
-// history reads what people will be shown: a forger may have written it, so it is cleaned like a
-// server's answer.
+// history reads what will be displayed: a forger may have written it, so it is cleaned like a server's answer.
 func (f historyForm) history() (h History, sound bool) {
 	h = History{Requests: f.Requests, AcquiredAt: f.AcquiredAt.UTC(), Expiry: f.Expiry.UTC()}
 	if f.Failure == (failureForm{}) {
@@ -250,8 +249,8 @@ func (f historyForm) history() (h History, sound bool) {
 	return h, known && class != policy.Success && f.Requests >= 0
 }
 
-// line makes a text one printable line of a bounded length. It is not [printable.Text], whose mark of the
-// cut would make a text longer each time that it is read and written.
+// line makes a text one printable line of limited length. It does not use [printable.Text], whose truncation mark
+// would make a text longer each time that it is read and written.
 func line(text string) string {
 	if len(text) > maxMessage {
 		text = strings.ToValidUTF8(text[:maxMessage], "")
@@ -259,11 +258,11 @@ func line(text string) string {
 	return printable.Line(text)
 }
 
-// maxToken bounds an access token, in bytes, as it does in a server's answer.
+// maxToken limits an access token, in bytes, as in a server's answer.
 const maxToken = 128 << 10
 
-// sound reports whether a server's answer with it would have been taken (RFC 6749, appendix A): who
-// knows the public key can make a record, which must not bring into a sink what no server could.
+// sound reports whether a server's answer with it would have been accepted (RFC 6749, appendix A): anyone who knows
+// the public key can make a record, which must not put anything into a sink that a server could not.
 func (g grantForm) sound() bool {
 	return g.AccessToken != "" && len(g.AccessToken) <= maxToken && visible(g.AccessToken) && !strings.Contains(g.AccessToken, " ") &&
 		g.TokenType == "Bearer" && visible(g.Scope)
@@ -273,10 +272,10 @@ func visible(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// maxClaims bounds a claims request, in bytes; several challenges may be merged in it.
+// maxClaims limits a claims request, in bytes; several challenges may be merged in it.
 const maxClaims = 64 << 10
 
-// sound reports whether the claims are JSON objects, which is what can be asked for.
+// sound reports whether the claims are JSON objects, as required.
 func (c challengeForm) sound() bool {
 	return len(c.Claims) <= maxClaims && len(c.Answered) <= maxClaims && isObject(c.Claims) && isObject(c.Answered)
 }
@@ -295,7 +294,7 @@ func classOf(name string) (policy.Class, bool) {
 	return 0, false
 }
 
-// wall is an instant as the wall clock has it.
+// wall returns an instant as the wall clock has it.
 func wall(t time.Time) time.Time { return t.Round(0).UTC() }
 
 func walls(instants []time.Time) []time.Time {
