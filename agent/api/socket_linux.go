@@ -134,7 +134,7 @@ func (f SocketFile) give(p *place, gid int) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("finding the socket just made: %w", err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK || int(stat.Uid) != os.Geteuid() {
-		return nil, errors.New("somebody put something else in its place")
+		return nil, errors.New("another program replaced it")
 	}
 	if err := clearACL(file); err != nil {
 		return nil, err

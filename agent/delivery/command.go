@@ -16,39 +16,37 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// Command runs a program, without a shell. It gets a small environment: the variables of the agent's
-// that [inherited] names, CREDAGENT_SINK with the sink's path and CREDAGENT_TOKENS with the names of
-// its tokens; never a token, and no variable that could hold a secret of the agent's. It runs in "/",
-// reads nothing, and what it prints goes into the log at level debug, up to a bound and without the
-// tokens themselves. When it fails, the end of what it printed to standard error is part of the error.
+// Command runs a program, without a shell. It gets a small environment: the agent's variables in [inherited],
+// CREDAGENT_SINK with the sink's path and CREDAGENT_TOKENS with the names of its tokens; never a token, and no
+// variable that could hold a secret of the agent. It runs in "/" with empty input, and its output is logged at level
+// debug, up to a limit and with tokens removed. If it fails, the error contains the end of its standard error.
 type Command struct {
 	Words   []string // the program, looked up in PATH, and its arguments
 	Timeout time.Duration
 	Sink    string
 	Tokens  []string
-	Lookup  sink.Lookup // nil for tokens that nobody has yet
+	Lookup  sink.Lookup // nil if there are no tokens
 	Log     *slog.Logger
 }
 
-// CommandError says how a command failed.
+// CommandError describes how a command failed.
 type CommandError struct {
 	Err    error
-	Stderr string // the last lines that it printed there, cleaned; "" for none
+	Stderr string // the last lines of its standard error, cleaned; "" for none
 }
 
-// Error implements error. What the command printed is not shown.
+// Error implements error. It does not show the command's output.
 func (e *CommandError) Error() string { return e.Err.Error() }
 
 // Unwrap lets callers branch on the cause.
 func (e *CommandError) Unwrap() error { return e.Err }
 
-// inherited are the variables of the agent's that a command gets: where programs are, who runs them,
-// and how they speak.
+// inherited are the agent's variables that a command gets: the search path, the user, and the locale.
 var inherited = [...]string{
 	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_RUNTIME_DIR",
 }
 
-// errTimeLimit is why a command was ended.
+// errTimeLimit means that a command was ended at its time limit.
 var errTimeLimit = errors.New("the time limit was reached")
 
 // String implements [Action]. Arguments are not shown.
@@ -75,13 +73,13 @@ func (c Command) Run(ctx context.Context) error {
 	return nil
 }
 
-// lines puts what a command prints into the log, without the tokens held at its start and those of now.
+// lines logs a command's output, without the tokens from its start and the current ones.
 func (c Command) lines(held []string) *process.LineLog {
 	return &process.LineLog{
 		Line: func(line string) { c.Log.Debug("command printed", "line", line) },
 		Clean: func(line string) string {
 			if !c.Log.Enabled(context.Background(), slog.LevelDebug) {
-				return "" // nobody sees it, and looking for tokens takes time
+				return "" // it is not logged, and searching for tokens takes time
 			}
 			return c.without(held)(line)
 		},
@@ -89,7 +87,7 @@ func (c Command) lines(held []string) *process.LineLog {
 	}
 }
 
-// tokens are those that the sink can have now.
+// tokens returns the tokens that the sink may contain now.
 func (c Command) tokens() (all []string) {
 	if c.Lookup == nil {
 		return nil
@@ -102,8 +100,8 @@ func (c Command) tokens() (all []string) {
 	return all
 }
 
-// without hides tokens in what a command prints: those held at its start and those of now, because it
-// may have read the sink at any time.
+// without hides tokens in a command's output: those from its start and the current ones, because it may have read the
+// sink at any time.
 func (c Command) without(held []string) func(text string) string {
 	return func(text string) string {
 		hidden := redact.New(held...)

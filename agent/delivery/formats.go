@@ -7,13 +7,13 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// Opener returns what opens the sinks of one configuration in the file system.
+// Opener returns a function that opens the sinks of one configuration in the file system.
 func Opener() func(config.Sink) (Sink, error) {
 	batch := new(sink.Batch)
 	return func(cfg config.Sink) (Sink, error) { return openFile(batch, cfg) }
 }
 
-// Environ returns the environment of a command whose variables show tokens.
+// Environ returns the environment of a command, with variables that contain tokens.
 func Environ(variables []config.Variable, lookup sink.Lookup) ([]string, error) {
 	return sink.Environ(sinkVariables(variables), lookup)
 }

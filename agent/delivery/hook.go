@@ -8,39 +8,39 @@ import (
 	"github.com/credagent/credagent/internal/worker"
 )
 
-// Action is one thing to do after a sink's content changed.
+// Action is one action after a sink's content changed.
 type Action interface {
-	// String names the action for people, and shows nothing that a secret could be in.
+	// String names the action for people, without anything that could contain a secret.
 	String() string
-	// Run does it, within its own time limit and until ctx ends.
+	// Run runs it, within its own time limit and until ctx ends.
 	Run(ctx context.Context) error
 }
 
-// result is how an action went.
+// result is the result of an action.
 type result struct {
-	run    int // which run of all the actions it was part of, counted from 1
+	run    int // the run of all actions that it was part of, counted from 1
 	action string
 	at     time.Time // when it had ended
 	took   time.Duration
 	err    error // nil for a success
 }
 
-// hook runs the actions of one sink, away from the writer: one after another and never twice at once.
-// However often the content changes meanwhile, they run once more afterwards, so the last run always
-// sees the last content. Each change is acted upon at most once: an action that fails is not repeated.
+// hook runs the actions of one sink, independently of the writer: one after another and never concurrently. However
+// often the content changes meanwhile, they run once more afterwards, so the last run always sees the last content.
+// They run at most once for each change: a failed action is not repeated.
 type hook struct {
 	actions []Action
 	done    func(result) // called after each action
-	after   func()       // called after each run of all of them; nil for nothing
+	after   func()       // called after each run of all of them; nil for none
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    *worker.Worker
 	runs    int         // owned by run
-	cut     atomic.Bool // a change was not acted upon to the end, because of the stop
+	cut     atomic.Bool // the stop cut off the actions of a change
 }
 
-// newHook makes a hook. It starts nothing. Done is called after each action, and rested when there is
-// nothing left to do.
+// newHook returns a hook. It starts nothing. done is called after each action, and rested when there is nothing left
+// to do.
 func newHook(actions []Action, done func(result), rested func()) *hook {
 	h := &hook{actions: actions, done: done}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -50,18 +50,18 @@ func newHook(actions []Action, done func(result), rested func()) *hook {
 	return h
 }
 
-// changed runs the actions for a new content. It does not wait. A nil hook has none.
+// changed runs the actions for new content, without waiting. A nil hook has none.
 func (h *hook) changed() {
 	if h != nil {
 		h.work.Wake()
 	}
 }
 
-// busy reports whether actions are running, or are about to.
+// busy reports whether actions are running or about to run.
 func (h *hook) busy() bool { return h != nil && h.work.Busy() }
 
-// stop ends what is running and waits for its end, or for that of ctx. It reports whether a change
-// was not acted upon to the end.
+// stop ends running actions and waits for their end, or for that of ctx. It reports whether the actions of a change
+// were cut off.
 func (h *hook) stop(ctx context.Context) (missed bool) {
 	if h == nil {
 		return false
@@ -84,7 +84,7 @@ func (h *hook) run() {
 	}
 }
 
-// act runs one action and reports whether it was let run to its end.
+// act runs one action and reports whether it could run to its end.
 func (h *hook) act(action Action) (whole bool) {
 	if h.ctx.Err() != nil {
 		return false

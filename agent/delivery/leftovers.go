@@ -12,16 +12,16 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// directories remembers, longer than a process lives, in which directories sinks were written.
+// directories remembers, across processes, the directories in which sinks were written.
 type directories interface {
-	// AddSinkDirectories adds those in use, each with the user beside the agent's own whom a sink
-	// belongs to (-1 for nobody), and returns all that it knows.
+	// AddSinkDirectories adds those in use, each with the owner of its sinks other than the agent's user (-1 for
+	// none), and returns all that it knows.
 	AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
 }
 
-// RemoveLeftOvers removes the temporary files that killed processes left in directories where no sink is
-// any more. In those of sinks that is done when they are opened. It may block as long as a file system
-// does. Without a memory of directories there is nothing to do.
+// RemoveLeftOvers removes the temporary files that killed processes left in directories that no longer have a sink.
+// Those of current sinks are cleaned when the sinks are opened. It may block as long as a file system does. Without
+// remembered directories there is nothing to do.
 func RemoveLeftOvers(known directories, sinks []config.Sink, log *slog.Logger) {
 	if known == nil {
 		return
@@ -33,7 +33,7 @@ func RemoveLeftOvers(known directories, sinks []config.Sink, log *slog.Logger) {
 			used[dir] = host.NoOwner
 		}
 		if s.Owner == "" {
-			continue // nobody to look up, which would ask the system's directory of users
+			continue // no owner to look up, which would query the system's user database
 		}
 		if uid, err := host.User(s.Owner); err == nil {
 			used[dir] = uid

@@ -12,7 +12,7 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// Actions returns what a sink has configured as on_change.
+// Actions returns a sink's configured on_change actions.
 func Actions(cfg config.Sink, s Sink, lookup sink.Lookup, log *slog.Logger) []Action {
 	var actions []Action
 	for _, action := range cfg.OnChange {
@@ -29,7 +29,7 @@ func Actions(cfg config.Sink, s Sink, lookup sink.Lookup, log *slog.Logger) []Ac
 	return actions
 }
 
-// recordResult takes note of how an action went.
+// recordResult records the result of an action.
 func (w *Writer) recordResult(r result) {
 	w.lastRun.Store(latest(w.lastRun.Load(), r))
 	w.o.Metrics.Reacted(w.sink.Path(), r.err)
@@ -46,7 +46,7 @@ func (w *Writer) recordResult(r result) {
 	w.o.Changed()
 }
 
-// act has the actions follow a change, unless they would only do so for ever. It is run by the worker.
+// act runs the actions after a change, unless they would repeat forever. The worker runs it.
 func (w *Writer) act(shows tokenSet) {
 	if w.hook == nil {
 		return
@@ -60,8 +60,7 @@ func (w *Writer) act(shows tokenSet) {
 	}
 }
 
-// checkAfterActions looks whether the actions changed the sink that they were told of. It is run after
-// them, before they may run again.
+// checkAfterActions checks whether the actions changed their own sink. It runs after them, before they may run again.
 func (w *Writer) checkAfterActions() {
 	v := w.published.Load()
 	if v.wrote == nil || w.work.Busy() || w.intact(v) || v.wrote.expired(time.Now()) {
@@ -74,7 +73,7 @@ func (w *Writer) checkAfterActions() {
 	})
 }
 
-// reportLoop takes note of what is wrong with the actions although each went well.
+// reportLoop records that the actions would repeat forever, although each succeeded.
 func (w *Writer) reportLoop(err error) {
 	r := result{action: "on_change", at: time.Now(), err: err}
 	if last := w.lastRun.Load(); last != nil {
@@ -85,7 +84,7 @@ func (w *Writer) reportLoop(err error) {
 	w.log().Error("on_change would repeat for ever", logkey.Action, r.action, logkey.Error, err)
 }
 
-// latest is how a run of actions went so far: as its last failure, if it had one.
+// latest returns the result of a run of actions so far: its last failure, if it had one.
 func latest(before *result, r result) *result {
 	if before != nil && before.run == r.run && before.err != nil && r.err == nil {
 		r.action, r.err = before.action, before.err
@@ -93,7 +92,7 @@ func latest(before *result, r result) *result {
 	return &r
 }
 
-// onChange is how the last run of a sink's actions went, where it has any.
+// onChange returns the result of the last run of a sink's actions, if it has any.
 func (w *Writer) onChange() *status.OnChange {
 	if w.hook == nil {
 		return nil

@@ -15,10 +15,9 @@ import (
 	"github.com/credagent/credagent/internal/process"
 )
 
-// Signal sends a signal to the process whose number is in a file, which is read each time. A file can
-// be wrong: it can name no process, or one that got the number of another that ended. So the process
-// is held on to before it is looked at (a pidfd, on Linux), one that is younger than the file is
-// refused, and so are number 1 and the agent itself.
+// Signal sends a signal to the process whose id is in a file, which is read each time. A file can be wrong: it can
+// name no process, or one that reuses the id of another that has ended. So the process is held by a pidfd (on Linux)
+// before it is checked, one that is younger than the file is refused, and so are process 1 and the agent itself.
 type Signal struct {
 	PIDFile string
 	Signal  string // its name, such as HUP
@@ -62,19 +61,19 @@ func (s Signal) send(signal os.Signal) error {
 	return err
 }
 
-// pidFile is what a file says, and what is known of the file itself.
+// pidFile is the content of a pid file, and the file's own attributes.
 type pidFile struct {
 	pid  int
 	info fs.FileInfo
 }
 
-// maxPIDFile is how many bytes of a file are looked at: some programs write more lines than one.
+// maxPIDFile is how many bytes of a file are read: some programs write more than one line.
 const maxPIDFile = 64
 
 func readPIDFile(path string) (pidFile, error) {
 	owner := host.NoOwner
 	if info, err := os.Lstat(path); err == nil {
-		owner, _ = host.OwnerOf(info) // it may lie in its owner's directory: only that user's processes count then
+		owner, _ = host.OwnerOf(info) // it may be in its owner's directory: then only that user's processes are accepted
 	}
 	file, err := host.File{Path: path, Owner: owner}.Open()
 	if err != nil {
@@ -99,7 +98,7 @@ func readPIDFile(path string) (pidFile, error) {
 	return pidFile{pid, info}, err
 }
 
-// parsePID reads the number in the first line.
+// parsePID reads the process id in the first line.
 func parsePID(content string) (int, error) {
 	line, _, _ := strings.Cut(content, "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
@@ -116,7 +115,7 @@ func parsePID(content string) (int, error) {
 	return pid, nil
 }
 
-// cause drops the call and the path, which the message has already.
+// cause drops the call and the path, which the message already has.
 func cause(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

@@ -16,11 +16,11 @@ import (
 const (
 	// tick is the unit of a process's start in /proc: the same on every Linux system.
 	tick = time.Second / 100
-	// slack is by how much a process may seem younger than its file: clocks are slewed.
+	// slack is how much younger than its file a process may seem, because clocks are slewed.
 	slack = 2 * time.Second
 )
 
-// check refuses a process that cannot be the one that is meant, as far as /proc tells of it.
+// check refuses a process that cannot be the intended one, according to /proc.
 func (f pidFile) check() error {
 	if stat, ok := process.ReadStat(f.pid); ok && stat.Ended() {
 		return fmt.Errorf("process %d has ended, and whoever started it has not noticed (a zombie); the program is not running", f.pid)
@@ -40,7 +40,7 @@ func (f pidFile) check() error {
 	return nil
 }
 
-// startOf is when a process began, by the wall clock as it is now.
+// startOf returns when a process started, by the current wall clock.
 func startOf(pid int) (time.Time, bool) {
 	stat, ok := process.ReadStat(pid)
 	var sinceBoot unix.Timespec
@@ -51,7 +51,7 @@ func startOf(pid int) (time.Time, bool) {
 	return time.Now().Add(-age), true
 }
 
-// userOf is the real user of a process.
+// userOf returns the real user of a process.
 func userOf(pid int) (int, bool) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {

@@ -8,19 +8,19 @@ import (
 )
 
 const (
-	tailBytes = 16 << 10 // that are kept of what a command prints
-	tailLines = 10       // that are shown of it
-	tailLine  = 300      // bytes that are shown of a line
+	tailBytes = 16 << 10 // of a command's output that are kept
+	tailLines = 10       // of it that are shown
+	tailLine  = 300      // bytes of a line that are shown
 )
 
-// tail keeps the end of what is written to it, where programs say what went wrong.
+// tail keeps the end of what is written to it, where programs report errors.
 type tail struct {
 	mu   sync.Mutex
 	data []byte // guarded by mu, as is cut
 	cut  bool   // something was dropped before data
 }
 
-// Write implements [io.Writer]. It takes everything.
+// Write implements [io.Writer]. It accepts everything.
 func (t *tail) Write(data []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -31,13 +31,13 @@ func (t *tail) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// text returns the last lines, without control characters and what clean takes out.
+// text returns the last lines after clean, without control characters.
 func (t *tail) text(clean func(string) string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(clean(string(t.data))), "\n")
 	if t.cut {
-		lines = lines[1:] // its beginning is missing, and with it what clean knows a token by
+		lines = lines[1:] // its beginning is missing, so clean cannot recognize a token in it
 	}
 	lines = lines[max(0, len(lines)-tailLines):]
 	for i, line := range lines {

@@ -1,9 +1,8 @@
-// Package delivery brings sinks up to date when tokens change, and does what is wanted after that.
+// Package delivery brings sinks up to date when tokens change, and runs the actions after that.
 //
-// It owns the writing of each sink: writes are retried until they succeed, a file that somebody else
-// changed is written again, and the actions of on_change follow each new content. A sink that hangs, or
-// an action, holds up nothing else. One caveat: a command sees nothing of the agent's environment but
-// what is named here, see [Command].
+// It owns the writing of each sink: writes are retried until they succeed, a file that something else changed is
+// written again, and the actions of on_change run after each new content. A sink or an action that hangs delays
+// nothing else. One caveat: a command gets only the listed part of the agent's environment, see [Command].
 package delivery
 
 import (
@@ -25,30 +24,30 @@ import (
 	"github.com/credagent/credagent/token"
 )
 
-// writeTimeout is how long a sink may take to get a new token, while the one that it holds is still
-// good, before that is worth a word: every refresh would be a moment of not being ready.
+// writeTimeout is how long a sink may take to get a new token before it counts as not ready, while the token that it
+// holds is still good; otherwise every refresh would be a moment of not being ready.
 const writeTimeout = 2 * time.Second
 
 // Sink is where workloads read tokens.
 type Sink interface {
 	Path() string
 	Tokens() []string
-	// Write brings the sink to what lookup says. After an error the old content stays. It may
+	// Write updates the sink to the tokens of lookup. After an error the old content stays. It may
 	// block as long as its file system does.
 	Write(lookup sink.Lookup) (sink.Outcome, error)
-	// Mend repairs mode, owner and readers of a sink whose content is what lookup says already, and
-	// leaves any other alone. It reports whether the sink then is as Write would leave it.
+	// Mend restores mode, owner and readers of a sink whose content already matches lookup, and does not touch any
+	// other. It reports whether the sink is now as Write would leave it.
 	Mend(lookup sink.Lookup) (holds bool, err error)
 	// Holds reports whether the sink is as Write would leave it.
 	Holds(lookup sink.Lookup) (bool, error)
-	// Untouched reports that it cannot have changed since Holds said so. It may always say no.
+	// Untouched reports whether the sink is certainly unchanged since Holds. It may always report false.
 	Untouched() bool
 }
 
-// Error says which sink could not be written although its tokens are there, and why.
+// Error names a sink that could not be written although its tokens exist, and the reason.
 type Error struct {
 	Sink string
-	Err  error // nil when the time was up
+	Err  error // nil if the time limit was exceeded
 }
 
 // Error implements error.
@@ -59,19 +58,19 @@ func (e *Error) Error() string {
 	return e.Err.Error()
 }
 
-// Options are what writers are made with.
+// Options configures writers.
 type Options struct {
-	// Newest returns the newest token of a name, which may be zero, and since when there is that.
+	// Newest returns the newest token of a name, which may be zero, and since when it exists.
 	Newest  func(name string) (t token.Token, since time.Time)
-	Actions []Action       // what is done after a change
+	Actions []Action       // run after a change
 	Roll    func() float64 // jitter
 	Changed func()         // called after every attempt and every action
 	Metrics *metrics.Metrics
 	Log     *slog.Logger
 }
 
-// Writer brings one sink up to date: when a token changed, and again after a failure. An idle one
-// costs no goroutine.
+// Writer keeps one sink up to date: it writes when a token changed, and again after a failure. An idle one costs no
+// goroutine.
 type Writer struct {
 	sink Sink
 	o    Options
@@ -79,15 +78,15 @@ type Writer struct {
 	work *worker.Worker
 
 	failures  int         // owned by the worker's step
-	repeats   repeats     // owned by the worker's step, too
-	checking  atomic.Bool // the sink is being looked at
+	repeats   repeats     // owned by the worker's step too
+	checking  atomic.Bool // the sink is being checked
 	published atomic.Pointer[view]
-	lastRun   atomic.Pointer[result] // how the last actions went; nil before
+	lastRun   atomic.Pointer[result] // the result of the last actions; nil before
 }
 
-// view is what is known of a sink at one instant.
+// view is a snapshot of a sink's state.
 type view struct {
-	wrote       tokenSet // what it was last seen to hold; nil if that is nothing of ours, or not known
+	wrote       tokenSet // its last known content; nil if foreign or unknown
 	lastSuccess time.Time
 	lastChange  time.Time // when its content was last replaced
 	failure     error     // of the last write; nil after a success
@@ -95,8 +94,8 @@ type view struct {
 	retryAt     time.Time
 }
 
-// tokenSet are tokens at one instant by the names under which a sink shows them, sorted by these. Most
-// sinks show one, for which a map would be ten times as large.
+// tokenSet is a snapshot of a sink's tokens, sorted by name. Most sinks have one, for which a map would be ten times
+// as large.
 type tokenSet []namedToken
 
 type namedToken struct {
@@ -114,7 +113,7 @@ func tokensOf(names []string, lookup sink.Lookup) tokenSet {
 	return h
 }
 
-// of returns the token of a name; the zero one where there is none.
+// of returns the token of a name; the zero token if there is none.
 func (h tokenSet) of(name string) token.Token {
 	i, found := slices.BinarySearchFunc(h, name, func(t namedToken, name string) int { return strings.Compare(t.name, name) })
 	if !found {
@@ -123,14 +122,14 @@ func (h tokenSet) of(name string) token.Token {
 	return h[i].token
 }
 
-// expired reports whether one of the tokens was good once and is not any more.
+// expired reports whether one of the tokens has expired.
 func (h tokenSet) expired(now time.Time) bool {
 	return slices.ContainsFunc(h, func(t namedToken) bool {
 		return !t.token.AccessToken.IsZero() && !t.token.ValidAt(now)
 	})
 }
 
-// lookup is how a sink looks the tokens up.
+// lookup looks up a token for the sink.
 func (h tokenSet) lookup(name string) (token.Token, bool) {
 	t := h.of(name)
 	return t, !t.AccessToken.IsZero()
@@ -149,48 +148,48 @@ func NewWriter(s Sink, o Options) *Writer {
 	return w
 }
 
-// log is where the writer logs. It is made for each entry, as there are seldom any.
+// log returns the writer's logger. It is created for each entry, because entries are rare.
 func (w *Writer) log() *slog.Logger { return w.o.Log.With(logkey.Sink, w.sink.Path()) }
 
-// Path returns where the sink is.
+// Path returns the sink's path.
 func (w *Writer) Path() string { return w.sink.Path() }
 
-// Tokens returns the names of the tokens that the sink shows.
+// Tokens returns the names of the tokens in the sink.
 func (w *Writer) Tokens() []string { return w.sink.Tokens() }
 
-// lookup returns the newest token of a name. It is how sinks look tokens up.
+// lookup returns the newest token of a name, for the sink.
 func (w *Writer) lookup(name string) (token.Token, bool) {
 	t, _ := w.o.Newest(name)
 	return t, !t.AccessToken.IsZero()
 }
 
-// Start writes the sink if it does not hold what it should.
+// Start writes the sink if its content is not current.
 func (w *Writer) Start() {
 	if !w.holds(w.published.Load()) {
 		w.Notify()
 	}
 }
 
-// Notify makes the writer look at its tokens. It does not wait.
+// Notify makes the writer check its tokens, without waiting.
 func (w *Writer) Notify() { w.work.Wake() }
 
-// RerunActions runs the sink's actions although its content is the same, as a change before was not acted
-// upon. Of an expired token there is nothing to tell.
+// RerunActions runs the sink's actions although its content is unchanged, because the actions of an earlier change
+// were missed. It does nothing for an expired token.
 func (w *Writer) RerunActions() {
 	if !tokensOf(w.sink.Tokens(), w.lookup).expired(time.Now()) {
 		w.hook.changed()
 	}
 }
 
-// ActionsRunning reports whether a change is being acted upon. It is for whoever has seen first that the sink
-// is written: the actions are begun before that can be seen.
+// ActionsRunning reports whether actions are running. Call it after the sink is known to be written: the actions
+// start before that is visible.
 func (w *Writer) ActionsRunning() bool { return w.hook.busy() }
 
-// Stop ends retries and actions, and waits, within ctx, for a write that is under way. It reports
-// whether a change may not have been acted upon.
+// Stop ends retries and actions, and waits, within ctx, for a write under way. It reports whether the actions of a
+// change may have been missed.
 func (w *Writer) Stop(ctx context.Context) (missed bool) {
 	if w.work.Busy() {
-		go w.hook.stop(ctx) // what it runs has to end, whatever the file system does
+		go w.hook.stop(ctx) // its actions have to end, whatever the file system does
 	}
 	if !w.work.Stop(ctx) && w.work.Busy() {
 		w.log().Warn("stopping although the sink's file system does not answer")
@@ -198,7 +197,7 @@ func (w *Writer) Stop(ctx context.Context) (missed bool) {
 	return w.hook.stop(ctx)
 }
 
-// step writes, and has that done again later if it failed.
+// step writes, and schedules a retry if that failed.
 func (w *Writer) step() {
 	err := w.write()
 	if err == nil {
@@ -216,7 +215,7 @@ func (w *Writer) step() {
 	w.o.Changed()
 }
 
-// write writes what there is, unless it has expired. It publishes what the sink then holds.
+// write writes the current tokens, unless one has expired, and publishes the sink's resulting state.
 func (w *Writer) write() error {
 	shows := tokensOf(w.sink.Tokens(), w.lookup)
 	if shows.expired(time.Now()) {
@@ -227,9 +226,9 @@ func (w *Writer) write() error {
 	var missing *sink.MissingTokenError
 	switch {
 	case errors.As(err, &missing):
-		return nil // it is written when the token is there
+		return nil // it is written when the token has been acquired
 	case err != nil:
-		v.wrote = nil // what is there now is anybody's guess
+		v.wrote = nil // its content is unknown now
 		v.failure, v.failedAt = err, time.Now()
 		w.o.Metrics.Wrote(w.sink.Path(), "failed")
 	default:
@@ -240,17 +239,17 @@ func (w *Writer) write() error {
 		v = view{wrote: shows, lastSuccess: time.Now(), lastChange: v.lastChange}
 		if outcome == sink.Written {
 			v.lastChange = v.lastSuccess
-			w.act(shows) // before the view tells that all is done
+			w.act(shows) // before the view shows that everything is done
 		} else {
-			w.repeats.byHook = false // what it changed needed no new content
+			w.repeats.byHook = false // its change needed no new content
 		}
 	}
 	w.published.Store(&v)
 	return err
 }
 
-// skipExpired keeps an expired token out of the file: whatever is there now may be better. A file that still
-// holds it keeps its mode and owner.
+// skipExpired keeps an expired token out of the file, because the current content may be better. If the file still
+// contains it, mode and owner are maintained.
 func (w *Writer) skipExpired(expired tokenSet) error {
 	v := *w.published.Load()
 	holds, err := w.sink.Mend(expired.lookup)
@@ -262,7 +261,7 @@ func (w *Writer) skipExpired(expired tokenSet) error {
 		v.wrote, v.failure = expired, nil
 	}
 	w.published.Store(&v)
-	return nil // trying again would not renew the token; a new one brings the next write
+	return nil // a retry would not renew the token; a new token causes the next write
 }
 
 func label(o sink.Outcome) string {
@@ -272,9 +271,8 @@ func label(o sink.Outcome) string {
 	return "written"
 }
 
-// Check compares the sink with what was written, and has it written again if somebody else changed it.
-// It may block as long as the sink's file system does. A sink whose last check has not ended by then is
-// not known to hold anything.
+// Check compares the sink with what was written, and writes it again if something else changed it. It may block as
+// long as the sink's file system does. If the previous check has not finished, the sink's content counts as unknown.
 func (w *Writer) Check() {
 	v := w.published.Load()
 	if v.wrote == nil || w.work.Busy() {
@@ -297,7 +295,7 @@ func (w *Writer) Check() {
 	w.work.Post(w.markNotHeld)
 }
 
-// intact reports whether the sink is as it was when v was published, or was written since.
+// intact reports whether the sink is unchanged since v was published, or was written since.
 func (w *Writer) intact(v *view) bool {
 	if w.sink.Untouched() && slices.Equal(v.wrote, tokensOf(w.sink.Tokens(), w.lookup)) {
 		return true
@@ -306,15 +304,15 @@ func (w *Writer) intact(v *view) bool {
 	return err == nil && holds || w.published.Load() != v
 }
 
-// markNotHeld takes note that the sink does not hold what was written. It is run by the worker, whose next
-// step writes it again.
+// markNotHeld records that the sink does not contain what was written. The worker runs it, and its next step writes
+// the sink again.
 func (w *Writer) markNotHeld() {
 	v := *w.published.Load()
 	v.wrote = nil
 	w.published.Store(&v)
 }
 
-// holds reports whether the sink was last seen to hold the newest of every token.
+// holds reports whether the sink, when last checked, had the newest of every token.
 func (w *Writer) holds(v *view) bool {
 	for _, name := range w.sink.Tokens() {
 		newest, ok := w.lookup(name)
@@ -325,8 +323,8 @@ func (w *Writer) holds(v *view) bool {
 	return true
 }
 
-// Behind returns why the sink lacks tokens that are there and good: its last write failed, or is still
-// to come. It is nil for a sink that lacks none.
+// Behind returns why the sink lacks valid tokens: its last write failed, or is still pending. It is nil if the sink
+// lacks none.
 func (w *Writer) Behind() *Error {
 	v, now := w.published.Load(), time.Now()
 	for _, name := range w.sink.Tokens() {
@@ -340,8 +338,7 @@ func (w *Writer) Behind() *Error {
 	return &Error{Sink: w.sink.Path(), Err: v.failure}
 }
 
-// UpToDate reports whether a sink holds what it should, or holds good tokens and newer ones have only
-// just come.
+// UpToDate reports whether a sink has the newest tokens, or has valid tokens and newer ones have only just arrived.
 func (w *Writer) UpToDate() bool {
 	v := w.published.Load()
 	return w.holds(v) || w.catchingUp(v)
@@ -361,7 +358,7 @@ func (w *Writer) catchingUp(v *view) bool {
 	return true
 }
 
-// Status returns what there is to tell of the sink.
+// Status returns the sink's status.
 func (w *Writer) Status() status.Sink {
 	v := w.published.Load()
 	s := status.Sink{

@@ -52,7 +52,7 @@ func TestRulesAreTheKernels(t *testing.T) {
 		who := person{uid: ids[rng.IntN(3)], gids: []int{ids[rng.IntN(3)], ids[rng.IntN(3)]}}
 		is, ok := factsOf(in)
 		if !ok {
-			t.Fatal("the directory cannot be looked at")
+			t.Fatal("the directory cannot be checked")
 		}
 		got, want := who.may(maySearch, is), runAs(who, "test", "-e", inside)
 		if got != want {
@@ -133,7 +133,7 @@ func TestDeclaredConsumers(t *testing.T) {
 		"nobody":                 {func(*config.Sink) {}, 0o755, []want{{Note, "only the agent's user can read it", "", "group and mode"}}},
 		"everybody":              {func(s *config.Sink) { s.Mode = 0o644 }, 0o755, nil},
 		"a reader":               {func(s *config.Sink) { s.Readers = []config.Principal{{User: "4001"}} }, 0o755, nil},
-		"a reader, shut out":     {func(s *config.Sink) { s.Readers = []config.Principal{{User: "4001"}} }, 0o700, []want{{Problem, `user "4001" cannot enter directory`, "read by nobody", "chmod o+x"}}},
+		"a reader, shut out":     {func(s *config.Sink) { s.Readers = []config.Principal{{User: "4001"}} }, 0o700, []want{{Problem, `user "4001" cannot enter directory`, "nobody can read its files", "chmod o+x"}}},
 		"an owner, shut out":     {func(s *config.Sink) { s.Owner = "4001" }, 0o750, []want{{Problem, `user "4001" cannot enter`, "", ""}}},
 		"root is never shut out": {func(s *config.Sink) { s.Owner = "root" }, 0o700, nil},
 		"a group, shut out":      {func(s *config.Sink) { s.Group, s.Mode = "4001", 0o640 }, 0o754, []want{{Problem, `a member of group "4001" cannot enter`, "", ""}}},

@@ -63,7 +63,7 @@ func (e *exam) declared(s config.Sink) []Finding {
 	named = append(named, s.Readers...)
 	if len(named) == 0 && s.Mode&0o044 == 0 {
 		all = append(all, Finding{
-			Level: Note, What: "only the agent's user can read it", Fix: "if somebody else is to, give group and mode, readers or owner",
+			Level: Note, What: "only the agent's user can read it", Fix: "to let others read it, set group and mode, readers or owner",
 		})
 	}
 	for _, principal := range named {
@@ -87,7 +87,7 @@ func (p person) reach(dir string) []Finding {
 	}
 	f := Finding{
 		Level: Problem, What: fmt.Sprintf("%s cannot enter directory %q (mode %04o)", p.name, at, mode),
-		Why: "what is in it can be read by nobody who cannot enter it", Fix: "chmod o+x " + quote(at),
+		Why: "nobody can read its files without entering it", Fix: "chmod o+x " + quote(at),
 	}
 	if strings.HasPrefix(at, "/run/") {
 		f.Fix += ", in the agent's unit RuntimeDirectoryMode=0755"
@@ -139,7 +139,7 @@ func (e *exam) signalled(s config.Sink, signal config.Signal) []Finding {
 	if err != nil {
 		return []Finding{{
 			Level: Warning, What: fmt.Sprintf("pid_file %q names process %d, which does not run", signal.PIDFile, pid),
-			Why: "the signal reaches nobody, or one day a stranger that got the number", Fix: "start it, and have it remove the file when it ends",
+			Why: "the signal reaches no process, or one day another process that reuses the id", Fix: "start it, and have it remove the file when it ends",
 		}}
 	}
 	var all []Finding

@@ -62,7 +62,7 @@ func TestProcessesThatAreNone(t *testing.T) {
 		"empty":    {"", want{Warning, "does not hold the number of a process", "goes on with the old token", "start it"}},
 		"words":    {"nginx\n", want{Warning, "does not hold the number of a process", "", ""}},
 		"negative": {"-1\n", want{Warning, "does not hold the number of a process", "", ""}},
-		"ended":    {"4194304\n", want{Warning, "names process 4194304, which does not run", "a stranger", "start it"}},
+		"ended":    {"4194304\n", want{Warning, "names process 4194304, which does not run", "another process", "start it"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check(t, newExam(configOf(signalling(t, tc.content))).consumers(t.Context()), onlyAgent, tc.want)

@@ -43,7 +43,7 @@ func (e *exam) free(ctx context.Context, at string, taken func(*Finding)) []Find
 		_ = listener.Close()
 		return nil
 	}
-	f := Finding{Level: Problem, What: fmt.Sprintf("nobody can listen at %s: %v", at, err), Why: "the agent does not start", Fix: "choose another address"}
+	f := Finding{Level: Problem, What: fmt.Sprintf("cannot listen on %s: %v", at, err), Why: "the agent does not start", Fix: "choose another address"}
 	_, port, _ := net.SplitHostPort(at)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -103,7 +103,7 @@ func (e *exam) callers(context.Context) []Finding {
 func caller(p config.Principal, s config.Socket, will facts) []Finding {
 	who, err := personOf(p)
 	if errors.Is(err, errNobody) {
-		return []Finding{{Level: Warning, What: err.Error(), Why: "allow lets nobody in by it", Fix: "check the name"}}
+		return []Finding{{Level: Warning, What: err.Error(), Why: "this entry of allow admits nobody", Fix: "check the name"}}
 	}
 	found := who.reach(filepath.Dir(s.Path))
 	if !who.may(mayWrite, will) {

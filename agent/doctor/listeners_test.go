@@ -24,7 +24,7 @@ func TestListeners(t *testing.T) {
 		"taken":         {at, "", []want{{Warning, "something else listens at " + at, "keeps tokens fresh, but serves no probes", "ss -ltnp"}}},
 		"taken, too":    {"", at, []want{{Problem, "something else listens", "does not start", ""}}},
 		"open to all":   {":0", "", []want{{Warning, ":0 can be reached from other hosts", "names, paths and times", "127.0.0.1"}}},
-		"no such port":  {"127.0.0.1:70000", "", []want{{Problem, "nobody can listen at 127.0.0.1:70000", "", ""}}},
+		"no such port":  {"127.0.0.1:70000", "", []want{{Problem, "cannot listen on 127.0.0.1:70000", "", ""}}},
 		"not this host": {"192.0.2.1:1", "", []want{{Problem, "this host has no address", "", "ip address"}, {Warning, "can be reached", "", ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestCallers(t *testing.T) {
 		"another group":   {config.Socket{Mode: 0o660, Group: "4002"}, config.Principal{Group: "4001"}, 0o755, []want{{Problem, "may not connect to the socket (mode 0660, group #4002)", "before the agent is asked", "one group"}}},
 		"no group":        {config.Socket{Mode: 0o660}, config.Principal{User: "4001"}, 0o755, []want{{Problem, `user "4001" may have it, but may not connect`, "", ""}}},
 		"shut out":        {config.Socket{Mode: 0o660, Group: "4001"}, config.Principal{Group: "4001"}, 0o700, []want{{Problem, "cannot enter directory", "", "chmod o+x"}}},
-		"nobody":          {config.Socket{Mode: 0o660}, config.Principal{User: "no-such-user"}, 0o755, []want{{Warning, "is not known", "lets nobody in", "check the name"}}},
+		"nobody":          {config.Socket{Mode: 0o660}, config.Principal{User: "no-such-user"}, 0o755, []want{{Warning, "is not known", "admits nobody", "check the name"}}},
 		"a group of none": {config.Socket{Mode: 0o660, Group: "no-such-group"}, config.Principal{User: "0"}, 0o755, []want{{Problem, "is not known", "does not start", "check the name"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,7 +71,7 @@ func (p place) checkDirectory(agent int) []Finding {
 		return []Finding{missing(dir, agent)}
 	case err != nil:
 		return []Finding{{
-			Level: Problem, What: fmt.Sprintf("directory %q cannot be looked at: %v", dir, atomicfile.Cause(err)),
+			Level: Problem, What: fmt.Sprintf("directory %q cannot be checked: %v", dir, atomicfile.Cause(err)),
 			Why: "the agent does not start", Fix: "let the agent's user enter it and what is above it",
 		}}
 	case !info.IsDir():
@@ -85,7 +85,7 @@ func (p place) checkDirectory(agent int) []Finding {
 	if mode := info.Mode(); othersWrite(mode) {
 		return []Finding{{
 			Level: Warning, What: fmt.Sprintf("directory %q is for everybody's files", dir),
-			Why: "somebody can take a sink's name before the agent does, and a cleaner of temporary files may remove it",
+			Why: "another user can create a sink's name before the agent does, and a cleaner of temporary files may remove it",
 			Fix: "use a directory of the agent's own, such as /run/credagent",
 		}}
 	}
@@ -105,7 +105,7 @@ func (p place) refused(agent int) []Finding {
 	}
 	return []Finding{{
 		Level: Problem, What: message,
-		Why: "somebody could put a token of theirs in a sink's place, or read the agent's, so the agent refuses it", Fix: strings.TrimPrefix(fix, "run: "),
+		Why: "another user could replace a sink with their own token, or read the agent's, so the agent refuses it", Fix: strings.TrimPrefix(fix, "run: "),
 	}}
 }
 

@@ -27,8 +27,8 @@ func TestDirectories(t *testing.T) {
 		"a file":   {func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, []want{{Problem, "is not a directory", "does not start", "remove it"}}},
 		"a link":   {func(dir string) error { return errors.Join(os.Mkdir(dir+"-real", 0o755), os.Symlink(dir+"-real", dir)) }, nil},
 		"world":    {mode(0o757), []want{{Problem, "can be written to by others", "so the agent refuses it", "chmod go-w"}}},
-		"group":    {mode(0o775), []want{{Problem, "(mode 0775)", "put a token of theirs", "chmod go-w"}}},
-		"sticky":   {mode(0o777 | fs.ModeSticky), []want{{Warning, "for everybody's files", "take a sink's name", "/run/credagent"}}},
+		"group":    {mode(0o775), []want{{Problem, "(mode 0775)", "with their own token", "chmod go-w"}}},
+		"sticky":   {mode(0o777 | fs.ModeSticky), []want{{Warning, "for everybody's files", "create a sink's name", "/run/credagent"}}},
 		"in a dir": {func(dir string) error { return errors.Join(os.Mkdir(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o777)) }, []want{{Problem, "can be written to by others", "so the agent refuses it", "chmod go-w"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestMissingUnderRun(t *testing.T) {
 
 func TestDirectoryThatCannotBeLookedAt(t *testing.T) {
 	file := write(t, filepath.Join(openTemp(t), "file"), "", 0o644)
-	check(t, place{path: filepath.Join(file, "run", "token"), owner: host.NoOwner}.checkDirectory(0), want{Problem, "cannot be looked at: not a directory", "does not start", "enter it"})
+	check(t, place{path: filepath.Join(file, "run", "token"), owner: host.NoOwner}.checkDirectory(0), want{Problem, "cannot be checked: not a directory", "does not start", "enter it"})
 }
 
 func TestWhatStandsAtThePath(t *testing.T) {

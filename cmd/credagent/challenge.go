@@ -17,10 +17,10 @@ const maxChallenge = 32 << 10
 func newChallenge() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "challenge NAME",
-		Short: "Hand a claims challenge in to the running agent",
-		Long: `challenge hands the WWW-Authenticate value of a resource's 401 in to the running agent, over its
-socket. It is read from standard input where --www-authenticate is not given; a whole header line
-will do. A challenge that is not valid is refused and changes nothing.`,
+		Short: "Pass a claims challenge to the running agent",
+		Long: `challenge passes the WWW-Authenticate value of a resource's 401 to the running agent, over its
+socket. Without --www-authenticate it reads the value from standard input, which may be the whole
+header line. An invalid challenge is refused and changes nothing.`,
 		Example: "  curl -sI https://graph.microsoft.com/v1.0/me | grep -i ^www-authenticate: | credagent challenge graph",
 		Args:    oneToken,
 

@@ -15,14 +15,14 @@ import (
 func newDemo() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the main job against an authorization server of its own",
-		Long: `demo needs nothing and leaves nothing behind. It starts an authorization server on loopback
-whose tokens live for seconds, makes a certificate, and runs the agent: tokens are refreshed and
-files rewritten while a workload reads one of them all the time, the server throttles and fails,
-and the certificate is rotated. At the end it says what was seen to happen, and it exits with 70
-if anything was not. Ctrl-C stops it early.
+		Short: "Show the main job against its own authorization server",
+		Long: `demo needs no setup and leaves nothing behind. It starts an authorization server on loopback
+whose tokens live for seconds, creates a certificate, and runs the agent: tokens are refreshed and
+files rewritten while a workload keeps reading one of them, the server throttles and fails, and the
+certificate is rotated. At the end it reports what it has observed, and it exits with 70 if anything
+was missing. Ctrl-C stops it early.
 
-On a terminal it draws; elsewhere, and with TERM=dumb, it prints a line an event. NO_COLOR is
+On a terminal it draws; elsewhere, and with TERM=dumb, it prints a line per event. NO_COLOR is
 respected.`,
 		Example: "  credagent demo --for 30s",
 		Args:    noArguments,

@@ -32,18 +32,18 @@ func newDevserver() *cobra.Command {
 		Long: `devserver is an authorization server to try an application against: with tokens that live for
 seconds, throttling, outages, slow and broken answers. It prints one line of JSON with its address
 and a ready-made client, whose secret, certificate and configuration are in files that only you
-can read and that go when it stops; then a line on standard error for every token request.
+can read and that are removed when it stops; then a line on standard error for every token request.
 
-A fault is NAME[=ARG][*COUNT], the COUNT being how many token requests it befalls, all of them if
-there is none: then those after it never come, so give ok a COUNT. Faults come one after another. At the
-URL that the JSON calls control, POST CONTROL/faults?fault=... injects more while it runs, GET
-CONTROL/faults lists what is to come, and DELETE CONTROL/faults clears it.
+A fault is NAME[=ARG][*COUNT]. COUNT is the number of token requests that it affects. Without one it
+affects all of them and later faults never happen, so give ok a COUNT. Faults happen one after another.
+At the URL that the JSON calls control, POST CONTROL/faults?fault=... injects more while it runs, GET
+CONTROL/faults lists the pending ones, and DELETE CONTROL/faults clears them.
 
 The URL that the JSON calls resource accepts the server's tokens. A POST to CONTROL/revoke makes it
-reject all that there are with a claims challenge (continuous access evaluation), and accept only
+reject all existing ones with a claims challenge (continuous access evaluation), and accept only
 tokens that are requested with the claims of the challenge.
 
-With --manner it plays a known server: its paths, what it wants, and how it refuses. The manners:
+With --manner it imitates a known server: its paths, its requirements, and its errors. The manners:
 
 ` + mannerHelp() + `
 
@@ -54,10 +54,10 @@ The faults:
 		Args:    noArguments,
 	}
 	listen := c.Flags().String("listen", "127.0.0.1:0", "the `address` to listen on; port 0 is a free one")
-	ttl := c.Flags().Duration("ttl", 30*time.Second, "the life of a token, at least 1s")
-	tls := c.Flags().Bool("tls", false, "serve HTTPS, under a CA made for it, and know the client by its certificate too")
-	manner := c.Flags().String("manner", "", "play the known `server`, see above")
-	faults := c.Flags().StringArray("fault", nil, "what goes wrong from the start, see above; can be repeated")
+	ttl := c.Flags().Duration("ttl", 30*time.Second, "the lifetime of a token, at least 1s")
+	tls := c.Flags().Bool("tls", false, "serve HTTPS, with its own CA, and also accept the client by its certificate")
+	manner := c.Flags().String("manner", "", "imitate the known `server`, see above")
+	faults := c.Flags().StringArray("fault", nil, "a fault to inject from the start, see above; can be repeated")
 	completeFlag(c, "fault", words(faultNames()...))
 	completeFlag(c, "manner", words(mannerNames()...))
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -28,12 +28,12 @@ var errUnwell = errors.New("doctor found problems")
 func newDoctor() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look at this host for problems",
-		Long: `doctor looks at the host and the configuration for problems, those that will show later too, and prints a fix for each:
-directories, mounts and file systems of sinks, who can read them, credentials and their end, clocks,
+		Short: "Check this host for problems",
+		Long: `doctor checks the host and the configuration for problems, including ones that will only show later, and prints a fix for each:
+directories, mounts and file systems of sinks, who can read them, credentials and their expiry, clocks,
 state, addresses, providers and the kernel. It loads each credential and asks each server for the
-time, but requests no token; beside each sink it writes a file of its own and removes it. Run it as
-the agent's user. It exits with 78 when there is a problem, and with 0 when there are only warnings
+time, but requests no token; next to each sink it writes a test file and removes it. Run it as
+the agent's user. It exits with 78 if there is a problem, and with 0 if there are only warnings
 and notes.`,
 		Example: "  runuser -u credagent -- credagent doctor -c /etc/credagent/credagent.yaml",
 		Args:    noArguments,

@@ -36,15 +36,15 @@ func newExec() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "exec [flags] -- COMMAND [ARGUMENT]...",
 		Short: "Run a command with tokens in its environment, and keep them fresh",
-		Long: `exec does what run does, and runs COMMAND beside it, from the moment every token is there and every
-sink written. The command has the variables of all env sinks in its environment; configured by the
+		Long: `exec does what run does, and also runs COMMAND, once every token has been acquired and every sink
+written. The command has the variables of all env sinks in its environment; configured by the
 environment alone, it has the token in $CREDAGENT_ENV_VARIABLE, by default ACCESS_TOKEN.
 
-Signals are passed on to the command, SIGHUP included, and exec ends with the command and with its
-status: 128+n for a signal, 127 when it is not found, 126 when it cannot be run. A refusal before
-the start ends it as it ends once; passing failures are retried until the command can start.
+Signals are passed on to the command, SIGHUP included, and exec exits when the command does, with its
+status: 128+n for a signal, 127 if it is not found, 126 if it cannot be run. A refusal before the
+start ends exec with the same status as once; temporary failures are retried until the command can start.
 
-A process's environment does not change after its start. --on-refresh says what happens when there is a
+A process's environment does not change after it starts. --on-refresh chooses what happens when there is a
 new token: nothing, a restart with the new environment, or a signal for a command that reads files.`,
 		Example: `  credagent exec -c credagent.yaml -- /usr/bin/app --serve
   credagent exec --token graph --on-refresh restart -- /usr/bin/app
@@ -54,10 +54,10 @@ new token: nothing, a restart with the new environment, or a signal for a comman
 	f.file = configFlag(c)
 	flags := c.Flags()
 	flags.SetInterspersed(false) // everything after the command is the command's
-	flags.StringArrayVar(&f.tokens, "token", nil, "only this token and the sinks that it suffices for; can be repeated")
+	flags.StringArrayVar(&f.tokens, "token", nil, "only this token and the sinks that need no other; can be repeated")
 	flags.StringVar(&f.onRefresh, "on-refresh", "none", "what to do after a refresh: none, restart, or the name of a `signal` for the command")
-	flags.StringVar(&f.killSignal, "kill-signal", "TERM", "the `signal` that tells the command to end for a restart")
-	flags.DurationVar(&f.killTime, "kill-timeout", 10*time.Second, "how long it may take to end before it is killed; given, it holds for a SIGTERM passed on too; 0 is without limit")
+	flags.StringVar(&f.killSignal, "kill-signal", "TERM", "the `signal` that ends the command for a restart")
+	flags.DurationVar(&f.killTime, "kill-timeout", 10*time.Second, "how long it may take to end before it is killed; if given, also after a SIGTERM that was passed on; 0 is no limit")
 	completeFlag(c, "token", tokenNames)
 	completeFlag(c, "on-refresh", words(append([]string{"none", "restart"}, signalNames()...)...))
 	completeFlag(c, "kill-signal", words(signalNames()...))

@@ -24,9 +24,9 @@ func newInit() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init [SERVER]",
 		Short: "Set up a first token, from nothing",
-		Long: `init makes a key and a certificate, or a file for a secret, with a configuration for one token, and
-says what is to be done at the server. On a terminal it asks, unless the flags say all that is needed.
-It never overwrites a file; run again, it changes nothing. A secret is asked for, or read from standard
+		Long: `init creates a key and a certificate, or a file for a secret, and a configuration for one token, and
+prints the steps to take at the server. On a terminal it asks for what the flags do not say. It never
+overwrites a file; if it is run again, it changes nothing. A secret is asked for, or read from standard
 input.
 
 SERVER is one of ` + strings.Join(setup.Names(), ", ") + ".",
@@ -59,19 +59,19 @@ SERVER is one of ` + strings.Join(setup.Names(), ", ") + ".",
 
 func initFlags(c *cobra.Command) *setup.Answers {
 	a, f := &setup.Answers{}, c.Flags()
-	f.StringVar(&a.ClientID, "client-id", "", "what the server calls this client")
+	f.StringVar(&a.ClientID, "client-id", "", "the client's identifier at the server")
 	f.StringVar(&a.Tenant, "tenant", "", "the tenant: Entra's id or domain, a domain of Okta, Auth0, Salesforce or AD FS, an environment of PingOne")
 	f.StringVar(&a.Issuer, "issuer", "", "the issuer's `URL`; for cognito the pool's domain, for generic the token endpoint too, for entra another authority")
 	f.StringVar(&a.Credential, "credential", "", "certificate, secret or assertion (default: the best that the server takes)")
-	f.StringVar(&a.Scope, "scope", "", "the scopes, with spaces between them")
-	f.StringVar(&a.Audience, "audience", "", "what the token is for, where the server wants it: auth0, adfs")
+	f.StringVar(&a.Scope, "scope", "", "the scopes, separated by spaces")
+	f.StringVar(&a.Audience, "audience", "", "the audience, if the server needs it: auth0, adfs")
 	f.StringVar(&a.CAFile, "ca-file", "", "PEM `file` with an extra trust root for the server")
 	f.StringVar(&a.File, "file", "", "the `file` that the token is written to (default /run/credagent/app.token)")
 	f.StringVar(&a.Reader, "reader", "", "the `user` that the application runs as, who may read the token")
 	f.StringVar(&a.User, "user", "", "the `user` that the agent runs as (default credagent, or the caller who is not root)")
 	f.StringVar(&a.Dir, "dir", "", "the `directory` of the configuration and the credential (default /etc/credagent)")
 	f.BoolVar(&a.Kubernetes, "kubernetes", false, "print manifests instead")
-	f.BoolVar(&a.Print, "print", false, "print what would be made, and make nothing")
+	f.BoolVar(&a.Print, "print", false, "print what would be created, and create nothing")
 	return a
 }
 

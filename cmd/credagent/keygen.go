@@ -16,7 +16,7 @@ func newKeygen() *cobra.Command {
 		Use:   "keygen",
 		Short: "Print a new state key",
 		Long: `keygen prints a new key for the encrypted state (state.key_file), in the form of age-keygen. Keep it
-where the agent's user alone can read it, outside of the state's directory. Losing it costs one
+where only the agent's user can read it, outside the state's directory. Losing it costs one
 token request for each token.`,
 		Example: "  (umask 077; credagent keygen > /etc/credagent/state-key)",
 		Args:    noArguments,

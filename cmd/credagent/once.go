@@ -12,15 +12,15 @@ func newOnce() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "once",
 		Short: "Acquire every token, write its sinks, exit",
-		Long: `once is for an init container or a cron job. Passing failures are retried, by the same rules
-as in run, until the timeout; a refusal of the credential, the configuration or by policy ends it
-at once. What succeeded is written.`,
+		Long: `once is for an init container or a cron job. Temporary failures are retried, by the same rules
+as in run, until the timeout; a refusal of the credential, of the configuration or by policy ends it
+at once. Tokens that were acquired are written.`,
 		Example: "  credagent once -c credagent.yaml --timeout 30s --token graph",
 		Args:    noArguments,
 	}
 	file := configFlag(c)
 	timeout := c.Flags().Duration("timeout", time.Minute, "how long to try")
-	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that it suffices for; can be repeated")
+	tokens := c.Flags().StringArray("token", nil, "only this token and the sinks that need no other; can be repeated")
 	completeFlag(c, "token", tokenNames)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *timeout <= 0 {

@@ -14,15 +14,15 @@ import (
 func newReady() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ready",
-		Short: "Tell by the exit status whether every token is there and good",
-		Long: `ready asks the running agent, over the socket of the configuration or else at its listen address,
-whether it is ready and every token has long enough to live. The exit status is 0 if so, else 75,
+		Short: "Report by exit status whether every token is valid and written",
+		Long: `ready asks the running agent, over the configured socket or else at its listen address,
+whether it is ready and every token lives long enough. The exit status is 0 if so, else 75,
 with the reasons: for probes and scripts.`,
 		Example: "  credagent ready --min-ttl 10m && deploy",
 		Args:    noArguments,
 	}
 	agent := addAgentFlags(c)
-	least := c.Flags().Duration("min-ttl", 0, "how long every token has to live at least")
+	least := c.Flags().Duration("min-ttl", 0, "the least remaining lifetime of every token")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *least < 0 {
 			return &usageError{c.CommandPath(), fmt.Errorf("invalid argument %q for --min-ttl: want a duration such as 5m", *least)}

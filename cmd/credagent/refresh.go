@@ -16,11 +16,11 @@ import (
 func newRefresh() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "refresh NAME",
-		Short: "Have the running agent refresh a token now",
-		Long: `refresh asks the running agent, over its socket, to request a new token now, and says how that
-went. It ends credagent's own wait after a failure, but not what the server asked for with
-Retry-After, nor the shortest retry, nor the ceiling of requests in a minute: while one of these
-holds, it is refused, with the seconds left.`,
+		Short: "Make the running agent refresh a token now",
+		Long: `refresh asks the running agent, over its socket, to request a new token now, and reports the
+result. It ends credagent's own wait after a failure, but not a server's Retry-After, nor the
+shortest retry, nor the ceiling of requests per minute: while one of these applies, it is refused,
+with the seconds left.`,
 		Example: "  credagent refresh graph",
 		Args:    oneToken,
 

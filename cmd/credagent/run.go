@@ -22,8 +22,8 @@ func newRun() *cobra.Command {
 		Short: "Keep every token fresh and every sink up to date",
 		Long: `run is the daemon. It is ready (sd_notify READY=1, /readyz 200) when every token has been
 acquired and every sink written. SIGHUP makes it read its configuration again: it is checked
-whole, then taken over; what did not change keeps its tokens and schedule. SIGTERM stops it within
-five seconds; the files stay, as the tokens in them are still good.`,
+as a whole, then applied; what did not change keeps its tokens and schedule. SIGTERM stops it within
+five seconds; the files stay, because the tokens in them are still good.`,
 		Example: "  credagent run -c /etc/credagent/credagent.yaml",
 		Args:    noArguments,
 	}

@@ -16,11 +16,11 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running agent is doing",
-		Long: `status asks the running agent, over the socket of the configuration or else at its listen address.
+		Long: `status asks the running agent, over the configured socket or else at its listen address.
 It shows first what needs a person, with its cause and the next step, then what waits, and then each
-token's life and next request, each client's gate and credentials and each sink's state. A life is
-drawn from the token's issue to its expiry, with > (on a terminal ●) for now and | for the next
-request. With --watch it keeps to the window: what is well is left out first. q ends it.`,
+token's lifetime and next request, each client's gate and credentials and each sink's state. A lifetime
+is drawn from the token's issue to its expiry, with > (on a terminal ●) for now and | for the next
+request. With --watch it fits the window: what is well is omitted first. q quits.`,
 		Example: "  credagent status --watch",
 		Args:    noArguments,
 	}

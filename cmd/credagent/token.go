@@ -42,10 +42,10 @@ func newToken() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Print a fresh token of the running agent",
-		Long: `token asks the running agent, over its socket, for a token that is good now. Who may have it is
-said by the token's allow in the configuration; root and the agent's own user always may.
+		Long: `token asks the running agent, over its socket, for the current token. The token's allow in the
+configuration lists who may have it; root and the agent's own user always may.
 
-The formats are those of a sink; with git-credential it is a credential helper of git, which gives
+The formats are those of a sink; with git-credential it is a credential helper of git, which passes
 the operation as the last argument:
 
   git config --global credential.https://git.example.com.helper \

@@ -27,7 +27,7 @@ type untrustedError struct {
 
 const (
 	portHint   = "ask as the agent's user or as root, configure a socket, or name the agent's with --socket PATH"
-	socketHint = "have the agent's socket in a directory that is the agent's user's or root's, and that nobody else can write to or could have made"
+	socketHint = "put the agent's socket into a directory that belongs to the agent's user or root, and that nobody else can write to or could have created"
 )
 
 // Error implements error.

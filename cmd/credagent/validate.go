@@ -28,9 +28,9 @@ func newValidate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate",
 		Short: "Check the configuration",
-		Long: `validate checks the configuration, each provider's own keys included, without touching the
-network or reading a credential, and reports every problem at once. With --probe it also loads
-each credential and makes one token request for each client; it writes nothing.`,
+		Long: `validate checks the configuration, including each provider's own keys, without using the network or
+reading a credential, and reports every problem at once. With --probe it also loads each credential
+and makes one token request for each client; it writes nothing.`,
 		Example: "  credagent validate -c credagent.yaml --probe",
 		Args:    noArguments,
 	}

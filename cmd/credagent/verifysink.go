@@ -21,20 +21,20 @@ var errDoesNotHold = errors.New("a sink was not seen to be safe there")
 func newVerifySink() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify-sink PATH",
-		Short: "Try on a file system whether its readers always get a whole token",
-		Long: `verify-sink writes a file again and again, as the agent writes a sink, while readers open it all the
-time, one of them a process of its own. It says whether any of them found it torn, empty, missing,
-or open to more than its mode allows; how soon a new content is seen; whether inotify tells of it;
-whether the modification time changes; and whether a write or fsync fails; with a verdict.
+		Short: "Test whether readers on a file system always get a whole token",
+		Long: `verify-sink keeps writing a file, as the agent writes a sink, while readers keep opening it, one of
+them in a separate process. It reports whether any of them found it torn, empty, missing, or open to
+more than its mode allows; how soon new content is visible; whether inotify reports it; whether the
+modification time changes; and whether a write or fsync fails; with a verdict.
 
-PATH is a directory, in which it makes a file, or a file that does not exist yet. Nothing that is
-there is overwritten, and what it made it removes, after Ctrl-C too, which ends it early. No token
-is written. Run it as the agent's user, and on each host that reads the file. It exits with 0 when
-the promise holds, and with 78 when it does not, or PATH is not fit for a sink.`,
+PATH is a directory, in which it creates a file, or a file that does not exist yet. It overwrites
+nothing, and removes what it created, also after Ctrl-C, which ends it early. It writes no token.
+Run it as the agent's user, and on each host that reads the file. It exits with 0 if the promise
+holds, and with 78 if it does not, or if PATH is not usable for a sink.`,
 		Example: "  runuser -u credagent -- credagent verify-sink /mnt/shared/tokens --for 30s",
 	}
 	length := c.Flags().Duration("for", 30*time.Second, fmt.Sprintf("how long, at least %v", verifysink.Shortest))
-	reader := c.Flags().String("as-reader", "", "be the reader in a process of its own")
+	reader := c.Flags().String("as-reader", "", "be the reader in a separate process")
 	_ = c.Flags().MarkHidden("as-reader") // the flag is there
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *reader != "" {

@@ -108,7 +108,7 @@ func (r *reader) look() int {
 		r.tally.Empty.add("0 bytes")
 		return 0
 	case !whole:
-		r.tally.Torn.add("%d bytes that nobody wrote so", len(content))
+		r.tally.Torn.add("%d bytes that match no write", len(content))
 		return 0
 	}
 	if number < r.newest {

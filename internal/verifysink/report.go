@@ -82,13 +82,13 @@ func (r *Report) verdict(lines []line) string {
 	problems, warnings := count(lines, problem), count(lines, warning)
 	switch {
 	case problems > 0:
-		return fmt.Sprintf("verdict: it does not hold (%s): keep no sink here before that is mended", several(problems, "problem"))
+		return fmt.Sprintf("verdict: it does not hold (%s): keep no sink here until it is fixed", several(problems, "problem"))
 	case r.tooLittle():
 		return "verdict: none: too little was seen; try it for longer, with --for"
 	case warnings > 0:
 		return fmt.Sprintf("verdict: it holds, with %s: whoever opens a sink here reads a whole token", several(warnings, "warning"))
 	default:
-		return "verdict: it holds: whoever opens a sink here reads a whole token, and is told of each new one"
+		return "verdict: it holds: a reader that opens a sink here gets a whole token, and is notified of each new one"
 	}
 }
 
@@ -117,7 +117,7 @@ func (r *Report) lines() []line {
 	lines := r.contents()
 	lines = append(lines, r.access(), r.writing(), r.visibility(), r.notifications(), r.times())
 	if r.Remote {
-		lines = append(lines, line{warning, "only this host was looked at: another host may see a new file later, and is not told of it", "run it on that host too, or put the sink on a tmpfs of each host"})
+		lines = append(lines, line{warning, "only this host was tested: another host may see a new file later, and is not notified of it", "run it on that host too, or put the sink on a tmpfs of each host"})
 	}
 	if r.Apart.Err != nil {
 		lines = append(lines, line{warning, "there was no reader in a process of its own: " + r.Apart.Err.Error(), ""})
@@ -159,7 +159,7 @@ func (r *Report) access() line {
 	case r.Seen.Narrow.Count > 0:
 		return line{problem, fmt.Sprintf("mode and owner: readers shut out %s; the first: %s", several(r.Seen.Narrow.Count, "time"), r.Seen.Narrow.First), modesFixed}
 	}
-	return line{well, fmt.Sprintf("mode and owner: as configured in %s, and never wider in %s at temporary files", several(r.Seen.Looks, "read"), several(r.Scan.Looks, "look")), ""}
+	return line{well, fmt.Sprintf("mode and owner: as configured in %s, and never wider in %s of temporary files", several(r.Seen.Looks, "read"), several(r.Scan.Looks, "check")), ""}
 }
 
 func (r *Report) writing() line {
@@ -187,13 +187,13 @@ func (r *Report) notifications() line {
 	}
 	switch {
 	case n.Failed.Count > 0:
-		return line{warning, fmt.Sprintf("notifications: %d of %s were told: %s", n.Told, several(expected, "write"), n.Failed.First), openAnew}
+		return line{warning, fmt.Sprintf("notifications: %d of %s were reported: %s", n.Told, several(expected, "write"), n.Failed.First), openAnew}
 	case n.Told < expected:
-		return line{warning, fmt.Sprintf("notifications: %d of %s were told", n.Told, several(expected, "write")), openAnew}
+		return line{warning, fmt.Sprintf("notifications: %d of %s were reported", n.Told, several(expected, "write")), openAnew}
 	case n.Early.Count > 0:
 		return line{warning, fmt.Sprintf("notifications: %d came before the content could be read; the first: %s", n.Early.Count, n.Early.First), openAnew}
 	}
-	return line{well, fmt.Sprintf("notifications: %d of %s were told (%s), with the new content in place, within %s", n.Told, several(expected, "write"), strings.Join(kinds, ", "), short(n.Late)), ""}
+	return line{well, fmt.Sprintf("notifications: %d of %s were reported (%s), with the new content in place, within %s", n.Told, several(expected, "write"), strings.Join(kinds, ", "), short(n.Late)), ""}
 }
 
 // times judges what a workload that compares modification times sees.

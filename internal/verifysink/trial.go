@@ -66,7 +66,7 @@ func try(ctx context.Context, o Options, write func([]byte) error) (*Report, err
 
 func (t *trial) first() error {
 	if err := t.write(seal(t.target.Nonce, 1)); err != nil {
-		return fmt.Errorf("%w\n    hint: no sink can be written there; mend that, or put it on a tmpfs, such as /run", err)
+		return fmt.Errorf("%w\n    hint: no sink can be written there; fix that, or put it on a tmpfs, such as /run", err)
 	}
 	t.published.done(1, time.Now())
 	target, err := targetAt(t.Path, t.target.Nonce)

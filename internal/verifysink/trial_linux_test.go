@@ -229,7 +229,7 @@ func TestUserSpaceFileSystem(t *testing.T) {
 	dir := fuse(t)
 	report, err := Run(t.Context(), Options{Path: dir, For: Shortest, FileSystem: "FUSE", Remote: true})
 	must(t, err)
-	if report.Writes.Failed.Count > 0 || report.Seen.Torn.Count > 0 || !strings.Contains(report.String(), "warning: only this host was looked at") {
+	if report.Writes.Failed.Count > 0 || report.Seen.Torn.Count > 0 || !strings.Contains(report.String(), "warning: only this host was tested") {
 		t.Errorf("%s", report)
 	}
 	wantNothing(t, dir)

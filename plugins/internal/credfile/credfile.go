@@ -179,7 +179,7 @@ func Secret(data []byte) (secret.Value, error) {
 	for _, r := range text {
 		at++
 		if r != ' ' && !unicode.IsGraphic(r) || r != ' ' && unicode.IsSpace(r) {
-			return secret.Value{}, fmt.Errorf("character %d of %d is %U, which nobody sees and no secret holds; write the secret anew without it", at, utf8.RuneCountInString(text), r)
+			return secret.Value{}, fmt.Errorf("character %d of %d is %U, which is invisible and belongs to no secret; write the secret again without it", at, utf8.RuneCountInString(text), r)
 		}
 	}
 	return value, nil
