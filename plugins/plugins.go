@@ -33,20 +33,19 @@ type Provider interface {
 type Source interface {
 	// Files returns the absolute paths the credential is read from. The agent watches them.
 	Files() []string
-	// Load reads the credential afresh and checks that it could be used. It is called for every
-	// request, so that a rotated credential is used at once. It makes no token request. Its error
-	// says what is wrong and with which file, and holds nothing secret. It is an [Unavailable] where
-	// waiting may be all that is needed; any other needs a person.
+	// Load reads the credential again and checks that it can be used. It is called for every request, so that a
+	// rotated credential is used at once. It makes no token request. Its error names the problem and the file, and
+	// contains nothing secret. It is an [Unavailable] if waiting may be enough; any other error needs a person.
 	Load(ctx context.Context) (Credential, error)
 }
 
-// Unavailable is the error of a credential that cannot be had for now: what hands it out does not
-// answer, or wants to be left alone. The agent waits as it does for the server, and no shorter than Header
-// asks for. A [Source] does not try again by itself.
+// Unavailable is the error of a credential that is temporarily unavailable: the service that issues it does not
+// answer, or asks to wait. The agent waits as it does for the server, and at least as long as Header asks for. A
+// [Source] does not retry by itself.
 type Unavailable struct {
-	Message string      // what happened; it holds nothing secret
-	Status  int         // of the HTTP answer; 0 where there was none
-	Header  http.Header // of that answer; of it the agent sees Retry-After and the like
+	Message string      // what happened; it contains nothing secret
+	Status  int         // of the HTTP answer; 0 if there was none
+	Header  http.Header // of that answer; the agent gets Retry-After and similar headers
 }
 
 // Error implements error.

@@ -35,11 +35,11 @@ func ownershipOf(info fs.FileInfo) (ownership, bool) {
 	return ownership{int(stat.Uid), int(stat.Gid)}, true
 }
 
-// give sets up a new, still empty file, and sees that it is as it should be before a token is written
-// to it. It returns what the file then is.
+// give sets the attributes of a new, still empty file, and verifies them before a token is written to it. It returns
+// the file's resulting information.
 func (a attributes) give(file *os.File) (fs.FileInfo, error) {
-	// An ACL that the directory gives to new files comes first: as long as the mode is 0600 it lets
-	// nobody in, and whoever opened the empty file could read what is written later.
+	// Remove an inherited ACL first: while the mode is 0600 it admits nobody, but a process that opened the empty
+	// file later could read what is written to it.
 	if err := clearACL(file); err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (a attributes) give(file *os.File) (fs.FileInfo, error) {
 	if err := file.Chmod(a.mode); err != nil {
 		return nil, fmt.Errorf("setting mode %04o: %w", a.mode, atomicfile.Cause(err))
 	}
-	if a.acl != nil { // else it has none, since clearACL
+	if a.acl != nil { // otherwise clearACL has removed it
 		if err := a.setACL(file); err != nil {
 			return nil, err
 		}

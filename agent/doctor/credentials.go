@@ -126,7 +126,7 @@ func secretFile(file string) []Finding {
 	}}
 }
 
-// secretFiles are those in the built-in providers' configuration.
+// secretFiles returns the secret files in a built-in provider's configuration.
 func secretFiles(c config.Credential) []string {
 	var keys map[string]json.RawMessage
 	if json.Unmarshal(c.Config, &keys) != nil {
@@ -146,8 +146,7 @@ func secretFiles(c config.Credential) []string {
 	return files
 }
 
-// plugins checks the providers that no client uses yet. What is wrong with the others shows when
-// they are asked.
+// plugins checks the providers that no client uses yet. Problems of the others show when they are called.
 func (e *exam) plugins(ctx context.Context) []Finding {
 	used := map[string]bool{}
 	for _, c := range e.Config.Clients {

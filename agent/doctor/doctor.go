@@ -1,9 +1,9 @@
-// Package doctor checks a host and a configuration for problems, those that will show later too, and
-// has a fix for each.
+// Package doctor checks a host and a configuration for problems, including ones that will only show later, and has a
+// fix for each.
 //
-// It looks, asks and tries, and takes back what it tries: a directory beside a sink, an address that
-// it listens at for a moment. It makes no token request. One caveat: it sees the host as the user
-// that it runs as, so it is best run as the agent's user.
+// Its tests leave nothing behind: it creates a directory next to a sink, or listens on an address for a moment, and
+// undoes that. It makes no token request. One caveat: it sees the host as the user that it runs as, so run it as the
+// agent's user.
 package doctor
 
 import (
@@ -23,43 +23,42 @@ type Level string
 // The levels.
 const (
 	Problem Level = "problem" // it does not work, or will stop working
-	Warning Level = "warning" // it works until something happens that does happen
-	Note    Level = "note"    // it is well to know
+	Warning Level = "warning" // it works until something happens that is to be expected
+	Note    Level = "note"    // it is good to know
 )
 
-// Finding is one thing that was found.
+// Finding is one finding.
 type Finding struct {
 	Level Level    `json:"level"`
 	About []string `json:"about,omitempty"` // the parts of the configuration that it concerns
 	What  string   `json:"what"`
-	Why   string   `json:"why,omitempty"` // what it will come to
+	Why   string   `json:"why,omitempty"` // its consequences
 	Fix   string   `json:"fix,omitempty"`
 }
 
-// Options are what is checked, and who can be asked.
+// Options configures what is checked, and how to get information.
 type Options struct {
 	Config *config.Config
 	// Status asks the running agent.
 	Status func(context.Context) (status.Status, error)
-	// Check has a provider check its configuration and load a client's credential.
+	// Check makes a provider check its configuration and load a client's credential.
 	Check func(ctx context.Context, client string, c config.Credential) (provider.Credential, []provider.Problem, error)
-	// Providers lists the providers that there are.
+	// Providers lists the installed providers.
 	Providers func(context.Context) []provider.Info
 }
 
 // exam is one examination.
 type exam struct {
 	Options
-	proc    string // where the system lists processes
-	uid     int    // the agent's user, as far as it can be known
-	judged  string // how that is known
+	proc    string // the directory of the system's processes
+	uid     int    // the agent's user, as far as known
+	judged  string // how it is known
 	running *status.Status
 	silence error // why no running agent answered
 	now     time.Time
 }
 
-// Examine checks everything. Findings that are the same but for what they concern are one; the
-// worst come first.
+// Examine checks everything. Findings that differ only in their objects are merged; the worst come first.
 func Examine(ctx context.Context, o Options) []Finding {
 	e := &exam{Options: o, proc: "/proc", now: time.Now()}
 	if s, err := o.Status(ctx); err != nil {
@@ -81,7 +80,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	return merge(slices.Concat(found...))
 }
 
-// merge joins findings that say the same, in the order of their levels.
+// merge merges equal findings, in the order of their levels.
 func merge(all []Finding) []Finding {
 	var merged []Finding
 	for _, f := range all {
@@ -111,7 +110,7 @@ func appendNew[T comparable](all []T, more ...T) []T {
 	return all
 }
 
-// about describes what findings concern.
+// about sets the object of findings.
 func about(what string, found ...Finding) []Finding {
 	for i := range found {
 		found[i].About = append(found[i].About, what)

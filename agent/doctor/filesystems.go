@@ -6,17 +6,17 @@ import (
 	"path/filepath"
 )
 
-// fileSystem is what matters of a file system. The zero value is one that is not known.
+// fileSystem has the relevant properties of a file system. The zero value is an unknown one.
 type fileSystem struct {
 	name   string
-	remote bool // others change it unseen
-	disk   bool // what was written stays there for who takes the disk
-	layer  bool // it is a container's own
-	memory bool // it is gone with the machine's memory
+	remote bool // other hosts can change it without notice
+	disk   bool // its content can be read from the disk
+	layer  bool // it belongs to a container
+	memory bool // it is in memory
 }
 
-// FileSystem names the file system that a path is on, or would be; "" is for one that is not known. On a
-// remote one, others change files unseen.
+// FileSystem names the file system of a path, which need not exist; "" if unknown. On a remote one, other hosts can
+// change files without notice.
 func FileSystem(path string) (name string, remote bool) {
 	at := fileSystemOf(path)
 	if at == (fileSystem{}) {
@@ -25,7 +25,7 @@ func FileSystem(path string) (name string, remote bool) {
 	return at.name, at.remote
 }
 
-// fileSystems checks where files lie that others read or change.
+// fileSystems checks the file systems of files that others read or change.
 func (e *exam) fileSystems(context.Context) []Finding {
 	var all []Finding
 	for _, s := range e.Config.Sinks {

@@ -148,8 +148,8 @@ func (e *Endpoint) discover(ctx context.Context, roots []byte) *Answer {
 	return nil
 }
 
-// Moved has the metadata read afresh, because there is nothing any more where a request went that it
-// named. It reports whether it names another token endpoint now.
+// Moved reads the metadata again, because the token endpoint that it named for a request is gone. It reports whether
+// the metadata now names another one.
 func (e *Endpoint) Moved(ctx context.Context, request provider.Request) bool {
 	if e.cfg.Issuer == "" {
 		return false
@@ -157,7 +157,7 @@ func (e *Endpoint) Moved(ctx context.Context, request provider.Request) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.metadata.TokenEndpoint != request.TokenEndpoint {
-		return true // another request has found out already
+		return true // another request has already found out
 	}
 	metadata, failed := e.fetch(ctx, request.TrustRoots)
 	if failed != nil {
@@ -167,7 +167,7 @@ func (e *Endpoint) Moved(ctx context.Context, request provider.Request) bool {
 	return metadata.TokenEndpoint != request.TokenEndpoint
 }
 
-// fetch asks the places where metadata may be, one after another while there is none.
+// fetch tries the possible URLs of the metadata, one after another.
 func (e *Endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *Answer) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.RequestTimeout)
 	defer cancel()
@@ -186,7 +186,7 @@ func (e *Endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *An
 			return metadata, nil
 		}
 		if failed == nil || another.Failure.Status != http.StatusNotFound {
-			failed = another // a place where there is nothing says less than the other one
+			failed = another // prefer the other URL's failure over "not found"
 		}
 		if err != nil || !elsewhere(reply) {
 			break
@@ -195,8 +195,8 @@ func (e *Endpoint) fetch(ctx context.Context, roots []byte) (oauth.Metadata, *An
 	return oauth.Metadata{}, failed
 }
 
-// elsewhere reports whether the metadata may be at the other place: servers that know only one of the
-// two answer for the other with what they answer to any address.
+// elsewhere reports whether the metadata may be at the other URL: servers that know only one of the two answer the
+// other like any unknown address.
 func elsewhere(reply provider.Reply) bool {
 	switch reply.Status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
@@ -208,8 +208,8 @@ func elsewhere(reply provider.Reply) bool {
 	return reply.Status >= 300 && reply.Status < 400
 }
 
-// follow gets a document, also where the same host has it at another address. No credential travels
-// with the request; what it brings is believed only if it is the issuer's own.
+// follow gets a document, following redirects on the same host. No credential is sent with the request, and the
+// result is accepted only if it is the issuer's own.
 func follow(ctx context.Context, connections http.RoundTripper, at string) (provider.Reply, error) {
 	const most = 5
 	var reply provider.Reply
@@ -227,8 +227,8 @@ func follow(ctx context.Context, connections http.RoundTripper, at string) (prov
 	return reply, nil
 }
 
-// redirected is where an answer leads to on the same host; "" for nowhere. From http it may lead to
-// https, but not back.
+// redirected returns the target of a redirect on the same host; "" for none. It may lead from http to https, but not
+// back.
 func redirected(at string, reply provider.Reply) string {
 	switch reply.Status {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -250,8 +250,7 @@ func redirected(at string, reply provider.Reply) string {
 	return ""
 }
 
-// read gives the metadata's answer its meaning; its failures are of the same classes as a token
-// request's.
+// read interprets the metadata's answer; its failures have the same classes as a token request's.
 func (e *Endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answer) {
 	now := time.Now()
 	var a Answer
@@ -285,7 +284,7 @@ func (e *Endpoint) read(reply provider.Reply, err error) (oauth.Metadata, *Answe
 	return oauth.Metadata{}, &a
 }
 
-// speakOfIssuer makes a failed request for metadata one of the issuer and not of the token endpoint.
+// speakOfIssuer makes the error of a failed metadata request name the issuer, not the token endpoint.
 func (e *Endpoint) speakOfIssuer(reply provider.Reply, a *Answer) {
 	message := a.Failure.Message
 	switch {
@@ -314,7 +313,7 @@ func get(ctx context.Context, connections http.RoundTripper, at string) (provide
 	defer response.Body.Close()
 	reply := provider.Reply{Status: response.StatusCode, Header: response.Header}
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the naked connection, on which no time limit would hold.
+		// Its body is the raw connection, which has no time limit.
 		reply.BodyError = "reading the answer: the server switched to another protocol"
 		return reply, nil
 	}
@@ -342,7 +341,7 @@ func kindOf(err error) provider.Kind {
 	return provider.KindNetwork
 }
 
-// CredentialOf is what a failed exchange still says of the credential.
+// CredentialOf returns what a failed exchange still reveals about the credential.
 func CredentialOf(err error) provider.Credential {
 	var failure *provider.Failure
 	if errors.As(err, &failure) {

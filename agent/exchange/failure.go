@@ -10,13 +10,13 @@ import (
 	"github.com/credagent/credagent/internal/logkey"
 )
 
-// Failure is a token request that brought no token. It holds nothing secret.
+// Failure is a failed token request. It contains nothing secret.
 type Failure struct {
 	Class         policy.Class
-	Status        int    // HTTP status; 0 where there was no answer
+	Status        int    // HTTP status; 0 without an answer
 	Code          string // error of RFC 6749, 5.2
 	Message       string // what happened
-	Advice        string // what to do; "" where waiting is all
+	Advice        string // what to do; "" if only waiting helps
 	AADSTS        []int
 	CorrelationID string
 	TraceID       string
@@ -25,8 +25,8 @@ type Failure struct {
 	RefusesClient bool // the server does not accept the credential or the client
 }
 
-// Error implements error: `invalid_client (401), AADSTS7000222: …`, or `HTTP 503, …` where the
-// answer holds no OAuth error.
+// Error implements error: `invalid_client (401), AADSTS7000222: …`, or `HTTP 503, …` if the answer has no OAuth
+// error.
 func (f *Failure) Error() string {
 	head := ""
 	switch {
@@ -41,13 +41,13 @@ func (f *Failure) Error() string {
 	return head + ", " + f.Message
 }
 
-// Like reports whether two failures say the same, but for the names of their requests.
+// Like reports whether two failures are equal, except for the ids of their requests.
 func (f *Failure) Like(other *Failure) bool {
 	return f != nil && other != nil && f.Class == other.Class && f.Status == other.Status &&
 		f.Code == other.Code && slices.Equal(f.AADSTS, other.AADSTS)
 }
 
-// Attributes are what a log line says of the failure.
+// Attributes returns the log attributes of the failure.
 func (f *Failure) Attributes() []slog.Attr {
 	attrs := []slog.Attr{slog.String(logkey.Class, f.Class.String()), slog.String(logkey.Error, f.Error())}
 	if f.Status != 0 {
@@ -66,7 +66,7 @@ func (f *Failure) Attributes() []slog.Attr {
 	return attrs
 }
 
-// adviceFor is what to do about a class of failure when nothing more precise is known.
+// adviceFor returns the advice for a class of failure if nothing more precise is known.
 func adviceFor(class policy.Class, code string) string {
 	switch {
 	case code == "invalid_scope":
@@ -87,8 +87,8 @@ func adviceFor(class policy.Class, code string) string {
 	return ""
 }
 
-// wantsOtherMethod reports whether a server's words are those with which one refuses not the secret,
-// but the form in which it came: in a header where it wants it in the body, or the other way round.
+// wantsOtherMethod reports whether a server's text refuses not the secret, but how it was sent: in a header instead
+// of the body, or vice versa.
 func wantsOtherMethod(words string) bool {
 	words = strings.ToLower(words)
 	for _, sign := range []string{

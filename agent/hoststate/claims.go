@@ -9,10 +9,10 @@ import (
 	"github.com/credagent/credagent/internal/lockfile"
 )
 
-// Claim takes a path for this process, until [Store.Release] or the process's end. Where another
-// process has claimed it, by whatever spelling, the error says which. A path may be claimed often, as
-// a reload does; each claim has its release. One whose directory was missing is known by its spelling
-// alone, so it is claimed again when that is there.
+// Claim claims a path for this process, until [Store.Release] or the process's end. If another process has claimed
+// it, under any spelling, the error names that process. A path may be claimed repeatedly, as a reload does; each
+// claim needs its release. A path whose directory is missing is only known by its spelling, so claim it again once
+// the directory exists.
 func (s *Store) Claim(path string) error {
 	name := identity(path)
 	s.mu.Lock()
@@ -24,8 +24,8 @@ func (s *Store) Claim(path string) error {
 	return nil
 }
 
-// Release gives a claimed path back, by the name that it had when it was claimed: a path whose directory
-// is made later has another one then. Of several claims the oldest ends.
+// Release releases a claimed path, under the name that it had when it was claimed: the name of a path changes if its
+// directory is created later. Of several claims the oldest ends.
 func (s *Store) Release(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,9 +40,9 @@ func (s *Store) Release(path string) {
 	s.unlock(name)
 }
 
-// Turn takes the turn of a client at a token endpoint to find out whether the server answers again after a
-// wait, so that the commands that waited do not ask all at once. taken is false while another process has
-// it; else done gives it back. Within a process it is for the one gate of the client to take.
+// Turn takes the turn to find out, for a client at a token endpoint, whether the server answers again after a wait,
+// so that the commands that waited do not all ask at once. taken is false while another process has it; else done
+// releases it. Within a process only the client's gate takes it.
 func (s *Store) Turn(endpoint, clientID string) (done func(), taken bool) {
 	name := "turn " + fileOf(endpoint, clientID)
 	if s.lock(name) != nil {
@@ -51,8 +51,8 @@ func (s *Store) Turn(endpoint, clientID string) (done func(), taken bool) {
 	return func() { s.unlock(name) }, true
 }
 
-// lock takes the lock of a name in every directory, or in none. A file system without locks tells nobody
-// apart; another directory may.
+// lock takes the lock of a name in every directory, or in none. A file system without locks cannot exclude others;
+// another directory may.
 func (s *Store) lock(name string) error {
 	for i, claims := range s.claims {
 		err := claims.Lock(name)
@@ -73,8 +73,8 @@ func (s *Store) unlock(name string) {
 	}
 }
 
-// identity names what a path leads to by its directory, which has one number however it is spelt,
-// and its name there. The file itself is replaced at each write.
+// identity identifies a file by its directory, which has the same id however it is spelled, and its name there,
+// because the file itself is replaced at each write.
 func identity(path string) string {
 	dir, name := filepath.Split(path)
 	info, err := os.Stat(dir)

@@ -71,7 +71,7 @@ func (r *reloader) watch(ctx context.Context, a *agent.Agent) {
 	}
 }
 
-// tell reloads, and notifies the service manager.
+// tell reloads the configuration, and notifies the service manager.
 func (r *reloader) tell(ctx context.Context, a *agent.Agent) {
 	if !r.ready.Load() { // READY=1 would be too early
 		r.reload(ctx, a)

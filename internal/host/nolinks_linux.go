@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openWithoutLinks opens a directory whose path has no link on it in one step, and then judges it and
-// what is above it, each by one system call: what is above an open directory is reached by "..", which
-// no link can lead astray. It returns nil for all that is not in order, which the walk then explains, and
-// where the kernel is older than Linux 5.8.
+// openWithoutLinks opens a directory whose path has no link in one step, and then checks it and the directories above
+// it, each with one system call: ".." from an open directory cannot be redirected by a link. It returns nil if
+// anything is wrong, which the walk then explains, or if the kernel is older than Linux 5.8.
 func (d Directory) openWithoutLinks() *os.Root {
 	if !filepath.IsAbs(d.Path) || filepath.Clean(d.Path) != d.Path || d.Path == "/" {
 		return nil
@@ -39,8 +38,8 @@ func (d Directory) openWithoutLinks() *os.Root {
 	return root
 }
 
-// upwards fills in what is held at a path, and returns all that is on the path, from the root down. It
-// fails where the kernel does not say what is mounted, and where the directory was moved meanwhile.
+// upwards fills in the held component, and returns all components of the path, from the root down. It fails if the
+// kernel does not report mounts, or if the directory was moved meanwhile.
 func (h *held) upwards(path string) (way []step, ok bool) {
 	way = make([]step, strings.Count(path, "/")+1)
 	var top unix.Statx_t
