@@ -67,9 +67,7 @@ type Options struct {
 	Waits Waits
 	// Directories remembers where sinks were, so that what a killed process left there is removed; nil
 	// for nobody.
-	Directories interface {
-		AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
-	}
+	Directories Directories
 	// StrictNotes lets no token request go out that Memory could not note before, which then is a failure
 	// that passes. Without it, a memory that fails or does not answer costs no workload its token, and a
 	// crash may make the next process send more requests than it should.
@@ -83,10 +81,17 @@ type Provider = provider.Provider
 type Failure = exchange.Failure
 
 // Sink is where workloads read tokens. Path is its name, which need not be that of a file.
-type Sink = delivery.Sink
+type Sink = sink.Sink
 
 // Waits is what all commands on a host know of what servers asked for.
 type Waits = store.Waits
+
+// Directories remembers, longer than a process lives, in which directories sinks were written.
+type Directories interface {
+	// AddSinkDirectories adds those in use, each with the user beside the agent's own whom a sink
+	// belongs to (-1 for nobody), and returns all that it knows.
+	AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
+}
 
 // Memory is where the agent keeps what must outlive its process, by tokens' names: [store.Store], or a
 // program's own. It may block as long as its file system does.
@@ -205,7 +210,7 @@ func (a *Agent) Open() error {
 // removeLeftOvers has what killed processes left removed where sinks were.
 func (a *Agent) removeLeftOvers() {
 	sinks := a.parts.config().Sinks
-	a.checks.Go(func() { delivery.RemoveLeftOvers(a.options.Directories, sinks, a.log) })
+	a.checks.Go(func() { removeLeftOvers(a.options.Directories, sinks, a.log) })
 }
 
 // newest returns the newest token of a name, which is zero while there is none, and since when.
@@ -226,8 +231,8 @@ func (a *Agent) token(name string) (token.Token, bool) {
 
 // deliver has the sinks written that show a token.
 func (a *Agent) deliver(name string) {
-	for _, w := range a.parts.showing(name) {
-		w.Notify()
+	for _, s := range a.parts.showing(name) {
+		s.writer.Notify()
 	}
 }
 

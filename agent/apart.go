@@ -11,6 +11,7 @@ import (
 
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/internal/samefile"
+	"github.com/credagent/credagent/sink"
 )
 
 // use is a file, and what names it.
@@ -75,7 +76,7 @@ func (a *Agent) clashes(outputs, taken []use) []config.Problem {
 // chained allows what is meant to be: one client's assertion is the token of another client.
 func (a *Agent) chained(in, out use) bool {
 	s := out.sink
-	if s == nil || s.Type != config.SinkFile || s.Format != config.FormatRaw ||
+	if s == nil || s.Type != config.SinkFile || s.Format != sink.FormatRaw ||
 		!strings.HasSuffix(in.at, ".assertion_file") && !strings.HasSuffix(in.at, ".subject_token_file") {
 		return false
 	}

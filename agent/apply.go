@@ -219,7 +219,7 @@ func RemoveToken(name string) Change {
 			return nil, nil
 		}
 		if sinks := a.parts.showing(name); len(sinks) > 0 {
-			return nil, problem("tokens."+name, fmt.Sprintf("sink %q still shows it", sinks[0].Path()))
+			return nil, problem("tokens."+name, fmt.Sprintf("sink %q still shows it", sinks[0].path()))
 		}
 		if identity := a.parts.settings().Identity; identity != nil {
 			for resource, of := range identity.TokenFor {

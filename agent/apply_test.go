@@ -21,6 +21,7 @@ import (
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/sink"
 )
 
 // program is an agent that is embedded: it has no file, and everything is applied.
@@ -338,8 +339,8 @@ func (a *Agent) consistent(t *testing.T) {
 		}
 	}
 	for _, s := range list.sinks {
-		for _, name := range s.writer.Tokens() {
-			if !slices.Contains(p.shows[name], s.writer) {
+		for _, name := range s.sink.Tokens() {
+			if !slices.Contains(p.shows[name], s) {
 				t.Errorf("sink %s is not found by token %s", s.path(), name)
 			}
 		}
@@ -409,7 +410,7 @@ func TestApplyWritesOverNothingThatIsRead(t *testing.T) {
 		"a sink over the state's key":                {[]Change{into("a", "key")}, "the same file as state.key_file"},
 		"a sink among the state":                     {[]Change{into("a", "state/a.age")}, "where the agent has files of its own"},
 		"a sink over another one":                    {[]Change{into("a", "one"), into("a", "alias/one")}, "the same file as sinks["},
-		"a sink that changes":                        {[]Change{into("a", "one"), SetSink(config.Sink{Type: config.SinkFile, Path: filepath.Join(dir, "one"), Token: "a", Format: config.FormatJSON})}, ""},
+		"a sink that changes":                        {[]Change{into("a", "one"), SetSink(config.Sink{Type: config.SinkFile, Path: filepath.Join(dir, "one"), Token: "a", Format: sink.FormatJSON})}, ""},
 		"a sink over the header's file":              {[]Change{into("a", "header")}, "the same file as identity_endpoint.header_file"},
 		"a client that reads the agent's own header": {[]Change{SetClient(clientOf("b", "b")), SetClient(withFile("b", filepath.Join(dir, "header")))}, "the same file as clients.b.credential.config.secret_file"},
 		"a client of what a sink writes":             {[]Change{into("a", "secret"), SetClient(reads("b"))}, "the same file as clients.b.credential.config.secret_file"},

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/credagent/credagent/agent/config"
-	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/sink"
 )
 
@@ -15,7 +14,7 @@ func (a *Agent) Environ() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return delivery.Environ(variables, a.token)
+	return sink.Environ(variables, a.token)
 }
 
 // Refused returns why a command cannot be started, once waiting alone will not help: something was
@@ -33,15 +32,15 @@ func (a *Agent) Refused() error {
 func (a *Agent) Unwritable() (envFiles []string, err error) {
 	var errs []error
 	for _, s := range a.parts.list().sinks {
-		behind := s.writer.Behind()
+		lacks, err := s.writer.Behind()
 		var render *sink.RenderError
-		if behind == nil || !errors.As(behind.Err, &render) {
+		if !lacks || !errors.As(err, &render) {
 			continue
 		}
 		if s.cfg.Type == config.SinkEnv {
 			envFiles = append(envFiles, s.path())
 		} else {
-			errs = append(errs, behind)
+			errs = append(errs, &SinkError{s.path(), err})
 		}
 	}
 	return envFiles, errors.Join(errs...)

@@ -126,8 +126,8 @@ func (a *Agent) startNew(ctx context.Context, e *edit) {
 		}
 	}
 	for name := range e.tokens {
-		for _, w := range a.parts.showing(name) {
-			w.Start()
+		for _, s := range a.parts.showing(name) {
+			s.writer.Start()
 		}
 	}
 	for _, next := range e.sinks {
@@ -164,7 +164,7 @@ func (a *Agent) newToken(cfg config.Token, c *clientPart) *tokenPart {
 }
 
 func (a *Agent) newSink(cfg config.Sink, s Sink, place int) *sinkPart {
-	return &sinkPart{cfg: cfg, place: place, writer: delivery.NewWriter(s, delivery.Options{
+	return &sinkPart{cfg: cfg, sink: s, place: place, writer: delivery.NewWriter(s, delivery.Options{
 		Newest:  a.newest,
 		Actions: a.machine.actions(cfg, s, a.token, a.log),
 		Roll:    a.machine.random("sink " + cfg.Path),

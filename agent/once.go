@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/policy"
 )
 
@@ -36,15 +35,26 @@ func (e *TokenError) Error() string {
 	return fmt.Sprintf("requesting token %q: client %q: %s", e.Token, e.Client, why)
 }
 
-// SinkError says which sink could not be written although its tokens are there, and why.
-type SinkError = delivery.Error
-
 // Unwrap lets callers branch on the failure.
 func (e *TokenError) Unwrap() error {
 	if e.Failure == nil || !e.Failure.Class.Lasting() {
 		return ErrNoToken
 	}
 	return nil
+}
+
+// SinkError says which sink could not be written although its tokens are there, and why.
+type SinkError struct {
+	Sink string
+	Err  error // nil when the time was up
+}
+
+// Error implements error.
+func (e *SinkError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("writing %q: the time was up", e.Sink)
+	}
+	return e.Err.Error()
 }
 
 // Once acquires every token and writes every sink, then stops. It goes on, by the same rules as
@@ -82,8 +92,8 @@ func (a *Agent) settled() bool {
 		pending = pending || !v.Answered && v.Gate.Failures == 0
 	}
 	for _, s := range list.sinks {
-		behind := s.writer.Behind()
-		pending = pending || behind != nil && behind.Err == nil
+		lacks, err := s.writer.Behind()
+		pending = pending || lacks && err == nil
 	}
 	return refused && !pending && !list.acting()
 }
@@ -107,8 +117,12 @@ func (a *Agent) hopeless(ctx context.Context) bool {
 		}
 		missing++
 	}
-	written := !slices.ContainsFunc(list.sinks, func(s *sinkPart) bool { return s.writer.Behind() != nil })
-	return missing > 0 && written
+	for _, s := range list.sinks {
+		if lacks, _ := s.writer.Behind(); lacks {
+			return false
+		}
+	}
+	return missing > 0
 }
 
 // acting reports whether a change of a sink is being acted upon. It is for whoever has seen first that
@@ -127,8 +141,8 @@ func (a *Agent) missing() error {
 		}
 	}
 	for _, s := range list.sinks {
-		if behind := s.writer.Behind(); behind != nil {
-			errs = append(errs, behind)
+		if lacks, err := s.writer.Behind(); lacks {
+			errs = append(errs, &SinkError{s.path(), err})
 		}
 	}
 	return errors.Join(errs...)

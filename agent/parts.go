@@ -11,6 +11,7 @@ import (
 	"github.com/credagent/credagent/agent/delivery"
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/keeper"
+	"github.com/credagent/credagent/sink"
 )
 
 // parts is everything that runs, by the names of the configuration. Only the agent's goroutine changes
@@ -18,14 +19,14 @@ import (
 // replaced as a whole, and never changed.
 type parts struct {
 	mu      sync.RWMutex
-	cfg     *config.Config                // guarded by mu, as is all that follows; the settings, and what was configured at once
-	applied bool                          // clients, tokens and sinks are not those of cfg any more
-	clients map[string]*clientPart        // by name
-	tokens  map[string]*tokenPart         // by name
-	sinks   map[string]*sinkPart          // by path
-	shows   map[string][]*delivery.Writer // by token; the slices are never changed
-	places  int                           // sinks that there ever were
-	listed  *listing                      // nil after a change
+	cfg     *config.Config         // guarded by mu, as is all that follows; the settings, and what was configured at once
+	applied bool                   // clients, tokens and sinks are not those of cfg any more
+	clients map[string]*clientPart // by name
+	tokens  map[string]*tokenPart  // by name
+	sinks   map[string]*sinkPart   // by path
+	shows   map[string][]*sinkPart // by token; the slices are never changed
+	places  int                    // sinks that there ever were
+	listed  *listing               // nil after a change
 }
 
 type clientPart struct {
@@ -44,9 +45,10 @@ type tokenPart struct {
 }
 
 type sinkPart struct {
-	writer *delivery.Writer
 	cfg    config.Sink // with a path alone, for a sink of the program's own
-	place  int         // among the sinks
+	sink   sink.Sink
+	writer *delivery.Writer
+	place  int // among the sinks
 }
 
 // listing is the parts in the order in which they are shown.
@@ -60,7 +62,7 @@ func newParts(cfg *config.Config) *parts {
 	return &parts{
 		cfg:     cfg,
 		clients: map[string]*clientPart{}, tokens: map[string]*tokenPart{}, sinks: map[string]*sinkPart{},
-		shows: map[string][]*delivery.Writer{},
+		shows: map[string][]*sinkPart{},
 	}
 }
 
@@ -68,7 +70,7 @@ func (t *tokenPart) name() string { return t.cfg.Name }
 
 func (c *clientPart) name() string { return c.cfg.Name }
 
-func (s *sinkPart) path() string { return s.writer.Path() }
+func (s *sinkPart) path() string { return s.cfg.Path }
 
 // settings are the configuration as far as it is about neither a client, a token nor a sink.
 func (p *parts) settings() *config.Config {
@@ -136,8 +138,8 @@ func (p *parts) sink(path string) *sinkPart {
 	return p.sinks[path]
 }
 
-// showing returns the writers of the sinks that show a token. They are not to be changed.
-func (p *parts) showing(token string) []*delivery.Writer {
+// showing returns the sinks that show a token. The slice is not to be changed.
+func (p *parts) showing(token string) []*sinkPart {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.shows[token]
@@ -235,8 +237,8 @@ func (p *parts) putToken(name string, next *tokenPart, old *edit) {
 func (p *parts) putSink(path string, next *sinkPart, old *edit) {
 	if was := p.sinks[path]; was != nil {
 		old.sinks[path] = was
-		for _, name := range was.writer.Tokens() {
-			rest := slices.DeleteFunc(slices.Clone(p.shows[name]), func(w *delivery.Writer) bool { return w == was.writer })
+		for _, name := range was.sink.Tokens() {
+			rest := slices.DeleteFunc(slices.Clone(p.shows[name]), func(s *sinkPart) bool { return s == was })
 			if p.shows[name] = rest; len(rest) == 0 {
 				delete(p.shows, name)
 			}
@@ -244,8 +246,8 @@ func (p *parts) putSink(path string, next *sinkPart, old *edit) {
 		delete(p.sinks, path)
 	}
 	if next != nil {
-		for _, name := range next.writer.Tokens() {
-			p.shows[name] = append(slices.Clip(p.shows[name]), next.writer)
+		for _, name := range next.sink.Tokens() {
+			p.shows[name] = append(slices.Clip(p.shows[name]), next)
 		}
 		p.sinks[path] = next
 		p.places = max(p.places, next.place+1)

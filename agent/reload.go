@@ -159,7 +159,7 @@ func (a *Agent) openSinks(e *edit) error {
 		named[cfg.Path] = true
 		if was := a.parts.sink(cfg.Path); was != nil && sameSink(was.cfg, cfg) {
 			if was.place != i {
-				e.sinks[cfg.Path] = &sinkPart{writer: was.writer, cfg: cfg, place: i}
+				e.sinks[cfg.Path] = &sinkPart{cfg: cfg, sink: was.sink, writer: was.writer, place: i}
 			}
 			continue
 		}

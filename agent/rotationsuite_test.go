@@ -28,6 +28,7 @@ import (
 	"github.com/credagent/credagent/internal/filewatch"
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/certcred"
+	"github.com/credagent/credagent/sink"
 )
 
 const swaps = 200
@@ -278,7 +279,7 @@ func (r *rotations) agent(t *testing.T) *Agent {
 		Config: &config.Config{
 			Clients: []config.Client{{Name: "client", TokenURL: "https://login.example.com/token", ClientID: "id", RequestTimeout: 10 * time.Second}},
 			Tokens:  []config.Token{{Name: "a", Client: "client", RefreshAt: 0.5}},
-			Sinks:   []config.Sink{{Type: config.SinkFile, Format: config.FormatRaw, Path: r.path("token"), Token: "a", Mode: 0o600}},
+			Sinks:   []config.Sink{{Type: config.SinkFile, Format: sink.FormatRaw, Path: r.path("token"), Token: "a", Mode: 0o600}},
 		},
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		Provider: func(provider.Spec) Provider { return r },

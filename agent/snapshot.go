@@ -30,7 +30,7 @@ func (a *Agent) StatusFor(user int, groups []int) status.Status {
 		}
 	}
 	for _, part := range list.sinks {
-		foreign := slices.ContainsFunc(part.writer.Tokens(), func(name string) bool { return !a.Allows(name, user, groups) })
+		foreign := slices.ContainsFunc(part.sink.Tokens(), func(name string) bool { return !a.Allows(name, user, groups) })
 		if !foreign {
 			seen.sinks = append(seen.sinks, part)
 		}

@@ -1,7 +1,7 @@
 // Package sink owns the files that workloads read tokens from: how tokens are rendered, and how the result atomically
 // replaces the old content.
 //
-// A program that embeds the agent lets it write the files, or implements agent.Sink itself. Without the agent, a
+// A program that embeds the agent lets it write the files, or implements [Sink] itself. Without the agent, a
 // program creates a [File] with [New] and calls its Write whenever a token has changed.
 //
 // A reader that opens a sink's path gets all of the old content or all of the new content, whatever happens to the
@@ -33,6 +33,22 @@ const (
 
 	createIt = "create it, for example with RuntimeDirectory= or tmpfiles.d"
 )
+
+// Sink is where workloads read tokens: a [File], or what a program has of its own.
+type Sink interface {
+	Path() string
+	Tokens() []string
+	// Write brings the sink to what lookup says. After an error the old content stays. It may
+	// block as long as its file system does.
+	Write(lookup Lookup) (Outcome, error)
+	// Mend repairs mode, owner and readers of a sink whose content is what lookup says already, and
+	// leaves any other alone. It reports whether the sink then is as Write would leave it.
+	Mend(lookup Lookup) (holds bool, err error)
+	// Holds reports whether the sink is as Write would leave it.
+	Holds(lookup Lookup) (bool, error)
+	// Untouched reports that it cannot have changed since Holds said so. It may always say no.
+	Untouched() bool
+}
 
 // Options describe one sink.
 type Options struct {

@@ -77,7 +77,7 @@ func CompleteSink(s Sink) (Sink, error) {
 		raw.Variables = make(map[string]text, len(s.Variables))
 	}
 	for _, variable := range s.Variables {
-		raw.Variables[variable.Name] = textOf(variable.source())
+		raw.Variables[variable.Name] = textOf(sourceOf(variable))
 	}
 	for _, a := range s.OnChange {
 		raw.OnChange = append(raw.OnChange, a.raw())
@@ -87,8 +87,8 @@ func CompleteSink(s Sink) (Sink, error) {
 	return complete, v.err()
 }
 
-// source returns the variable in the file's syntax.
-func (v Variable) source() string {
+// source is how a file has the variable.
+func sourceOf(v Variable) string {
 	if v.Field == "" {
 		return v.Token
 	}

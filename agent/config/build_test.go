@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/sink"
 )
 
 // everyKey is a configuration in which no key of a client, a token or a sink is left out.
@@ -79,7 +81,7 @@ func TestCompleteFillsInDefaults(t *testing.T) {
 		t.Errorf("%+v, %v", token, err)
 	}
 	s, err := CompleteSink(Sink{Type: SinkFile, Path: "/run/t", Token: "t"})
-	if err != nil || s.Mode != defaultSinkMode || s.Format != FormatRaw {
+	if err != nil || s.Mode != defaultSinkMode || s.Format != sink.FormatRaw {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -141,7 +143,7 @@ func TestCompleteRefusesWhatAFileMayNotHave(t *testing.T) {
 		refusedSink("a relative path", Sink{Type: SinkFile, Path: "x", Token: "t"}, "not an absolute path"),
 		refusedSink("no token", Sink{Type: SinkFile, Path: "/run/x"}, `missing key "token"`),
 		refusedSink("executable", Sink{Type: SinkFile, Path: "/run/x", Token: "t", Mode: 0o755}, "executable"),
-		refusedSink("a template of no token", Sink{Type: SinkFile, Path: "/run/x", Format: FormatTemplate, Template: "x"}, "uses no token"),
+		refusedSink("a template of no token", Sink{Type: SinkFile, Path: "/run/x", Format: sink.FormatTemplate, Template: "x"}, "uses no token"),
 		refusedSink("an action of nothing", Sink{Type: SinkFile, Path: "/run/x", Token: "t", OnChange: []Action{{}}}, "want exactly one of signal and command"),
 	} {
 		t.Run(test.name, func(t *testing.T) {

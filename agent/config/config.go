@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/credagent/credagent/sink"
 )
 
 // Config is a whole validated configuration.
@@ -130,11 +132,8 @@ type Token struct {
 	Allow           []Principal
 }
 
-// Principal is a local user or group, by name or number. Exactly one field is set.
-type Principal struct {
-	User  string
-	Group string
-}
+// Principal is a local user or group, by name or number.
+type Principal = sink.Principal
 
 // SinkType is the kind of a sink.
 type SinkType string
@@ -145,26 +144,13 @@ const (
 	SinkEnv  SinkType = "env"
 )
 
-// Format is how a file sink renders a token.
-type Format string
-
-// The formats of a file sink.
-const (
-	FormatRaw            Format = "raw"
-	FormatJSON           Format = "json"
-	FormatHeader         Format = "header"
-	FormatExecCredential Format = "exec_credential"
-	FormatEnvoySDS       Format = "envoy_sds"
-	FormatTemplate       Format = "template"
-)
-
 // Sink is a file that workloads read.
 type Sink struct {
 	Type      SinkType
 	Path      string      // absolute, clean
 	Token     string      // file sinks but for templates
-	Format    Format      // file sinks
-	Template  string      // with FormatTemplate
+	Format    sink.Format // file sinks
+	Template  string      // with [sink.FormatTemplate]
 	Variables []Variable  // env sinks, sorted by name
 	Mode      fs.FileMode // exact
 	Owner     string      // name or number; "" leaves it
@@ -175,11 +161,7 @@ type Sink struct {
 }
 
 // Variable is one line of an env sink.
-type Variable struct {
-	Name  string // [A-Za-z_][A-Za-z0-9_]*
-	Token string
-	Field string // "" for the access token itself, else a field of the token's JSON form
-}
+type Variable = sink.Variable
 
 // Action is what happens after a sink's content changed. Exactly one field is set.
 type Action struct {

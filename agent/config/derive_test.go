@@ -153,7 +153,7 @@ func refinements() map[string]refinement {
 		"tokens.*.allow.*":              exactlyOne("user", "group"),
 		"sinks.*":                       sinkForms,
 		"sinks.*.type":                  enum(sortedKeys(sinkTypes)),
-		"sinks.*.format":                enum(sortedKeys(formats)),
+		"sinks.*.format":                enum(sortedKeys(formats())),
 		"sinks.*.variables":             named(`^[A-Za-z_][A-Za-z0-9_]*$`),
 		"sinks.*.readers.*":             exactlyOne("user", "group"),
 		"sinks.*.on_change.*":           exactlyOne("signal", "command"),

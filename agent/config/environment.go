@@ -391,7 +391,7 @@ func (b *envBuilder) fileSink(path string) rawSink {
 		Format: b.text(join(path, "format"), "CREDAGENT_FILE_FORMAT", b.vars.FileFormat),
 		Mode:   mode{b.text(join(path, "mode"), "CREDAGENT_FILE_MODE", b.vars.FileMode)},
 	}
-	if s.Format.value == string(FormatTemplate) {
+	if s.Format.value == string(sink.FormatTemplate) {
 		s.Format.invalid = true
 		b.problem(join(path, "format"), "a template needs a configuration file")
 	}

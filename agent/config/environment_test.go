@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/sink"
 )
 
 // setEnvironment makes the variables given the only ones that this package looks at.
@@ -91,7 +93,7 @@ func TestFromEnvWhole(t *testing.T) {
 		}},
 		Tokens: []Token{{Name: "default", Client: "default", Scopes: []string{"a", "b", "c", "d"}, RefreshAt: 0.5, DefaultLifetime: 5 * time.Minute}},
 		Sinks: []Sink{
-			{Place: "sinks[0]", Type: SinkFile, Path: "/run/token", Token: "default", Format: FormatJSON, Mode: 0o640},
+			{Place: "sinks[0]", Type: SinkFile, Path: "/run/token", Token: "default", Format: sink.FormatJSON, Mode: 0o640},
 			{Place: "sinks[1]", Type: SinkEnv, Path: "/run/token.env", Mode: 0o600, Variables: []Variable{{Name: "ACCESS_TOKEN", Token: "default"}}},
 		},
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/sink"
 )
 
 // canary is an environment's value that no message may show.
@@ -71,21 +73,21 @@ func checkConfig(t *testing.T, c *Config) {
 	if len(tokens) == 0 {
 		t.Error("no token")
 	}
-	for _, sink := range c.Sinks {
-		if files[sink.Path] || !strings.HasPrefix(sink.Path, "/") || sink.Mode&^0o644 != 0 {
-			t.Errorf("sink %+v", sink)
+	for _, s := range c.Sinks {
+		if files[s.Path] || !strings.HasPrefix(s.Path, "/") || s.Mode&^0o644 != 0 {
+			t.Errorf("sink %+v", s)
 		}
-		files[sink.Path] = true
-		named := []string{sink.Token}
-		if sink.Type == SinkEnv || sink.Format == FormatTemplate {
+		files[s.Path] = true
+		named := []string{s.Token}
+		if s.Type == SinkEnv || s.Format == sink.FormatTemplate {
 			named = nil
 		}
-		for _, v := range sink.Variables {
+		for _, v := range s.Variables {
 			named = append(named, v.Token)
 		}
 		for _, name := range named {
 			if !tokens[name] {
-				t.Errorf("sink %+v names token %q", sink, name)
+				t.Errorf("sink %+v names token %q", s, name)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/internal/samefile"
+	"github.com/credagent/credagent/sink"
 )
 
 // providerPrefix starts the file name of an external provider.
@@ -187,7 +188,7 @@ func (c *Config) chained(in, out use) bool {
 		return false
 	}
 	i := slices.IndexFunc(c.Sinks, func(s Sink) bool { return join(s.Place, "path") == out.path })
-	if i < 0 || c.Sinks[i].Type != SinkFile || c.Sinks[i].Format != FormatRaw {
+	if i < 0 || c.Sinks[i].Type != SinkFile || c.Sinks[i].Format != sink.FormatRaw {
 		return false
 	}
 	t := slices.IndexFunc(c.Tokens, func(t Token) bool { return t.Name == c.Sinks[i].Token })

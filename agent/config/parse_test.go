@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credagent/credagent/sink"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -87,7 +89,7 @@ func fullConfig() *Config {
 func fullSinks() []Sink {
 	return []Sink{
 		{
-			Place: "sinks[0]", Type: SinkFile, Token: "graph", Path: "/run/credagent/graph.token", Format: FormatRaw, Mode: 0o640,
+			Place: "sinks[0]", Type: SinkFile, Token: "graph", Path: "/run/credagent/graph.token", Format: sink.FormatRaw, Mode: 0o640,
 			Owner: "app", Group: "app", Readers: []Principal{{User: "legacy"}},
 			OnChange: []Action{
 				{Signal: &Signal{PIDFile: "/run/app.pid", Signal: "HUP"}},
@@ -95,7 +97,7 @@ func fullSinks() []Sink {
 			},
 		},
 		{
-			Place: "sinks[1]", Type: SinkFile, Path: "/run/credagent/app.ini", Format: FormatTemplate, Mode: 0o600,
+			Place: "sinks[1]", Type: SinkFile, Path: "/run/credagent/app.ini", Format: sink.FormatTemplate, Mode: 0o600,
 			Template: "[auth]\nbearer = {{ (token \"graph\").AccessToken }}\n",
 		},
 		{

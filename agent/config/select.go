@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"github.com/credagent/credagent/sink"
 )
 
 // Only returns the part of the configuration for the named tokens: their clients, and
@@ -51,7 +53,7 @@ func (s Sink) tokens() []string {
 			names[i] = v.Token
 		}
 		return names
-	case s.Format == FormatTemplate:
+	case s.Format == sink.FormatTemplate:
 		names, _ := templateTokens(s.Template) // validated: it parses
 		return names
 	}

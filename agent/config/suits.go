@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/credagent/credagent/sink"
 )
 
 var (
@@ -19,7 +21,7 @@ var (
 
 // suits warns of a sink that is valid but useless for its intended program.
 func (v *validator) suits(path string, s Sink) {
-	if s.Format == FormatEnvoySDS && s.Path != "" && !slices.Contains(envoyEndings, filepath.Ext(s.Path)) {
+	if s.Format == sink.FormatEnvoySDS && s.Path != "" && !slices.Contains(envoyEndings, filepath.Ext(s.Path)) {
 		v.warn(join(path, "path"), "Envoy reads a file of secrets as JSON only if its name ends in .json")
 	}
 	if isPasswordFile(s) {

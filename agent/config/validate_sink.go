@@ -12,9 +12,13 @@ import (
 
 var sinkTypes = map[string]SinkType{"file": SinkFile, "env": SinkEnv}
 
-var formats = map[string]Format{
-	"raw": FormatRaw, "json": FormatJSON, "header": FormatHeader, "exec_credential": FormatExecCredential,
-	"envoy_sds": FormatEnvoySDS, "template": FormatTemplate,
+// formats are those of a file sink, by their names.
+func formats() map[string]sink.Format {
+	all := map[string]sink.Format{}
+	for _, f := range sink.Formats() {
+		all[string(f)] = f
+	}
+	return all
 }
 
 // fields are the fields of a token's JSON form that an env sink can use.
@@ -66,10 +70,10 @@ func (v *validator) sink(path string, raw rawSink) Sink {
 
 func (v *validator) fileSink(path string, raw rawSink, s *Sink) {
 	v.notWith(path, "a file sink", map[string]bool{"variables": raw.Variables != nil})
-	if s.Format = oneOf(v, join(path, "format"), raw.Format, choice[Format]{formats, "raw"}); v.silenced[join(path, "format")] {
+	if s.Format = oneOf(v, join(path, "format"), raw.Format, choice[sink.Format]{formats(), "raw"}); v.silenced[join(path, "format")] {
 		return
 	}
-	if s.Format == FormatTemplate {
+	if s.Format == sink.FormatTemplate {
 		v.notWith(path, "a template", map[string]bool{"token": raw.Token.set})
 		s.Template = v.template(path, raw.Template)
 		return
@@ -161,7 +165,7 @@ func (v *validator) variable(name, path string, t text) Variable {
 		v.hinted(path, "one of "+strings.Join(fields, ", "), "%v asks for a field that a token does not have", t)
 		return line
 	}
-	if _, err := sink.Env([]sink.Variable{sink.Variable(line)}); err != nil {
+	if _, err := sink.Env([]sink.Variable{line}); err != nil {
 		v.problem(path, "%v", err)
 	}
 	return line

@@ -12,8 +12,8 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// Actions returns a sink's configured on_change actions.
-func Actions(cfg config.Sink, s Sink, lookup sink.Lookup, log *slog.Logger) []Action {
+// Actions returns what a sink has configured as on_change.
+func Actions(cfg config.Sink, s sink.Sink, lookup sink.Lookup, log *slog.Logger) []Action {
 	var actions []Action
 	for _, action := range cfg.OnChange {
 		switch {

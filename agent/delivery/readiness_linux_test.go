@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/credagent/credagent/agent/config"
+	"github.com/credagent/credagent/sink"
 )
 
 // mark makes a file or directory one that nobody may change, root included, or takes that back.
@@ -129,7 +130,7 @@ func TestReadinessOfAFile(t *testing.T) {
 			}
 			t.Cleanup(func() { unmark(path); unmark(filepath.Dir(path)) })
 			synctest.Test(t, func(t *testing.T) {
-				file, err := Opener()(config.Sink{Type: config.SinkFile, Format: config.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
+				file, err := Opener()(config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -206,7 +207,7 @@ func TestExpiredTokensTouchNoFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "token")
 			synctest.Test(t, func(t *testing.T) {
-				file, err := Opener()(config.Sink{Type: config.SinkFile, Format: config.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
+				file, err := Opener()(config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -8,7 +8,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -28,37 +27,7 @@ import (
 // holds is still good; otherwise every refresh would be a moment of not being ready.
 const writeTimeout = 2 * time.Second
 
-// Sink is where workloads read tokens.
-type Sink interface {
-	Path() string
-	Tokens() []string
-	// Write updates the sink to the tokens of lookup. After an error the old content stays. It may
-	// block as long as its file system does.
-	Write(lookup sink.Lookup) (sink.Outcome, error)
-	// Mend restores mode, owner and readers of a sink whose content already matches lookup, and does not touch any
-	// other. It reports whether the sink is now as Write would leave it.
-	Mend(lookup sink.Lookup) (holds bool, err error)
-	// Holds reports whether the sink is as Write would leave it.
-	Holds(lookup sink.Lookup) (bool, error)
-	// Untouched reports whether the sink is certainly unchanged since Holds. It may always report false.
-	Untouched() bool
-}
-
-// Error names a sink that could not be written although its tokens exist, and the reason.
-type Error struct {
-	Sink string
-	Err  error // nil if the time limit was exceeded
-}
-
-// Error implements error.
-func (e *Error) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("writing %q: the time was up", e.Sink)
-	}
-	return e.Err.Error()
-}
-
-// Options configures writers.
+// Options are what writers are made with.
 type Options struct {
 	// Newest returns the newest token of a name, which may be zero, and since when it exists.
 	Newest  func(name string) (t token.Token, since time.Time)
@@ -72,7 +41,7 @@ type Options struct {
 // Writer keeps one sink up to date: it writes when a token changed, and again after a failure. An idle one costs no
 // goroutine.
 type Writer struct {
-	sink Sink
+	sink sink.Sink
 	o    Options
 	hook *hook // nil without actions
 	work *worker.Worker
@@ -136,7 +105,7 @@ func (h tokenSet) lookup(name string) (token.Token, bool) {
 }
 
 // NewWriter returns the writer of a sink. It starts nothing.
-func NewWriter(s Sink, o Options) *Writer {
+func NewWriter(s sink.Sink, o Options) *Writer {
 	w := &Writer{sink: s, o: o}
 	w.work = worker.New(w.step)
 	w.work.Start()
@@ -151,13 +120,7 @@ func NewWriter(s Sink, o Options) *Writer {
 // log returns the writer's logger. It is created for each entry, because entries are rare.
 func (w *Writer) log() *slog.Logger { return w.o.Log.With(logkey.Sink, w.sink.Path()) }
 
-// Path returns the sink's path.
-func (w *Writer) Path() string { return w.sink.Path() }
-
-// Tokens returns the names of the tokens in the sink.
-func (w *Writer) Tokens() []string { return w.sink.Tokens() }
-
-// lookup returns the newest token of a name, for the sink.
+// lookup returns the newest token of a name. It is how sinks look tokens up.
 func (w *Writer) lookup(name string) (token.Token, bool) {
 	t, _ := w.o.Newest(name)
 	return t, !t.AccessToken.IsZero()
@@ -323,19 +286,19 @@ func (w *Writer) holds(v *view) bool {
 	return true
 }
 
-// Behind returns why the sink lacks valid tokens: its last write failed, or is still pending. It is nil if the sink
-// lacks none.
-func (w *Writer) Behind() *Error {
+// Behind reports whether the sink lacks tokens that are there and good. Its last write failed with the error,
+// or is still to come.
+func (w *Writer) Behind() (lacks bool, err error) {
 	v, now := w.published.Load(), time.Now()
 	for _, name := range w.sink.Tokens() {
 		if t, _ := w.o.Newest(name); !t.ValidAt(now) {
-			return nil
+			return false, nil
 		}
 	}
 	if w.holds(v) {
-		return nil
+		return false, nil
 	}
-	return &Error{Sink: w.sink.Path(), Err: v.failure}
+	return true, v.failure
 }
 
 // UpToDate reports whether a sink has the newest tokens, or has valid tokens and newer ones have only just arrived.

@@ -124,7 +124,7 @@ func (i *issued) newest(name string) (token.Token, time.Time) {
 }
 
 // writing makes a writer of a sink over issued tokens.
-func writing(s Sink, i *issued, actions ...Action) *Writer {
+func writing(s sink.Sink, i *issued, actions ...Action) *Writer {
 	return NewWriter(s, Options{
 		Newest: i.newest, Actions: actions, Roll: func() float64 { return 0.5 }, Changed: func() {},
 		Metrics: metrics.New(prometheus.NewRegistry(), "test"), Log: slog.New(slog.DiscardHandler),
@@ -261,7 +261,7 @@ func TestExpiredTokensAreNotWritten(t *testing.T) {
 				if s.content() != tc.want || acted != 1 || !st.Expired || st.Holds != tc.holds || s.mode != "" && tc.holds {
 					t.Errorf("it holds %q with mode %q, acted %d times, status %+v", s.content(), s.mode, acted, st)
 				}
-				if behind := w.Behind(); behind != nil {
+				if behind, _ := w.Behind(); behind {
 					t.Error("it lacks a token that is there and good")
 				}
 				tokens.issue("graph", "renewed", time.Hour)

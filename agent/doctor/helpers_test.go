@@ -12,6 +12,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/sink"
 )
 
 func must(tb testing.TB, err error) {
@@ -57,7 +58,7 @@ func newExam(cfg config.Config) *exam {
 
 // sinkAt is a raw sink, private unless changed.
 func sinkAt(path string) config.Sink {
-	return config.Sink{Type: config.SinkFile, Format: config.FormatRaw, Token: "graph", Path: path, Mode: 0o600}
+	return config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Token: "graph", Path: path, Mode: 0o600}
 }
 
 // want is a finding to expect: its level, and what it says in its three parts.

@@ -56,10 +56,7 @@ func tryWriting(s config.Sink) (told bool, err error) {
 	defer os.RemoveAll(dir)
 	content := &probe{"one"}
 	options := sink.Options{
-		Path: filepath.Join(dir, "probe"), Mode: s.Mode, Owner: s.Owner, Group: s.Group, Renderer: content,
-	}
-	for _, reader := range s.Readers {
-		options.Readers = append(options.Readers, sink.Principal(reader))
+		Path: filepath.Join(dir, "probe"), Mode: s.Mode, Owner: s.Owner, Group: s.Group, Readers: s.Readers, Renderer: content,
 	}
 	file, err := sink.New(options)
 	if err == nil {

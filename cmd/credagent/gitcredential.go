@@ -56,7 +56,7 @@ func gitCredential(c *cobra.Command, agent agentFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	accessToken, err := got.render(sink.Raw)
+	accessToken, err := got.render(sink.FormatRaw)
 	if err != nil {
 		return err
 	}

@@ -29,16 +29,20 @@ const (
 	formatExecCredential = "exec-credential"
 )
 
-// tokenFormats are the formats in which a token can be printed, besides git's: the same as in a sink.
-var tokenFormats = map[string]func(name string) sink.Renderer{
-	"raw":                sink.Raw,
-	formatJSON:           sink.JSON,
-	"header":             sink.Header,
-	formatExecCredential: sink.ExecCredential,
+// tokenFormats are the formats in which a token can be printed, besides git's: the same as in a sink, but for
+// those that only a file can have.
+func tokenFormats() map[string]sink.Format {
+	all := map[string]sink.Format{}
+	for _, f := range sink.Formats() {
+		if f != sink.FormatTemplate && f != sink.FormatEnvoySDS {
+			all[strings.ReplaceAll(string(f), "_", "-")] = f
+		}
+	}
+	return all
 }
 
 func newToken() *cobra.Command {
-	formats := append(slices.Sorted(maps.Keys(tokenFormats)), formatGitCredential)
+	formats := append(slices.Sorted(maps.Keys(tokenFormats())), formatGitCredential)
 	c := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Print a fresh token of the running agent",
@@ -130,7 +134,7 @@ func (g gotToken) print(out io.Writer, format string) error {
 	text := g.json
 	if format != formatJSON {
 		var err error
-		if text, err = g.render(tokenFormats[format]); err != nil {
+		if text, err = g.render(tokenFormats()[format]); err != nil {
 			return err
 		}
 	}
@@ -144,6 +148,6 @@ func (g gotToken) print(out io.Writer, format string) error {
 	return err
 }
 
-func (g gotToken) render(as func(name string) sink.Renderer) ([]byte, error) {
-	return as(g.Name).Render(func(string) (token.Token, bool) { return g.Token, true })
+func (g gotToken) render(as sink.Format) ([]byte, error) {
+	return as.Of(g.Name).Render(func(string) (token.Token, bool) { return g.Token, true })
 }

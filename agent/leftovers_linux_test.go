@@ -1,4 +1,4 @@
-package delivery
+package agent
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ import (
 )
 
 // remembered are directories as another process has left them.
-type remembered map[string]int
+type formerDirectories map[string]int
 
-func (r remembered) AddSinkDirectories(used map[string]int) (map[string]int, error) {
+func (r formerDirectories) AddSinkDirectories(used map[string]int) (map[string]int, error) {
 	maps.Copy(r, used)
 	return maps.Clone(r), nil
 }
@@ -51,8 +51,8 @@ func TestLeftOversWhereSinksWere(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			known := remembered{former: tc.owner, filepath.Join(above, "gone"): -1}
-			RemoveLeftOvers(known, []config.Sink{{Path: filepath.Join(now, "token"), Owner: "65532"}}, slog.New(slog.DiscardHandler))
+			known := formerDirectories{former: tc.owner, filepath.Join(above, "gone"): -1}
+			removeLeftOvers(known, []config.Sink{{Path: filepath.Join(now, "token"), Owner: "65532"}}, slog.New(slog.DiscardHandler))
 			if _, err := os.Lstat(path); (err == nil) != tc.stays {
 				t.Errorf("it stays: %v, want %v", err == nil, tc.stays)
 			}

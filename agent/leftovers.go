@@ -1,4 +1,4 @@
-package delivery
+package agent
 
 import (
 	"log/slog"
@@ -12,17 +12,10 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-// directories remembers, across processes, the directories in which sinks were written.
-type directories interface {
-	// AddSinkDirectories adds those in use, each with the owner of its sinks other than the agent's user (-1 for
-	// none), and returns all that it knows.
-	AddSinkDirectories(used map[string]int) (ever map[string]int, err error)
-}
-
-// RemoveLeftOvers removes the temporary files that killed processes left in directories that no longer have a sink.
-// Those of current sinks are cleaned when the sinks are opened. It may block as long as a file system does. Without
-// remembered directories there is nothing to do.
-func RemoveLeftOvers(known directories, sinks []config.Sink, log *slog.Logger) {
+// removeLeftOvers removes the temporary files that killed processes left in directories where no sink is
+// any more. In those of sinks that is done when they are opened. It may block as long as a file system
+// does. Without a memory of directories there is nothing to do.
+func removeLeftOvers(known Directories, sinks []config.Sink, log *slog.Logger) {
 	if known == nil {
 		return
 	}
