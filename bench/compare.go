@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// small is a change that nobody need hear of.
+	// small is a change that is not reported.
 	small = 1.05
-	// sure is how improbable it has to be that only chance made a difference.
+	// sure is the significance level: the probability that a difference is only chance.
 	sure = 0.05
 )
 
-// worse says of each row that has become worse since the recorded run by more than noise, by how much.
-// What has a baseline is compared by its ratio, which is the same on other machines; what has none is
-// compared by itself, unless it is a time.
+// worse reports each row that has become worse since the recorded run by more than noise, and by how much. A row with
+// a baseline is compared by its ratio, which is the same on other machines; a row without one is compared directly,
+// unless it is a time.
 func worse(groups []group, recorded, measured results) []string {
 	var all []string
 	for _, g := range groups {
@@ -37,7 +37,7 @@ func worse(groups []group, recorded, measured results) []string {
 	return all
 }
 
-// sample is what of a row can be compared between machines.
+// sample returns the part of a row that can be compared between machines.
 func (r row) sample(g group, measured results) []float64 {
 	credagent := measured.of(g, r.of, r.unit)
 	switch {
@@ -49,7 +49,7 @@ func (r row) sample(g group, measured results) []float64 {
 	return credagent
 }
 
-// gains tells that more is better.
+// gains reports whether more is better.
 func (r row) gains() bool { return strings.HasSuffix(r.unit, "/s") }
 
 func inverted(values []float64) []float64 {
@@ -60,8 +60,8 @@ func inverted(values []float64) []float64 {
 	return all
 }
 
-// beyondNoise asks the Mann-Whitney test where there are rounds enough for it, and else whether the
-// least of now is more than the most of before.
+// beyondNoise uses the Mann-Whitney test if there are enough rounds, and otherwise checks whether the new minimum
+// exceeds the old maximum.
 func beyondNoise(before, now []float64) bool {
 	if len(before) < 4 || len(now) < 4 {
 		return slices.Min(now) > small*slices.Max(before)

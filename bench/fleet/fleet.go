@@ -25,7 +25,7 @@ const (
 	Bin      = 10 * time.Second // of the counts
 )
 
-// Agent decides when one token is requested. It is told how each request ended.
+// Agent decides when one token is requested. It gets the result of each request.
 type Agent interface {
 	// Answered returns when the next request is due, after one that was sent and answered now.
 	Answered(now time.Time, granted bool) time.Time
@@ -87,7 +87,7 @@ func (d *doubling) Answered(now time.Time, granted bool) time.Time {
 	return now.Add(time.Duration(float64(d.wait) * (0.75 + 0.25*d.random.Float64())))
 }
 
-// fixed is a loop that somebody wrote.
+// fixed is a hand-written loop.
 type fixed struct{}
 
 // Answered implements [Agent].

@@ -32,24 +32,24 @@ type result struct {
 	empty throttled // with no token yet
 }
 
-// kept is what it took to keep short tokens in files.
+// kept is the cost of keeping short-lived tokens in files.
 type kept struct {
 	requests int
-	looks    int             // at a file
-	expired  int             // looks that found a token that the server takes no more
+	looks    int             // reads of a file
+	expired  int             // looks that found a token that the server no longer accepts
 	tokens   map[string]bool // those tokens
 	cpu      time.Duration   // of the program and all that it started, start and end included
 	memory   []sample
 }
 
-// throttled is what the server saw while it told the program to wait.
+// throttled is what the server received while it asked the program to wait.
 type throttled struct {
-	requests int // from the first answer that said so, that one included
+	requests int // from the first such answer, inclusive
 	early    int // those that came before a wait was over
 	valid    int // files with a token that was still good at the end
 }
 
-// compare has the programs keep tokens, all at once, and then be throttled, all at once.
+// compare runs all programs at once, first keeping tokens, then being throttled.
 func compare(ctx context.Context, programs []program, s size) ([]result, error) {
 	results := make([]result, len(programs))
 	var keeping, throttling []func(context.Context) error
@@ -74,7 +74,7 @@ func compare(ctx context.Context, programs []program, s size) ([]result, error) 
 	return results, together(ctx, throttling)
 }
 
-// together does everything at once. When one fails, the others are given up.
+// together runs everything at once. If one fails, the others are cancelled.
 func together(ctx context.Context, jobs []func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -91,7 +91,7 @@ func together(ctx context.Context, jobs []func(context.Context) error) error {
 	return errors.Join(errs...)
 }
 
-// keep has a program keep short tokens, and looks on.
+// keep runs a program that keeps short-lived tokens, and observes it.
 func keep(ctx context.Context, p program, s size) (kept, error) {
 	st, err := newStage(p, s, devserver.Options{TTL: s.life})
 	if err != nil {
@@ -122,7 +122,7 @@ func (st *stage) keep(ctx context.Context, k *kept) error {
 	return err
 }
 
-// lookOn looks at all the files again and again until the time is over.
+// lookOn checks all files repeatedly until the time is over.
 func (st *stage) lookOn(ctx context.Context, k *kept) error {
 	over, ticker := time.After(st.size.span), time.NewTicker(lookEvery)
 	defer ticker.Stop()
@@ -165,9 +165,9 @@ func (st *stage) look(k *kept) error {
 	return nil
 }
 
-// throttle has the server answer every request with 429 and a Retry-After, either while the program
-// holds tokens that are good but due, or from its start. They are due so early because the server
-// says so by refresh_in, which both libraries and credagent follow.
+// throttle makes the server answer every request with 429 and a Retry-After, either while the program
+// holds tokens that are good but due, or from its start. They are due so early because of the server's refresh_in,
+// which both libraries and credagent follow.
 func throttle(ctx context.Context, p program, s size, held bool) (throttled, error) {
 	st, err := newStage(p, s, devserver.Options{TTL: enduringTTL, RefreshIn: s.due})
 	if err != nil {

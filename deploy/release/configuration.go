@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// schema is the part of a JSON Schema that tells a person about keys.
+// schema is the part of a JSON Schema that describes keys.
 type schema struct {
 	Description          string
 	Properties           properties

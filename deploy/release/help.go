@@ -9,7 +9,7 @@ import (
 // rootName is the program, whose commands are documented.
 const rootName = "credagent"
 
-// command is what a command's --help says.
+// command is the content of a command's --help.
 type command struct {
 	name     string // "credagent run"
 	short    string

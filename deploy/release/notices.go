@@ -46,7 +46,7 @@ func goCommand(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// writeLicences prints the files of a module that tell its licence; one without is an error.
+// writeLicences prints a module's licence files; a module without one is an error.
 func writeLicences(out io.Writer, title, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

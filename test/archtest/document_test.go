@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// maxPackage is how many lines a package may have before the document says why.
+// maxPackage is the maximum number of lines of a package without a reason in the document.
 const maxPackage = 1500
 
 func architecture(t *testing.T) string {
@@ -37,7 +37,7 @@ func TestArchitectureSaysWhatIsEnforced(t *testing.T) {
 	}
 }
 
-// allowed is how the document tells what a room may import.
+// allowed returns the document's text for what a room may import.
 func allowed(r room) string {
 	switch {
 	case len(r.may) == 0:

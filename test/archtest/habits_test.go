@@ -172,7 +172,7 @@ func TestTestsDoNotSleep(t *testing.T) {
 	}
 }
 
-// TestScriptsSayWhyTheySkip: who reads a run is to see what was left out, and what it would take.
+// TestScriptsSayWhyTheySkip: the output of a run has to show what was skipped, and what it needs.
 func TestScriptsSayWhyTheySkip(t *testing.T) {
 	scripts, err := filepath.Glob(filepath.Join(root, "cmd/credagent/testdata/script/*.txtar"))
 	if err != nil || len(scripts) == 0 {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// room says what a package of this module may import of this module, and why no more.
+// room defines what a package of this module may import from this module, and why no more.
 type room struct {
 	may    []string
 	reason string
@@ -153,7 +153,7 @@ type guest struct {
 	reason string
 }
 
-// guests are the dependencies. docs/decisions/0004-dependencies.md tells about each.
+// guests are the dependencies. docs/decisions/0004-dependencies.md describes each.
 var guests = map[string]guest{
 	"github.com/hashicorp/go-plugin":       {[]string{"agent/provider", "internal/handshake", "plugins"}, "only the bridge's two ends know how processes are started and joined"},
 	"github.com/hashicorp/go-hclog":        {[]string{"agent/provider", "plugins"}, "go-plugin wants a logger of this kind; everything else logs with slog"},

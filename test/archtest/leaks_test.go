@@ -9,7 +9,7 @@ import (
 // apart are programs in modules of their own, which stand for users'.
 var apart = []string{"test/sdktest/azidentity"}
 
-// TestPackagesThatStartGoroutinesLookForLeaks: whoever starts something shows that it ends.
+// TestPackagesThatStartGoroutinesLookForLeaks: a package that starts goroutines has to test that they end.
 func TestPackagesThatStartGoroutinesLookForLeaks(t *testing.T) {
 	starts, looks := map[string]string{}, map[string]bool{}
 	for _, f := range load(t) {
@@ -29,7 +29,7 @@ func TestPackagesThatStartGoroutinesLookForLeaks(t *testing.T) {
 	}
 }
 
-// startsGoroutines looks for go statements, and for calls of Go, as a sync.WaitGroup has it.
+// startsGoroutines finds go statements, and calls of Go, such as those of a sync.WaitGroup.
 func startsGoroutines(f file) bool {
 	found := false
 	ast.Inspect(f.syntax, func(n ast.Node) bool {

@@ -14,7 +14,7 @@ const document = root + "/docs/systemd.md"
 // block is a fenced block of a document: a script, or a file that the paragraph above it names last.
 var block = regexp.MustCompile("(?ms)(?:`(/[^`\n]+)`:\n\n)?^```(\\w+)\n(.*?)^```$")
 
-// follow does what a text says: it writes its files and runs its scripts, in their order.
+// follow follows a text: it writes its files and runs its scripts, in order.
 func (h *host) follow(text string) {
 	h.t.Helper()
 	for _, match := range block.FindAllStringSubmatch(text, -1) {
@@ -30,7 +30,7 @@ func (h *host) follow(text string) {
 	}
 }
 
-// TestSystemdDocument does everything that docs/systemd.md says, from its first line to its last.
+// TestSystemdDocument follows docs/systemd.md from its first line to its last.
 func TestSystemdDocument(t *testing.T) {
 	h := fromCheckout(t, calm)
 	h.Write("/etc/systemd/system/app.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=app\nExecStart=/bin/cat "+appToken+"\n", 0o644)
@@ -49,7 +49,7 @@ func TestSystemdDocument(t *testing.T) {
 	}
 }
 
-// TestDocumentNamesEveryUnit keeps what is shipped and what is told the same.
+// TestDocumentNamesEveryUnit keeps the document in step with what is shipped.
 func TestDocumentNamesEveryUnit(t *testing.T) {
 	text := read(t, document)
 	for _, name := range []string{"credagent.service", "credagent@web.service", "credagent-reload@app.path", "credagent-state-key.service", "wait-for-token.conf"} {

@@ -123,13 +123,13 @@ func (h *host) serve(ttl time.Duration, faults []devserver.Fault) {
 	h.server = server
 }
 
-// setUp does what docs/systemd.md says up to a heading, and nothing that it does not say.
+// setUp follows docs/systemd.md up to a heading, and does nothing else.
 func (h *host) setUp(before string) {
 	h.t.Helper()
 	h.followSections("Install", before)
 }
 
-// followSections does what docs/systemd.md says from one heading to another.
+// followSections follows docs/systemd.md from one heading to another.
 func (h *host) followSections(from, before string) {
 	h.t.Helper()
 	_, text, found := strings.Cut(read(h.t, document), "\n## "+from+"\n")
@@ -185,7 +185,7 @@ func (h *host) dropIn(unit, name, lines string) {
 	h.Run("systemctl", "daemon-reload")
 }
 
-// replaceInConfig changes the configuration, which the agent is not told.
+// replaceInConfig changes the configuration without notifying the agent.
 func (h *host) replaceInConfig(old, replacement string) {
 	h.t.Helper()
 	const name = "/etc/credagent/credagent.yaml"

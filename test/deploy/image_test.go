@@ -177,7 +177,7 @@ sinks:
 	}
 }
 
-// TestDockerfile looks for what an image must not have, without building it.
+// TestDockerfile checks for what an image must not have, without building it.
 func TestDockerfile(t *testing.T) {
 	text := strings.ReplaceAll(read(t, deployed+"/image/Dockerfile"), "\\\n", "")
 	seen := map[string][]string{}

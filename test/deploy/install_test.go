@@ -171,7 +171,7 @@ func (r released) testRPM(t *testing.T) {
 	}
 }
 
-// checkForeign looks at a program that cannot be run here.
+// checkForeign checks a program that cannot run here.
 func checkForeign(t *testing.T, program, system, magic string) {
 	t.Helper()
 	if content := read(t, program); !strings.HasPrefix(content, magic) {

@@ -131,7 +131,7 @@ func (h *host) install(with installer, files map[string]string, version string) 
 	}
 }
 
-// TestDefaultConfigurationIsOneExample takes the number signs away, as its text says.
+// TestDefaultConfigurationIsOneExample removes the number signs, as its text instructs.
 func TestDefaultConfigurationIsOneExample(t *testing.T) {
 	var text strings.Builder
 	for line := range strings.Lines(read(t, deployed+"/packages/credagent.yaml")) {

@@ -44,8 +44,8 @@ func TestReleaseIsReproducible(t *testing.T) {
 	checkBinary(t, binary)
 }
 
-// checkBinary looks at what a release's binary promises: it needs nothing of the system it runs
-// on, and it says which commit it is.
+// checkBinary checks what a release's binary promises: it needs nothing of the system it runs on, and it names its
+// commit.
 func checkBinary(t *testing.T, binary string) {
 	t.Helper()
 	info, err := buildinfo.ReadFile(binary)

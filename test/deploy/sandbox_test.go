@@ -17,7 +17,7 @@ import (
 	"github.com/credagent/credagent/testkit/agentprocess"
 )
 
-// TestSystemdSandbox looks from outside at what the agent and its provider are left with.
+// TestSystemdSandbox checks from outside what the agent and its provider may still do.
 func TestSystemdSandbox(t *testing.T) {
 	h := started(t, calm)
 	pid := h.mainPID()
@@ -85,7 +85,7 @@ func owner(t *testing.T, path string) uint32 {
 	return info.Sys().(*syscall.Stat_t).Uid
 }
 
-// TestSystemdNetworkOfOnesOwn narrows the network as docs/systemd.md says, to one without the server.
+// TestSystemdNetworkOfOnesOwn narrows the network as in docs/systemd.md, to one without the server.
 func TestSystemdNetworkOfOnesOwn(t *testing.T) {
 	h := fromCheckout(t, calm)
 	h.setUp("Start")

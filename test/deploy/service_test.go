@@ -12,7 +12,7 @@ import (
 	"github.com/credagent/credagent/internal/devserver"
 )
 
-// TestSystemdReadyMeansTokensOnDisk withholds the first token and looks at who waits.
+// TestSystemdReadyMeansTokensOnDisk withholds the first token and checks what waits.
 func TestSystemdReadyMeansTokensOnDisk(t *testing.T) {
 	h := fromCheckout(t, calm, devserver.Fault{Kind: devserver.Slow, Delay: 3 * time.Second, Count: 1})
 	h.setUp("Start")

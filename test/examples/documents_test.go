@@ -212,7 +212,7 @@ func TestQuickStartHasTwoCommands(t *testing.T) {
 	}
 }
 
-// TestIndexListsEveryDocument looks for each document in docs/README.md, so that none is only found by chance.
+// TestIndexListsEveryDocument checks that docs/README.md lists every document.
 func TestIndexListsEveryDocument(t *testing.T) {
 	index := read(t, "docs/README.md")
 	for _, name := range documents(t) {
@@ -238,8 +238,7 @@ func TestFirstScreen(t *testing.T) {
 	}
 }
 
-// TestPicturesAreThereAndDescribed looks for every diagram in a document, with a text for those who
-// do not see it.
+// TestPicturesAreThereAndDescribed checks that a document shows every diagram, with an alternative text.
 func TestPicturesAreThereAndDescribed(t *testing.T) {
 	picture := regexp.MustCompile(`!\[([^\]]*)\]\(([^)]+\.svg)\)`)
 	shown := map[string]bool{}

@@ -20,7 +20,7 @@ func exampleProvider() string {
 	return filepath.Join(filepath.Dir(program), "providers", "credagent-provider-jsoncred")
 }
 
-// buildProvider builds the example as whoever installs it would: in its own module.
+// buildProvider builds the example as its user would: in its own module.
 func buildProvider() error {
 	if err := os.Mkdir(filepath.Dir(exampleProvider()), 0o700); err != nil {
 		return err

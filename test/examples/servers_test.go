@@ -137,7 +137,7 @@ func register(t *testing.T, p place, config string) {
 	p.server.SetClient(client)
 }
 
-// TestServerPagesRehearse runs what each page says to try it without the server.
+// TestServerPagesRehearse runs each page's commands for trying it without the server.
 func TestServerPagesRehearse(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {
 		t.Skip("jq is missing: apt-get install jq")
@@ -162,7 +162,7 @@ func TestServerPagesRehearse(t *testing.T) {
 	}
 }
 
-// TestServerPagesKeysAreJSONWebKeys looks at what init prints for servers that want the public key so.
+// TestServerPagesKeysAreJSONWebKeys checks what init prints for servers that need the public key in this form.
 func TestServerPagesKeysAreJSONWebKeys(t *testing.T) {
 	me, err := user.Current()
 	if err != nil {

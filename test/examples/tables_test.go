@@ -263,7 +263,7 @@ func logCalls(t *testing.T, dirs ...string) (messages []string, literals map[str
 			t.Fatal(err)
 		}
 		for _, file := range files {
-			// The demo's server logs for who tries it, not for who operates the agent.
+			// The demo's server logs for its user, not for the agent's operator.
 			if base := filepath.Base(file); strings.HasSuffix(base, "_test.go") || base == "devserver.go" || base == "demo.go" {
 				continue
 			}

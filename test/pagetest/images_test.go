@@ -26,7 +26,7 @@ import (
 // go test ./pagetest -run TestManyTokens -args -images ../../docs/images.
 var images = flag.String("images", "", "write the pictures of the page to this directory")
 
-// fixed is an agent that always says the same.
+// fixed is an agent with a constant status.
 type fixed struct{ status status.Status }
 
 func (f fixed) Alive() bool { return true }

@@ -105,7 +105,7 @@ sinks: [{ type: file, token: graph, path: %[3]s/token }]
 	}
 }
 
-// browser is a process that looks at the page.
+// browser is a process that opens the page.
 type browser struct {
 	cmd     *exec.Cmd
 	orders  *json.Encoder
@@ -146,7 +146,7 @@ func startBrowser(t *testing.T, chromium, page string) *browser {
 	return &browser{cmd, json.NewEncoder(in), json.NewDecoder(bufio.NewReader(out))}
 }
 
-// look has the browser look at something and reads what it saw.
+// look runs a check in the browser and reads its result.
 func (b *browser) look(t *testing.T, what, argument string, saw any) {
 	t.Helper()
 	timer := time.AfterFunc(patience, func() { _ = b.cmd.Process.Kill() })
@@ -228,7 +228,7 @@ func (b *browser) fits(t *testing.T) {
 	}
 }
 
-// isContent checks that the browser has nothing to complain of, and talked to nobody else.
+// isContent checks that the browser reports no problem and made no other connection.
 func (b *browser) isContent(t *testing.T, listen string) {
 	t.Helper()
 	var saw struct{ Console, Hosts, Failures, Violations []string }
@@ -246,7 +246,7 @@ func (b *browser) isContent(t *testing.T, listen string) {
 	}
 }
 
-// noticesTheEnd checks that a page whose agent has ended says so.
+// noticesTheEnd checks that a page shows that its agent has ended.
 func (b *browser) noticesTheEnd(t *testing.T) {
 	t.Helper()
 	var saw struct{ Line, Title string }

@@ -166,7 +166,7 @@ func (s *crashSuite) restart(t *testing.T, agent *process) *process {
 	return s.start(t)
 }
 
-// examine reads what an agent that has ended had logged.
+// examine reads the log of an ended agent.
 func (s *crashSuite) examine(t *testing.T, agent *process) {
 	t.Helper()
 	s.written += agent.Log.Count(`"sink written"`)
@@ -177,7 +177,7 @@ func (s *crashSuite) examine(t *testing.T, agent *process) {
 	}
 }
 
-// checkEnd looks at what is left after a last clean stop.
+// checkEnd checks what is left after a last clean stop.
 func (s *crashSuite) checkEnd(t *testing.T, sinks []watched) {
 	t.Helper()
 	if left := append(temporaries(t, s.path("sinks")), temporaries(t, s.path("state"))...); len(left) > 0 {

@@ -1,5 +1,5 @@
-// Command azidentity keeps tokens in files with the Azure SDK for Go, as package loop says: one
-// credential, whose cache decides when a request is sent.
+// Command azidentity keeps tokens in files with the Azure SDK for Go, as described in package loop: one credential,
+// whose cache decides when a request is sent.
 package main
 
 import (
@@ -24,7 +24,7 @@ type library struct {
 func newLibrary(s loop.Settings) (loop.Library, error) {
 	credential, err := azidentity.NewClientSecretCredential(s.Tenant, s.ClientID, s.Secret, &azidentity.ClientSecretCredentialOptions{
 		ClientOptions: azcore.ClientOptions{Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: s.Authority}},
-		// The server is none of Microsoft's, so there is nobody who could vouch for it.
+		// The server is not Microsoft's, so instance discovery does not know it.
 		DisableInstanceDiscovery: true,
 	})
 	return library{credential}, err

@@ -1,10 +1,9 @@
 // Package loop is what a careful programmer writes around a library that keeps tokens in memory, so
 // that programs which read files have them too: every so often it asks the library for each token,
-// and replaces the token's file in one step when the token is another.
+// and replaces the token's file atomically when the token has changed.
 //
-// It leaves to the library when to send a request, as the libraries' documents advise. It promises
-// to wait for as long as a Retry-After says wherever the library lets it see one. Caveat: it is
-// compared with credagent and shares no code with it.
+// The library decides when to send a request, as the libraries' documents advise. The loop honours a Retry-After
+// wherever the library exposes one. Caveat: it is compared with credagent and shares no code with it.
 package loop
 
 import (
@@ -27,11 +26,11 @@ import (
 type Library interface {
 	// Token returns the access token for a scope, from the library's cache or from the server.
 	Token(ctx context.Context, scope string) (string, error)
-	// Answer returns the server's answer that an error of Token tells of; nil where it tells of none.
+	// Answer returns the server's answer in an error of Token; nil if there is none.
 	Answer(err error) *http.Response
 }
 
-// Settings says how a library reaches the server, and as whom.
+// Settings configures how a library reaches the server, and as which client.
 type Settings struct {
 	Authority string // https://host
 	Tenant    string
@@ -64,7 +63,7 @@ func Main(library func(Settings) (Library, error)) {
 	}
 }
 
-// run reads the command line, FLAGS SCOPE=FILE..., and keeps the tokens until it is told to stop.
+// run reads the command line, FLAGS SCOPE=FILE..., and keeps the tokens until it is asked to stop.
 func run(ctx context.Context, library func(Settings) (Library, error)) error {
 	var s Settings
 	flag.StringVar(&s.Authority, "authority", "https://login.microsoftonline.com", "the authorization server")
@@ -104,8 +103,8 @@ func (k *keeper) keep(ctx context.Context) {
 	}
 }
 
-// round asks for every token once. It ends when the server says "later", and returns how long that is:
-// the tokens are of one client, which the server speaks of.
+// round asks for every token once. It ends when the server asks to wait, and returns the wait, because all tokens
+// belong to one client.
 func (k *keeper) round(ctx context.Context) (wait time.Duration) {
 	for i := range k.files {
 		err := k.refresh(ctx, &k.files[i])
@@ -146,7 +145,7 @@ func retryAfter(answer *http.Response) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// replace writes a file so that whoever reads it finds the old content or the new, also after a crash.
+// replace writes a file so that a reader finds the old or the new content, even after a crash.
 func replace(path, content string) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".token-*")
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// scripted is a library that does as the test says and counts how often it is asked.
+// scripted is a library that follows the test's script and counts its calls.
 type scripted struct {
 	asked int
 	token string
 	err   error
-	says  string // the Retry-After of the answer that the error tells of
+	says  string // the Retry-After of the answer in the error
 }
 
 func (s *scripted) Token(context.Context, string) (string, error) {

@@ -1,4 +1,4 @@
-// Command msal keeps tokens in files with MSAL for Go, as package loop says: one confidential client,
+// Command msal keeps tokens in files with MSAL for Go, as described in package loop: one confidential client,
 // whose cache decides when a request is sent.
 package main
 
@@ -22,7 +22,7 @@ func newLibrary(s loop.Settings) (loop.Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The server is none of Microsoft's, so there is nobody who could vouch for it.
+	// The server is not Microsoft's, so instance discovery does not know it.
 	client, err := confidential.New(s.Authority+"/"+s.Tenant, s.ClientID, credential, confidential.WithInstanceDiscovery(false))
 	return library{client}, err
 }
