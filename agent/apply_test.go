@@ -418,6 +418,11 @@ func TestApplyWritesOverNothingThatIsRead(t *testing.T) {
 		"another's token as an assertion":            {[]Change{SetClient(reads("b")), into("a", "assertion")}, ""},
 		"an assertion that comes after the token":    {[]Change{into("a", "assertion"), SetClient(reads("b"))}, ""},
 		"the own token as an assertion":              {[]Change{SetClient(reads("b")), SetToken(tokenOf("own", "b")), into("own", "assertion")}, "the same file as clients.b.credential.config.assertion_file"},
+		"a sink over another's process file":         {[]Change{signalling(dir, "one"), into("a", "pid")}, "on_change[0].signal.pid_file"},
+		"a sink that signals by what is written":     {[]Change{into("a", "pid"), signalling(dir, "one")}, "on_change[0].signal.pid_file"},
+		"a sink that signals by what it writes":      {[]Change{signalling(dir, "pid")}, "on_change[0].signal.pid_file"},
+		"a sink over the configuration":              {[]Change{into("a", "configuration")}, "this is the configuration itself"},
+		"a sink over a provider's program":           {[]Change{SetClient(clientOf("c", "c")), into("a", "credagent-provider-secretcred")}, "clients.c.credential.provider"},
 		"a sink beside all that":                     {[]Change{SetClient(reads("b")), into("a", "new")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -441,6 +446,14 @@ func TestApplyWritesOverNothingThatIsRead(t *testing.T) {
 	}
 }
 
+// signalling is a sink that signals the process of a file in the directory that it is in, too.
+func signalling(dir, name string) Change {
+	s := sinkOf("a")
+	s.Path = filepath.Join(dir, name)
+	s.OnChange = []config.Action{{Signal: &config.Signal{PIDFile: filepath.Join(dir, "pid"), Signal: "HUP"}}}
+	return SetSink(s)
+}
+
 // readFiles makes a directory of files that are read, with a link to one of them and one to itself.
 func readFiles(t *testing.T) (dir string) {
 	t.Helper()
@@ -461,6 +474,8 @@ func readFiles(t *testing.T) (dir string) {
 func newProgramIn(dir string) *program {
 	p := newProgram(good)
 	settings := *config.Empty()
+	settings.Source = filepath.Join(dir, "configuration")
+	settings.Plugins.Dirs = []string{dir}
 	settings.State = &config.State{Dir: filepath.Join(dir, "state"), KeyFile: filepath.Join(dir, "key")}
 	settings.Identity = &config.IdentityEndpoint{HeaderFile: filepath.Join(dir, "header")}
 	o := p.agent.options

@@ -38,15 +38,28 @@ func (a *Agent) ask(ctx context.Context, clients []*clientPart, cfg *config.Conf
 // askOne asks the providers of one client, which is new, and sees whether anything is written over what it
 // reads. It is for any goroutine, also while the agent stops.
 func (a *Agent) askOne(ctx context.Context, c *clientPart) error {
-	written := a.parts.written()
-	problems := a.clientApart(*c.cfg, written)
-	for _, check := range c.client.Checks(written, false) {
+	files := a.parts.files()
+	problems := files.ApartClient(*c.cfg)
+	for _, check := range c.client.Checks(files, false) {
 		problems = append(problems, check(ctx)...)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return errorOf(problems)
+}
+
+// sinkApart returns a problem for each file that a sink would be written over, or that its actions depend on
+// and that is written. It looks at the files of all clients and sinks: what was seen of them before may be of
+// files that were replaced since, as those of sinks are by each token.
+func (a *Agent) sinkApart(s config.Sink) []config.Problem {
+	problems := a.parts.files().ApartSink(s)
+	alone := *a.parts.settings()
+	alone.Socket, alone.Identity, alone.Sinks = nil, nil, []config.Sink{s}
+	for _, c := range a.parts.running() {
+		problems = append(problems, c.client.Overwritten(&alone)...)
+	}
+	return problems
 }
 
 // problemsOf joins the answers that come while waiting lasts.

@@ -101,12 +101,21 @@ func (p *parts) config() *config.Config {
 	return &whole
 }
 
-// written is the configuration as far as it says what is written: the settings, and the sinks in no order.
-func (p *parts) written() *config.Config {
+// files is the configuration as far as it says what is read and written, in no order: of tokens only whose
+// they are.
+func (p *parts) files() *config.Config {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	cfg := *p.cfg
+	cfg.Clients = make([]config.Client, 0, len(p.clients))
+	cfg.Tokens = make([]config.Token, 0, len(p.tokens))
 	cfg.Sinks = make([]config.Sink, 0, len(p.sinks))
+	for _, c := range p.clients {
+		cfg.Clients = append(cfg.Clients, *c.cfg)
+	}
+	for _, t := range p.tokens {
+		cfg.Tokens = append(cfg.Tokens, config.Token{Name: t.cfg.Name, Client: t.cfg.Client})
+	}
 	for _, s := range p.sinks {
 		cfg.Sinks = append(cfg.Sinks, s.cfg)
 	}

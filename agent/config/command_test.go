@@ -19,16 +19,16 @@ tokens: { a: { client: app }, b: { client: app } }
 	}{
 		"of every env sink": {
 			rest: "sinks:\n- { type: env, path: /1, variables: { X: a, Y: a.scope } }\n- { type: file, token: a, path: /2 }\n- { type: env, path: /3, variables: { Z: b } }",
-			want: []Variable{{"X", "a", ""}, {"Y", "a", "scope"}, {"Z", "b", ""}},
+			want: []Variable{{Name: "X", Token: "a"}, {Name: "Y", Token: "a", Field: "scope"}, {Name: "Z", Token: "b"}},
 		},
 		"of the tokens chosen": {
 			rest:   "sinks:\n- { type: env, path: /1, variables: { X: a } }\n- { type: env, path: /2, variables: { X: b, Y: b } }",
 			tokens: []string{"b"},
-			want:   []Variable{{"X", "b", ""}, {"Y", "b", ""}},
+			want:   []Variable{{Name: "X", Token: "b"}, {Name: "Y", Token: "b"}},
 		},
 		"the same twice": {
 			rest: "sinks:\n- { type: env, path: /1, variables: { X: a } }\n- { type: env, path: /2, variables: { X: a } }",
-			want: []Variable{{"X", "a", ""}},
+			want: []Variable{{Name: "X", Token: "a"}},
 		},
 		"two of one name": {
 			rest: "sinks:\n- { type: env, path: /1, variables: { X: a } }\n- { type: env, path: /2, variables: { X: a.expiry } }",
@@ -67,10 +67,10 @@ func TestFromEnvForCommand(t *testing.T) {
 		want    []Variable
 		err     string
 	}{
-		"without a name": {nil, []Variable{{"ACCESS_TOKEN", "default", ""}}, ""},
-		"with a name":    {map[string]string{"CREDAGENT_ENV_VARIABLE": "TOKEN"}, []Variable{{"TOKEN", "default", ""}}, ""},
+		"without a name": {nil, []Variable{{Name: "ACCESS_TOKEN", Token: "default"}}, ""},
+		"with a name":    {map[string]string{"CREDAGENT_ENV_VARIABLE": "TOKEN"}, []Variable{{Name: "TOKEN", Token: "default"}}, ""},
 		"with a file": {
-			map[string]string{"CREDAGENT_ENV_FILE": "/run/e", "CREDAGENT_ENV_VARIABLE": "TOKEN"}, []Variable{{"TOKEN", "default", ""}}, "",
+			map[string]string{"CREDAGENT_ENV_FILE": "/run/e", "CREDAGENT_ENV_VARIABLE": "TOKEN"}, []Variable{{Name: "TOKEN", Token: "default"}}, "",
 		},
 		"with a bad name": {
 			map[string]string{"CREDAGENT_ENV_VARIABLE": "hunter-2"}, nil, "environment: CREDAGENT_ENV_VARIABLE: not the name of a variable that a shell can set",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -18,21 +19,23 @@ const outputHint = "give the output a path of its own"
 
 // use is a file and the place in the configuration that names it.
 type use struct {
-	path string // in the configuration
-	file string
+	path   string // in the configuration; "" for the configuration itself
+	file   string
+	client string // that reads it; "" for none
+	sink   *Sink  // that is written there; nil for none
 }
 
 // outputs returns the files that credagent writes for others.
 func (c *Config) outputs() []use {
 	var all []use
 	if c.Socket != nil {
-		all = append(all, use{"socket.path", c.Socket.Path})
+		all = append(all, use{path: "socket.path", file: c.Socket.Path})
 	}
 	if c.Identity != nil {
-		all = append(all, use{"identity_endpoint.header_file", c.Identity.HeaderFile})
+		all = append(all, use{path: "identity_endpoint.header_file", file: c.Identity.HeaderFile})
 	}
-	for _, s := range c.Sinks {
-		all = append(all, use{join(s.Place, "path"), s.Path})
+	for i := range c.Sinks {
+		all = append(all, c.Sinks[i].output())
 	}
 	return slices.DeleteFunc(all, func(u use) bool { return u.file == "" })
 }
@@ -41,38 +44,137 @@ func (c *Config) outputs() []use {
 // known only to the provider.
 func (c *Config) inputs() []use {
 	var all []use
-	if c.variables == nil { // otherwise the source is the environment
+	if c.variables == nil && c.Source != "" { // otherwise it is no file
 		if source, err := filepath.Abs(c.Source); err == nil {
-			all = append(all, use{"", source})
+			all = append(all, use{file: source})
 		}
 	}
 	if c.State != nil {
-		all = append(all, use{"state.key_file", c.State.KeyFile})
-		for _, t := range c.Tokens {
-			all = append(all, use{"state.dir", filepath.Join(c.State.Dir, t.Name+".age")})
-		}
+		all = append(all, use{path: "state.key_file", file: c.State.KeyFile})
 	}
 	for _, client := range c.Clients {
-		all = append(all, use{join(join("clients", client.Name), "ca_file"), client.CAFile})
-		for _, credential := range client.credentials() {
-			all = append(all, credential.files()...)
-			for _, dir := range c.Plugins.Dirs {
-				all = append(all, use{join(credential.Path, "provider"), filepath.Join(dir, providerPrefix+credential.Provider)})
-			}
+		all = append(all, c.inputsOf(client)...)
+	}
+	for i := range c.Sinks {
+		all = append(all, c.Sinks[i].inputs()...)
+	}
+	return all
+}
+
+// inputsOf are the files that a client's requests depend on: what is read for them, and the programs.
+func (c *Config) inputsOf(client Client) []use {
+	all := []use{{path: join(join("clients", client.Name), "ca_file"), file: client.CAFile}}
+	for _, credential := range client.credentials() {
+		all = append(all, credential.files()...)
+		for _, dir := range c.Plugins.Dirs {
+			all = append(all, use{path: join(credential.Path, "provider"), file: filepath.Join(dir, providerPrefix+credential.Provider)})
 		}
 	}
-	for _, s := range c.Sinks {
-		for i, a := range s.OnChange {
-			at := index(join(s.Place, "on_change"), i)
-			if a.Signal != nil {
-				all = append(all, use{join(at, "signal.pid_file"), a.Signal.PIDFile})
-			}
-			if a.Command != nil && len(a.Command.Run) > 0 {
-				all = append(all, use{join(at, "command.run"), a.Command.Run[0]})
-			}
+	for i := range all {
+		all[i].client = client.Name
+	}
+	return all
+}
+
+// at is where the sink is in messages.
+func (s *Sink) at() string { return cmp.Or(s.Place, fmt.Sprintf("sinks[%q]", s.Path)) }
+
+func (s *Sink) output() use { return use{path: join(s.at(), "path"), file: s.Path, sink: s} }
+
+// inputs are the files that the sink's actions read or run.
+func (s *Sink) inputs() []use {
+	var all []use
+	for i, a := range s.OnChange {
+		at := index(join(s.at(), "on_change"), i)
+		if a.Signal != nil {
+			all = append(all, use{path: join(at, "signal.pid_file"), file: a.Signal.PIDFile})
+		}
+		if a.Command != nil && len(a.Command.Run) > 0 {
+			all = append(all, use{path: join(at, "command.run"), file: a.Command.Run[0]})
 		}
 	}
-	return slices.DeleteFunc(all, func(u use) bool { return !filepath.IsAbs(u.file) })
+	return all
+}
+
+// places finds uses of one file, however they are spelled. What is no absolute path is no file: a sink of a
+// program's own need not be one.
+type places struct {
+	find samefile.Finder
+	used map[samefile.ID][]use
+}
+
+func (p *places) add(all ...use) {
+	if p.used == nil {
+		p.used = map[samefile.ID][]use{}
+	}
+	for _, u := range all {
+		if filepath.IsAbs(u.file) {
+			id := p.find.Of(u.file)
+			p.used[id] = append(p.used[id], u)
+		}
+	}
+}
+
+func (p *places) of(u use) []use {
+	if len(p.used) == 0 || !filepath.IsAbs(u.file) {
+		return nil
+	}
+	return p.used[p.find.Of(u.file)]
+}
+
+// ApartSink returns a problem for each file that a sink would be written over, or that its actions depend on
+// and something is written over, by what [Load] refuses a file for. It may take the place of the
+// configuration's sink of its path.
+func (c *Config) ApartSink(s Sink) []Problem {
+	others := *c
+	others.Sinks = slices.DeleteFunc(slices.Clone(c.Sinks), func(other Sink) bool { return other.Path == s.Path })
+	var taken, read places
+	taken.add(others.outputs()...)
+	taken.add(others.inputs()...)
+	alone := Config{Sinks: []Sink{s}, Source: c.Source, variables: c.variables, positions: c.positions}
+	var problems []Problem
+	if c.State != nil {
+		problems = alone.Inside([]string{c.State.Dir})
+	}
+	out := alone.Sinks[0].output()
+	for _, other := range taken.of(out) {
+		problems = append(problems, c.overwritten(out, other)...)
+	}
+	read.add(s.inputs()...)
+	for _, out := range append(others.outputs(), out) {
+		for _, in := range read.of(out) {
+			problems = append(problems, c.overwritten(out, in)...)
+		}
+	}
+	return problems
+}
+
+// ApartClient returns a problem for each output that is a file which a client depends on, by what [Load]
+// refuses a file for. Of what its provider reads beside them, the provider is to be asked.
+func (c *Config) ApartClient(client Client) []Problem {
+	var read places
+	read.add(c.inputsOf(client)...)
+	var problems []Problem
+	for _, out := range c.outputs() {
+		for _, in := range read.of(out) {
+			problems = append(problems, c.overwritten(out, in)...)
+		}
+	}
+	return problems
+}
+
+// overwritten is the problem of an output that is the file of another use, unless that is meant to be.
+func (c *Config) overwritten(out, other use) []Problem {
+	if c.chained(other, out) {
+		return nil
+	}
+	message := "this is the configuration itself, which would be overwritten"
+	if other.path != "" {
+		message = "the same file as " + other.path
+	}
+	problem := c.Problem(out.path, message)
+	problem.Hint = outputHint
+	return []Problem{problem}
 }
 
 func (c Client) credentials() []Credential {
@@ -98,7 +200,7 @@ func pathsIn(path string, value any) []use {
 	case string:
 		v = strings.TrimPrefix(v, "unix://")
 		if filepath.IsAbs(v) {
-			all = append(all, use{path, filepath.Clean(v)})
+			all = append(all, use{path: path, file: filepath.Clean(v)})
 		}
 	case map[string]any:
 		for _, key := range sortedKeys(v) {
@@ -115,20 +217,25 @@ func pathsIn(path string, value any) []use {
 // separateOutputs refuses an output that is a file which the configuration reads, or another output,
 // however it is spelled.
 func (v *validator) separateOutputs(c *Config) {
-	find := new(samefile.Finder)
-	written := map[samefile.ID]use{}
+	var written places
 	for _, out := range c.outputs() {
-		id := find.Of(out.file)
-		if first, taken := written[id]; !taken {
-			written[id] = out
+		if before := written.of(out); len(before) == 0 {
+			written.add(out)
 		} else if !v.silenced[out.path] {
-			v.hinted(out.path, outputHint, "the same file as %s", v.place(first.path))
+			v.hinted(out.path, outputHint, "the same file as %s", v.place(before[0].path))
 		}
 	}
-	for _, in := range c.inputs() {
-		out, taken := written[find.Of(in.file)]
-		if taken && !v.silenced[out.path] && !c.chained(in, out) {
-			v.hinted(out.path, outputHint, "%s, which would be overwritten", v.reads(in))
+	read := c.inputs()
+	if c.State != nil {
+		for _, t := range c.Tokens {
+			read = append(read, use{path: "state.dir", file: filepath.Join(c.State.Dir, t.Name+".age")})
+		}
+	}
+	for _, in := range read {
+		for _, out := range written.of(in) {
+			if !v.silenced[out.path] && !c.chained(in, out) {
+				v.hinted(out.path, outputHint, "%s, which would be overwritten", v.reads(in))
+			}
 		}
 	}
 }
@@ -187,12 +294,11 @@ func (c *Config) chained(in, out use) bool {
 	if !strings.HasSuffix(in.path, ".assertion_file") && !strings.HasSuffix(in.path, ".subject_token_file") {
 		return false
 	}
-	i := slices.IndexFunc(c.Sinks, func(s Sink) bool { return join(s.Place, "path") == out.path })
-	if i < 0 || c.Sinks[i].Type != SinkFile || c.Sinks[i].Format != sink.FormatRaw {
+	if s := out.sink; s == nil || s.Type != SinkFile || s.Format != sink.FormatRaw {
 		return false
 	}
-	t := slices.IndexFunc(c.Tokens, func(t Token) bool { return t.Name == c.Sinks[i].Token })
-	return t >= 0 && !strings.HasPrefix(in.path, join("clients", c.Tokens[t].Client)+".")
+	t := slices.IndexFunc(c.Tokens, func(t Token) bool { return t.Name == out.sink.Token })
+	return t >= 0 && c.Tokens[t].Client != in.client
 }
 
 // Overwritten returns a problem for each output that is one of the files that a credential depends on, according to
