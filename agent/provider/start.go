@@ -236,7 +236,9 @@ var inherited = [...]string{
 var platform = map[string][]string{
 	"kubernetes": {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"},
 	"azure":      {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IMDS_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"},
+	"command":    {"PATH", "HOME"},
 	"gcp":        {"GCE_METADATA_HOST"},
+	"spiffe":     {"SPIFFE_ENDPOINT_SOCKET"},
 	"github":     {"ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"},
 	"gitlab":     {"GITLAB_OIDC_TOKEN"},
 }

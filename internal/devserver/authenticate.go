@@ -83,7 +83,7 @@ func (s *Server) checkAssertion(q *tokenRequest, client Client) *refusal {
 	if !q.form.Has("client_assertion") || !q.form.Has("client_assertion_type") {
 		return invalidRequest("client_assertion and client_assertion_type come together")
 	}
-	if q.form.Get("client_assertion_type") != assertionType {
+	if kind := q.form.Get("client_assertion_type"); kind != assertionType && kind != spiffeType {
 		return invalidClient(700021, "client_assertion_type is not %s", assertionType)
 	}
 	a, err := parseAssertion(q.form.Get("client_assertion"))

@@ -25,6 +25,7 @@ const (
 const (
 	formType      = "application/x-www-form-urlencoded"
 	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	spiffeType    = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe" // draft-ietf-oauth-spiffe-client-auth
 	maxBody       = 256 << 10
 )
 

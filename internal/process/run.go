@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,18 @@ const (
 // program leaves running when it ends on its own are not ended.
 func Run(ctx context.Context, c Command, output io.Writer) error {
 	return run(ctx, c, OwnGroup(), output)
+}
+
+// RunBound is [Run] for a program that must not outlive this process, however that ends: the kernel kills it
+// then, though not what it started.
+func RunBound(ctx context.Context, c Command, output io.Writer) error {
+	ended := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the kernel goes by the thread that started it
+		defer runtime.UnlockOSThread()
+		ended <- run(ctx, c, Bound(), output)
+	}()
+	return <-ended
 }
 
 func run(ctx context.Context, c Command, attributes *syscall.SysProcAttr, output io.Writer) error {

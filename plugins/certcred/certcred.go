@@ -1,7 +1,7 @@
-// Package certcred is the credential provider for certificates whose private key is in a file: an
-// assertion signed with it (private_key_jwt) or TLS client authentication, both from package certauth. Files are read
-// again for every request, so a rotated certificate is used at once; a pair that does not match is never used. The
-// server decides whether it still accepts an expired certificate.
+// Package certcred is the credential provider for certificates whose private key is in a file or comes from a SPIFFE
+// Workload API: an assertion signed with it (private_key_jwt) or TLS client authentication, both from package certauth.
+// They are read again for every request, so a rotated certificate is used at once; a pair that does not match is never
+// used. The server decides whether it still accepts an expired certificate.
 package certcred
 
 import (
@@ -27,6 +27,7 @@ type source struct {
 	PrivateKeyFile  string `json:"private_key_file"`
 	PasswordFile    string `json:"password_file"`
 	PasswordEnv     string `json:"password_env"`
+	Source          origin `json:"source"`
 	certauth.Config
 }
 
@@ -34,10 +35,8 @@ type source struct {
 func (Provider) Open(config json.RawMessage) (plugins.Source, error) {
 	s := source{Config: certauth.Default()}
 	err := plugins.DecodeConfig(config, &s)
-	if s.CertificateFile == "" {
-		err = errors.Join(err, &plugins.ConfigError{Key: "certificate_file", Message: "is needed"})
-	}
 	err = errors.Join(err,
+		s.checkOrigin(),
 		plugins.AbsolutePath("certificate_file", s.CertificateFile),
 		plugins.AbsolutePath("private_key_file", s.PrivateKeyFile),
 		plugins.AbsolutePath("password_file", s.PasswordFile),
@@ -61,7 +60,10 @@ func (s source) Files() []string {
 }
 
 // Load implements [plugins.Source].
-func (s source) Load(context.Context) (plugins.Credential, error) {
+func (s source) Load(ctx context.Context) (plugins.Credential, error) {
+	if s.Source.SPIFFE != nil {
+		return s.loadSVID(ctx)
+	}
 	pair, err := s.loadPair()
 	if err != nil {
 		return plugins.Credential{}, err

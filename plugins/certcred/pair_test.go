@@ -24,7 +24,7 @@ import (
 const fixturePassword = "sesame-4711-open"
 
 func TestOpenFindsEveryProblem(t *testing.T) {
-	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, key_id, password_env, password_file, private_key_file, send_x5c, signing_alg, thumbprint"
+	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, key_id, password_env, password_file, private_key_file, send_x5c, signing_alg, source, thumbprint"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string
@@ -32,13 +32,13 @@ func TestOpenFindsEveryProblem(t *testing.T) {
 		"least": {`{"certificate_file":"/c"}`, nil},
 		"all": {`{"certificate_file":"/c","private_key_file":"/k","password_file":"/p","auth_method":"tls_client_auth","signing_alg":"ES384",
 			"thumbprint":"none","key_id":"k","send_x5c":true,"assertion_audience":"issuer","assertion_lifetime":"1h"}`, nil},
-		"nothing":       {`{}`, []string{"certificate_file: is needed"}},
+		"nothing":       {`{}`, []string{"exactly one of certificate_file and source is needed"}},
 		"relative":      {`{"certificate_file":"c","private_key_file":"k","password_file":"p"}`, []string{"certificate_file: is not an absolute path", "private_key_file: is not an absolute path", "password_file: is not an absolute path"}},
 		"too short":     {`{"certificate_file":"/c","assertion_lifetime":"59s"}`, []string{"assertion_lifetime: is not between 1m and 1h"}},
 		"too long":      {`{"certificate_file":"/c","assertion_lifetime":"61m"}`, []string{"assertion_lifetime: is not between 1m and 1h"}},
 		"symmetric alg": {`{"certificate_file":"/c","signing_alg":"HS256"}`, []string{"signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA"}},
 		"several at once": {`{"certificate_fiel":"/c","auth_method":"secret","thumbprint":"md5","send_x5c":"yes","assertion_lifetime":90,"signing_alg":"none"}`, []string{
-			`assertion_lifetime: is not a duration such as "90s"`, "certificate_fiel" + known, "send_x5c: is not true or false", "certificate_file: is needed",
+			`assertion_lifetime: is not a duration such as "90s"`, "certificate_fiel" + known, "send_x5c: is not true or false", "exactly one of certificate_file and source is needed",
 			"auth_method: is none of private_key_jwt, tls_client_auth, self_signed_tls_client_auth", "thumbprint: is none of sha256, sha1, none",
 			"signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA",
 		}},

@@ -50,13 +50,14 @@ var rooms = map[string]room{
 
 	"plugins":                    {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":         {nil, "it is generated from the contract"},
-	"plugins/certcred":           {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
+	"plugins/certcred":           {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile", "plugins/internal/spiffe"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
 	"plugins/jwtcred":            {[]string{"plugins", "plugins/internal/assertion"}, "a provider is written against the kit, as anybody's would be; where assertions come from is assertion's to know"},
 	"plugins/secretcred":         {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
-	"plugins/internal/certauth":  {[]string{"plugins", "plugins/jwtcred"}, "it authenticates with a certificate and knows nothing of where its key is"},
+	"plugins/internal/certauth":  {[]string{"plugins"}, "it authenticates with a certificate and knows nothing of where its key is"},
 	"plugins/plugintest":         {[]string{"agent/provider", "plugins", "plugins/providerpb"}, "it asks a provider just as the agent would, so it does that with the agent's own bridge"},
 	"plugins/internal/credtest":  {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
-	"plugins/internal/assertion": {[]string{"internal/keyfile", "internal/printable", "internal/redact", "internal/secret", "internal/transport", "plugins", "plugins/internal/credfile"}, "it gets assertions and knows nothing of what they are for"},
+	"plugins/internal/assertion": {[]string{"internal/keyfile", "internal/printable", "internal/process", "internal/redact", "internal/secret", "internal/transport", "plugins", "plugins/internal/credfile", "plugins/internal/spiffe"}, "it gets assertions and knows nothing of what they are for"},
+	"plugins/internal/spiffe":    {[]string{"internal/printable", "internal/secret", "plugins"}, "it asks for an identity and knows nothing of what it is for"},
 	"plugins/internal/credfile":  {[]string{"internal/keyfile", "internal/secret"}, "it reads small files for the providers"},
 
 	"plugins/pkcs11cred": {[]string{"internal/keyfile", "plugins", "plugins/internal/certauth", "plugins/internal/credfile"}, "it talks to tokens and leaves the use of their keys to certauth"},
@@ -157,7 +158,8 @@ type guest struct {
 var guests = map[string]guest{
 	"github.com/hashicorp/go-plugin":       {[]string{"agent/provider", "internal/handshake", "plugins"}, "only the bridge's two ends know how processes are started and joined"},
 	"github.com/hashicorp/go-hclog":        {[]string{"agent/provider", "plugins"}, "go-plugin wants a logger of this kind; everything else logs with slog"},
-	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/plugintest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC"},
+	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/internal/spiffe", "plugins/plugintest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC, and who asks a Workload API"},
+	"github.com/spiffe/go-spiffe/v2":       {[]string{"plugins/internal/spiffe"}, "one place asks a Workload API, in a provider's process"},
 	"google.golang.org/protobuf":           {[]string{"plugins/providerpb"}, "only generated code handles messages' insides"},
 	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "testkit/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},

@@ -54,7 +54,13 @@ func kinds() map[string]kind {
 			refuses: "is not for source azure: its resource is the audience",
 			expired: "compare this host's clock with Azure's",
 		},
+		"command": {
+			open:    openCommand,
+			refuses: "is not for source command: give it to the program, as its run wants it",
+			expired: "the program prints an old one",
+		},
 		"gcp":    {open: openGCP, needs: needsAudience, expired: "compare this host's clock with Google's"},
+		"spiffe": {open: openSPIFFE, needs: needsAudience, expired: "compare this host's clock with the SPIFFE server's"},
 		"github": {open: openGitHub, expired: "compare this host's clock with GitHub's"},
 		"gitlab": {
 			open: openGitLab, lasting: true,

@@ -24,8 +24,10 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/credagent/credagent/plugins"
-	"github.com/credagent/credagent/plugins/jwtcred"
 )
+
+// assertionType is the client_assertion_type of a JWT (RFC 7523, 2.2).
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // SignError explains why a key did not sign, in text that contains nothing secret.
 type SignError struct{ Message string }
@@ -94,7 +96,7 @@ func (c Config) assert(r *plugins.Request, p Pair, alg jose.SignatureAlgorithm) 
 	if err != nil {
 		return notSigned(err)
 	}
-	r.Form.Set("client_assertion_type", jwtcred.AssertionType)
+	r.Form.Set("client_assertion_type", assertionType)
 	r.Form.Set("client_assertion", assertion)
 	return nil
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/internal/credtest"
-	"github.com/credagent/credagent/plugins/jwtcred"
 )
 
 func sharedPair(t *testing.T, kind string) Pair {
@@ -53,7 +52,7 @@ func sign(t *testing.T, c Config, p Pair) (*jwt.JSONWebToken, jwt.Claims) {
 	if err := credential.Authenticate(r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Form.Get("client_assertion_type") != jwtcred.AssertionType || r.Form.Get("client_id") != "app" || len(r.Header) != 0 || r.TLSCertificate != nil {
+	if r.Form.Get("client_assertion_type") != assertionType || r.Form.Get("client_id") != "app" || len(r.Header) != 0 || r.TLSCertificate != nil {
 		t.Errorf("request %+v", r)
 	}
 	parsed, err := jwt.ParseSigned(r.Form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.PS256, jose.RS256, jose.ES256, jose.ES384, jose.EdDSA})
