@@ -182,7 +182,7 @@ func arcKey(challenge, tokens string) (string, error) {
 	path, found := strings.CutPrefix(challenge, "Basic realm=")
 	path = strings.Trim(path, `"`)
 	if !found || filepath.Dir(path) != tokens || filepath.Ext(path) != ".key" {
-		return "", fmt.Errorf("Azure Arc's challenge names no file of its own, which would be one in %s", tokens)
+		return "", fmt.Errorf("the challenge of Azure Arc names no file of its own, which would be one in %s", tokens)
 	}
 	data, err := credfile.Read("the key of Azure Arc's challenge", path)
 	if errors.Is(err, os.ErrPermission) {
