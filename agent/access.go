@@ -17,8 +17,8 @@ type access struct {
 	groups []int
 }
 
-// ResolveAccess looks up who may have a token over the socket. It is for who serves one, before that:
-// until then nobody may. It refuses a name that this host does not know, with a [*config.Error].
+// ResolveAccess looks up who may have a token over the socket or the auth sidecar. It is for who serves one
+// of them, before that: until then nobody may. It refuses a name that this host does not know, with a [*config.Error].
 func (a *Agent) ResolveAccess() error {
 	admitted, err := resolveAccess(a.parts.config())
 	if err == nil {
@@ -27,10 +27,10 @@ func (a *Agent) ResolveAccess() error {
 	return err
 }
 
-// resolveAccess looks up who may have which token. Without a socket it looks nobody up: names need exist
-// only where they are used.
+// resolveAccess looks up who may have which token. Without a socket and an auth sidecar it looks nobody up:
+// names need exist only where they are used.
 func resolveAccess(cfg *config.Config) (admitted map[string]*access, err error) {
-	if cfg.Socket == nil {
+	if cfg.Socket == nil && cfg.Sidecar == nil {
 		return nil, nil
 	}
 	var problems []config.Problem

@@ -211,8 +211,8 @@ func RemoveClient(name string) Change {
 	})
 }
 
-// RemoveToken removes a token that no sink shows any more, and that the identity endpoint does not hand
-// out. It is not revoked: whoever has it may use it until it expires.
+// RemoveToken removes a token that no sink shows any more, and that neither the identity endpoint nor the
+// auth sidecar hands out. It is not revoked: whoever has it may use it until it expires.
 func RemoveToken(name string) Change {
 	return removal(func(a *Agent) (*edit, error) {
 		if a.parts.token(name) == nil {
@@ -221,17 +221,32 @@ func RemoveToken(name string) Change {
 		if sinks := a.parts.showing(name); len(sinks) > 0 {
 			return nil, problem("tokens."+name, fmt.Sprintf("sink %q still shows it", sinks[0].path()))
 		}
-		if identity := a.parts.settings().Identity; identity != nil {
-			for resource, of := range identity.TokenFor {
-				if of == name {
-					return nil, problem("tokens."+name, fmt.Sprintf("the identity endpoint still has it for the resource %q", resource))
-				}
-			}
+		if use := handedOut(a.parts.settings(), name); use != "" {
+			return nil, problem("tokens."+name, use)
 		}
 		e := newEdit()
 		e.tokens[name] = nil
 		return e, nil
 	})
+}
+
+// handedOut says what else than a sink a token is for; "" for nothing.
+func handedOut(settings *config.Config, name string) string {
+	if settings.Identity != nil {
+		for resource, of := range settings.Identity.TokenFor {
+			if of == name {
+				return fmt.Sprintf("the identity endpoint still has it for the resource %q", resource)
+			}
+		}
+	}
+	if settings.Sidecar != nil {
+		for api, of := range settings.Sidecar.TokenFor {
+			if of == name {
+				return fmt.Sprintf("the auth sidecar still has it for the API %q", api)
+			}
+		}
+	}
+	return ""
 }
 
 // RemoveSink removes the sink of a path. A file stays as it is: the token in it is still good.

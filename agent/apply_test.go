@@ -140,6 +140,9 @@ func TestApplyRefusesOneObject(t *testing.T) {
 				t.Errorf("%s: error %v, want one with %q", test.name, err, test.want)
 			}
 		}
+		if got := handedOut(&config.Config{Sidecar: &config.AuthSidecar{TokenFor: map[string]string{"Graph": "a"}}}, "a"); !strings.Contains(got, `"Graph"`) {
+			t.Errorf("a token of the auth sidecar is free to go: %q", got)
+		}
 		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")), SetSink(sinkOf("a")), RemoveToken("missing"), RemoveSink("missing"))
 		if p.agent.parts.list() != before {
 			t.Error("something changed")

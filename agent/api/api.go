@@ -120,18 +120,26 @@ func hostOf(hostport string) string {
 
 // writeJSON answers with a value that must not be cached.
 func writeJSON(w http.ResponseWriter, status int, value any) {
+	writeAs(w, "application/json", status, value)
+}
+
+// writeAs is writeJSON for a type of content that is JSON too.
+func writeAs(w http.ResponseWriter, contentType string, status int, value any) {
 	body, err := json.Marshal(value)
 	if err != nil {
 		http.Error(w, "the answer cannot be written as JSON", http.StatusInternalServerError)
 		return
 	}
+	w.Header().Set("Content-Type", contentType)
 	writeBody(w, status, append(body, '\n'))
 }
 
 // writeBody answers with JSON that must not be cached. If it cannot be written, the caller is gone.
 func writeBody(w http.ResponseWriter, status int, body []byte) {
 	header := w.Header()
-	header.Set("Content-Type", "application/json")
+	if header.Get("Content-Type") == "" {
+		header.Set("Content-Type", "application/json")
+	}
 	header.Set("Cache-Control", "no-store")
 	guard(header)
 	header.Set("Content-Length", strconv.Itoa(len(body)))

@@ -18,18 +18,26 @@ func withConn(ctx context.Context, conn net.Conn) context.Context {
 
 // callerOf returns the caller of a request, if its connection knows it.
 func callerOf(r *http.Request) (peer.Peer, bool) {
-	conn, _ := r.Context().Value(connKey{}).(net.Conn)
-	for conn != nil {
+	for conn := connOf(r); conn != nil; conn = inner(conn) {
 		if known, ok := conn.(*peerConn); ok {
 			return known.peer, true
 		}
-		outer, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		conn = outer.NetConn()
 	}
 	return peer.Peer{}, false
+}
+
+// connOf returns the connection that a request came by; nil where it is not known.
+func connOf(r *http.Request) net.Conn {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	return conn
+}
+
+// inner returns the connection that another one is a layer on; nil for none.
+func inner(conn net.Conn) net.Conn {
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return outer.NetConn()
+	}
+	return nil
 }
 
 // peerConn is a connection with the identity of its peer.

@@ -20,7 +20,7 @@ func (c *Config) ForCommand() ([]Variable, error) {
 			}
 		}
 	}
-	if len(all) == 0 && len(c.Sinks) == 0 && c.Socket == nil && c.Identity == nil {
+	if len(all) == 0 && len(c.Sinks) == 0 && c.Socket == nil && c.Identity == nil && c.Sidecar == nil {
 		problem := c.Problem("sinks", "no sink shows only the tokens chosen, so the command could not get one")
 		problem.Hint = "add a sink of type env with the variables that the command reads"
 		problems = append(problems, problem)

@@ -41,6 +41,9 @@ tokens: { a: { client: app }, b: { client: app } }
 		"an identity": {
 			rest: "identity_endpoint: { listen: 127.0.0.1:1, header_file: /h, token_for: { r: a } }",
 		},
+		"a sidecar": {
+			rest: "auth_sidecar: { listen: 127.0.0.1:1, token_for: { r: a } }",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, err := Parse("c", []byte(clients+tc.rest+"\n"), nil)

@@ -28,6 +28,7 @@ type Config struct {
 	Listen   string // host:port for probes, metrics and status; "" is off
 	Socket   *Socket
 	Identity *IdentityEndpoint
+	Sidecar  *AuthSidecar
 	State    *State
 	Plugins  Plugins
 	Clients  []Client // sorted by name
@@ -69,6 +70,12 @@ type IdentityEndpoint struct {
 	Listen     string            // a loopback host:port
 	HeaderFile string            // where the shared header value is written
 	TokenFor   map[string]string // resource → token name
+}
+
+// AuthSidecar is the protocol of Microsoft's Entra auth sidecar, for its agent SDKs.
+type AuthSidecar struct {
+	Listen   string            // a loopback host:port
+	TokenFor map[string]string // API name → token name
 }
 
 // State is the encrypted token cache.

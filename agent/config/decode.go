@@ -88,6 +88,7 @@ func mappingHint(n *yaml.Node, path string) string {
 		"socket":            "socket: { path: %s }",
 		"state":             "state: { dir: %s, key_file: /etc/credagent/state.key }",
 		"identity_endpoint": "identity_endpoint: { listen: %s, header_file: /run/credagent/header, token_for: { RESOURCE: TOKEN } }",
+		"auth_sidecar":      "auth_sidecar: { listen: %s, token_for: { API: TOKEN } }",
 		"entra":             "entra: { tenant: %s }",
 		"log":               "log: { level: %s }",
 	}[last]

@@ -51,7 +51,8 @@ func fullConfig() *Config {
 			HeaderFile: "/run/credagent/identity/header",
 			TokenFor:   map[string]string{"https://graph.microsoft.com": "graph"},
 		},
-		State: &State{Dir: "/var/lib/credagent", KeyFile: "/run/credentials/state-key"},
+		Sidecar: &AuthSidecar{Listen: "127.0.0.1:9467", TokenFor: map[string]string{"Graph": "graph"}},
+		State:   &State{Dir: "/var/lib/credagent", KeyFile: "/run/credentials/state-key"},
 		Plugins: Plugins{
 			Dirs:        []string{"/usr/lib/credagent/plugins"},
 			SHA256:      map[string]string{"vaultcred": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
@@ -249,13 +250,13 @@ func TestLocate(t *testing.T) {
 		path string
 		want Position
 	}{
-		{"clients.payments", Position{22, 3}},
-		{"clients.payments.credential.config.private_key_file", Position{35, 27}},
-		{"clients.payments.credential.config.key_id", Position{33, 7}},
+		{"clients.payments", Position{25, 3}},
+		{"clients.payments.credential.config.private_key_file", Position{38, 27}},
+		{"clients.payments.credential.config.key_id", Position{36, 7}},
 		{`identity_endpoint.token_for["https://graph.microsoft.com"]`, Position{11, 47}},
-		{"tokens.graph.allow[1].group", Position{51, 37}},
-		{"sinks[2].variables.GRAPH_TOKEN", Position{73, 31}},
-		{"sinks[0].readers[7]", Position{61, 5}},
+		{"tokens.graph.allow[1].group", Position{54, 37}},
+		{"sinks[2].variables.GRAPH_TOKEN", Position{76, 31}},
+		{"sinks[0].readers[7]", Position{64, 5}},
 		{"nowhere", Position{1, 1}},
 	} {
 		if got := c.Locate(test.path); got != test.want {
@@ -263,7 +264,7 @@ func TestLocate(t *testing.T) {
 		}
 	}
 	problem := c.Problem("clients.payments.credential.config.key_id", `unknown key "key_id"`)
-	if got, want := problem.String(), `full.yaml:33:7: clients.payments.credential.config.key_id: unknown key "key_id"`; got != want {
+	if got, want := problem.String(), `full.yaml:36:7: clients.payments.credential.config.key_id: unknown key "key_id"`; got != want {
 		t.Errorf("Problem: %s, want %s", got, want)
 	}
 }

@@ -10,6 +10,7 @@ type rawFile struct {
 	Listen           text                 `json:"listen,omitempty" jsonschema:"Address of probes, metrics and status, never of a token; empty turns it off. Default 127.0.0.1:9465."`
 	Socket           *rawSocket           `json:"socket,omitempty" jsonschema:"The local token API on a unix socket; off when omitted."`
 	IdentityEndpoint *rawIdentityEndpoint `json:"identity_endpoint,omitempty" jsonschema:"The managed-identity protocol for Azure SDKs; off when omitted."`
+	AuthSidecar      *rawAuthSidecar      `json:"auth_sidecar,omitempty" jsonschema:"The protocol of Microsoft's Entra auth sidecar, for its agent SDKs; off when omitted."`
 	State            *rawState            `json:"state,omitempty" jsonschema:"The encrypted token cache; memory only when omitted."`
 	Plugins          *rawPlugins          `json:"plugins,omitempty" jsonschema:"External credential providers."`
 	Clients          map[string]rawClient `json:"clients" jsonschema:"Registered clients by name."`
@@ -32,6 +33,11 @@ type rawIdentityEndpoint struct {
 	Listen     text            `json:"listen" jsonschema:"Loopback address to listen on."`
 	HeaderFile text            `json:"header_file" jsonschema:"Where the shared value of the X-IDENTITY-HEADER header is written."`
 	TokenFor   map[string]text `json:"token_for" jsonschema:"The token that serves each resource."`
+}
+
+type rawAuthSidecar struct {
+	Listen   text            `json:"listen" jsonschema:"Loopback address to listen on."`
+	TokenFor map[string]text `json:"token_for" jsonschema:"The token that serves each API name."`
 }
 
 type rawState struct {

@@ -119,6 +119,20 @@ func TestIdentityRules(t *testing.T) {
 	}, func(line string) string { return "identity_endpoint: { " + line + " }\n" + minimal + minimalTail })
 }
 
+func TestSidecarRules(t *testing.T) {
+	check(t, []rule{
+		{"complete", "listen: localhost:1, token_for: { Graph: graph, Other: graph }", ""},
+		{"a port the system chooses", "listen: 127.0.0.1:0, token_for: { Graph: graph }", ""},
+		{"not loopback", "listen: 10.0.0.1:1, token_for: { Graph: graph }", `auth_sidecar.listen: "10.0.0.1:1" is not a loopback address`},
+		{"a port alone", `listen: "9467", token_for: { Graph: graph }`, `auth_sidecar.listen: "9467" is not host:port`},
+		{"the address of listen", "listen: 127.0.0.1:9465, token_for: { Graph: graph }", "auth_sidecar.listen: the same address as listen in line 1"},
+		{"the address of the identity endpoint", "listen: 127.0.0.1:9, token_for: { Graph: graph } }\nidentity_endpoint: { listen: 127.0.0.1:9, header_file: /h, token_for: { r: graph }",
+			"auth_sidecar.listen: the same address as identity_endpoint.listen in line 2"},
+		{"unknown token", "listen: localhost:1, token_for: { Graph: graf }", `auth_sidecar.token_for.Graph: unknown token "graf"`},
+		{"nothing", "", "auth_sidecar: missing key \"listen\"\nauth_sidecar: missing key \"token_for\""},
+	}, func(line string) string { return "auth_sidecar: { " + line + " }\n" + minimal + minimalTail })
+}
+
 func TestClientRules(t *testing.T) {
 	check(t, []rule{
 		{"everything", "ca_file: /ca, proxy: socks5://p:1, request_timeout: 2m", ""},

@@ -5,6 +5,36 @@ import (
 	"testing"
 )
 
+func TestTokensThatTheSidecarGivesNobody(t *testing.T) {
+	for name, c := range map[string]struct {
+		allow string
+		want  []string
+	}{
+		"the agent's user alone": {"", nil},
+		"a user":                 {"allow: [{ user: app }]", nil},
+		"a user and a group":     {"allow: [{ group: web }, { user: app }]", nil},
+		"a group": {"allow: [{ group: web }]", []string{
+			`auth_sidecar.token_for.Graph: token "own" allows groups only, and of a TCP connection the kernel knows the user alone; name users too`,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := "auth_sidecar: { listen: 127.0.0.1:1, token_for: { Graph: own } }\n" + minimal + minimalTail + "  own: { client: app, " + c.allow + " }\n"
+			parsed, err := Parse("", []byte(doc), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, warning := range parsed.Warnings {
+				warning.Position = Position{}
+				got = append(got, warning.String())
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("warnings %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestSinksThatDoNotSuitTheirReader(t *testing.T) {
 	const libpq = `libpq ignores a password file that more than its owner may read; use mode "0600", and owner for another user`
 	cases := map[string]struct {

@@ -75,6 +75,7 @@ func validate(r *report, raw *rawFile) *Config {
 		Listen:   v.listen(raw.Listen),
 		Socket:   v.socket(raw.Socket),
 		Identity: v.identity(raw.IdentityEndpoint),
+		Sidecar:  v.sidecar(raw.AuthSidecar),
 		State:    v.state(raw.State),
 		Plugins:  v.plugins(raw.Plugins),
 		Clients:  v.clients(),

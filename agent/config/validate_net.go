@@ -32,14 +32,19 @@ func (v *validator) listen(t text) string {
 
 // usualPort is the port in the examples.
 func usualPort(path string) string {
-	if strings.HasPrefix(path, "identity_endpoint") {
+	switch {
+	case strings.HasPrefix(path, "identity_endpoint"):
 		return "9466"
+	case strings.HasPrefix(path, "auth_sidecar"):
+		return "9467"
 	}
 	return "9465"
 }
 
 // isAddress reports whether the value at a path is host:port.
-func isAddress(path string) bool { return path == "listen" || path == "identity_endpoint.listen" }
+func isAddress(path string) bool {
+	return slices.Contains([]string{"listen", "identity_endpoint.listen", "auth_sidecar.listen"}, path)
+}
 
 // addressFrom returns an address of this host from a text with only a port or only a host.
 func addressFrom(text string) string {
@@ -97,14 +102,7 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 	e := &IdentityEndpoint{HeaderFile: v.file(path, "header_file", raw.HeaderFile), TokenFor: map[string]string{}}
 	v.writes(join(path, "header_file"), e.HeaderFile)
 
-	listen, ok := v.required(path, "listen", raw.Listen)
-	if ok {
-		e.Listen = listen
-		host := v.hostPort(join(path, "listen"), raw.Listen)
-		if !v.silenced[join(path, "listen")] && !loopback.IsHost(host) {
-			v.hinted(join(path, "listen"), "an address such as 127.0.0.1:9466", "%v is not a loopback address", raw.Listen)
-		}
-	}
+	e.Listen = v.loopbackListen(path, raw.Listen)
 	if len(raw.TokenFor) == 0 {
 		v.missing(path, "token_for")
 	}
@@ -117,11 +115,69 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 	return e
 }
 
+// loopbackListen returns the address in the listen key of what serves this host alone.
+func (v *validator) loopbackListen(path string, t text) string {
+	listen, ok := v.required(path, "listen", t)
+	if !ok {
+		return ""
+	}
+	at := join(path, "listen")
+	host := v.hostPort(at, t)
+	if !v.silenced[at] && !loopback.IsHost(host) {
+		v.hinted(at, "an address such as 127.0.0.1:"+usualPort(path), "%v is not a loopback address", t)
+	}
+	return listen
+}
+
+func (v *validator) sidecar(raw *rawAuthSidecar) *AuthSidecar {
+	const path = "auth_sidecar"
+	if raw == nil {
+		return nil
+	}
+	s := &AuthSidecar{Listen: v.loopbackListen(path, raw.Listen), TokenFor: map[string]string{}}
+	if len(raw.TokenFor) == 0 {
+		v.missing(path, "token_for")
+	}
+	for _, api := range sortedKeys(raw.TokenFor) {
+		at := join(join(path, "token_for"), api)
+		s.TokenFor[api] = v.tokenName(join(path, "token_for"), api, raw.TokenFor[api])
+		allow := v.raw.Tokens[s.TokenFor[api]].Allow
+		if len(allow) > 0 && !slices.ContainsFunc(allow, func(p rawPrincipal) bool { return p.User.set }) {
+			v.warn(at, "token %s allows groups only, and of a TCP connection the kernel knows the user alone; name users too", quote(s.TokenFor[api]))
+		}
+	}
+	return s
+}
+
 // separateListeners refuses two servers on one port.
 func (v *validator) separateListeners(c *Config) {
-	if c.Identity != nil && c.Listen != "" && c.Listen == c.Identity.Listen && !strings.HasSuffix(c.Listen, ":0") {
-		v.problem("identity_endpoint.listen", "the same address as %s", v.place("listen"))
+	taken := map[string]string{c.Listen: "listen"}
+	for _, next := range []struct{ path, address string }{
+		{"identity_endpoint.listen", c.identityListen()}, {"auth_sidecar.listen", c.sidecarListen()},
+	} {
+		if next.address == "" || strings.HasSuffix(next.address, ":0") {
+			continue
+		}
+		if first, both := taken[next.address]; both {
+			v.problem(next.path, "the same address as %s", v.place(first))
+			continue
+		}
+		taken[next.address] = next.path
 	}
+}
+
+func (c *Config) identityListen() string {
+	if c.Identity == nil {
+		return ""
+	}
+	return c.Identity.Listen
+}
+
+func (c *Config) sidecarListen() string {
+	if c.Sidecar == nil {
+		return ""
+	}
+	return c.Sidecar.Listen
 }
 
 // endpoint checks a URL that credentials are sent to, and returns nil if it is invalid. Its messages do not show the

@@ -24,6 +24,9 @@ func (e *exam) listeners(ctx context.Context) []Finding {
 	if i := e.Config.Identity; i != nil {
 		all = append(all, about("identity_endpoint.listen", e.free(ctx, i.Listen, nil)...)...)
 	}
+	if s := e.Config.Sidecar; s != nil {
+		all = append(all, about("auth_sidecar.listen", e.free(ctx, s.Listen, nil)...)...)
+	}
 	return all
 }
 

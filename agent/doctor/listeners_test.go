@@ -33,6 +33,10 @@ func TestListeners(t *testing.T) {
 				cfg.Identity = &config.IdentityEndpoint{Listen: tc.identity}
 			}
 			check(t, newExam(cfg).listeners(t.Context()), tc.want...)
+			if cfg.Identity != nil {
+				cfg.Identity, cfg.Sidecar = nil, &config.AuthSidecar{Listen: tc.identity}
+				check(t, newExam(cfg).listeners(t.Context()), tc.want...)
+			}
 		})
 	}
 	e := newExam(config.Config{Listen: at})

@@ -58,6 +58,17 @@ func (b *safeBuffer) String() string {
 // live for an hour and are to be refreshed when refreshIn says.
 func newBroker(t *testing.T, refreshIn time.Duration) *broker {
 	t.Helper()
+	b := &broker{dir: t.TempDir(), server: hourlyServer(t, refreshIn), listen: freeAddress(t), endpoint: freeAddress(t)}
+	write(t, filepath.Join(b.dir, "secret"), []byte(canary))
+	b.configure(t, "graph")
+	b.start(t)
+	return b
+}
+
+// hourlyServer starts an authorization server whose tokens live for an hour and are to be refreshed when
+// refreshIn says.
+func hourlyServer(t *testing.T, refreshIn time.Duration) *devserver.Server {
+	t.Helper()
 	server, err := devserver.New(devserver.Options{TTL: time.Hour, RefreshIn: refreshIn, Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}}})
 	if err != nil {
 		t.Fatal(err)
@@ -66,11 +77,7 @@ func newBroker(t *testing.T, refreshIn time.Duration) *broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	b := &broker{dir: t.TempDir(), server: server, listen: freeAddress(t), endpoint: freeAddress(t)}
-	write(t, filepath.Join(b.dir, "secret"), []byte(canary))
-	b.configure(t, "graph")
-	b.start(t)
-	return b
+	return server
 }
 
 func freeAddress(t testing.TB) string {

@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == falseAgentArgument {
 		falseAgent(os.Args[2])
 	}
+	if len(os.Args) == 3 && os.Args[1] == askSidecarArgument {
+		askSidecar(os.Args[2])
+	}
 	if os.Getenv(selfVariable) != "" || len(os.Args) == 3 && os.Args[1] == "provider" {
 		main()
 	}

@@ -109,6 +109,9 @@ func (r *reloader) reload(ctx context.Context, a *agent.Agent) {
 	if identityMoved(r.running.Identity, cfg.Identity) {
 		r.log.Warn("identity_endpoint.listen and header_file take effect at the next start")
 	}
+	if sidecarMoved(r.running.Sidecar, cfg.Sidecar) {
+		r.log.Warn("auth_sidecar.listen takes effect at the next start")
+	}
 	r.level.Set(cfg.Log.Level)
 	r.release(ownedSinks(r.running))
 	if err := r.reclaim(cfg, ownedSinks(cfg)); err != nil {

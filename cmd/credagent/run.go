@@ -77,19 +77,8 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 		}
 		running.Go(func() { server.serve(ctx) })
 	}
-	if cfg.Socket != nil {
-		serveSocket, err := openSocket(cfg, a, log)
-		if err != nil {
-			return err
-		}
-		running.Go(func() { serveSocket(ctx) })
-	}
-	if cfg.Identity != nil {
-		serveIdentity, err := openIdentity(cfg, a, log)
-		if err != nil {
-			return err
-		}
-		running.Go(func() { serveIdentity(ctx) })
+	if err := serveTokens(ctx, &running, a, r); err != nil {
+		return err
 	}
 	if err := r.reclaim(cfg, owned); err != nil {
 		return err
@@ -104,6 +93,29 @@ func run(ctx context.Context, r *reloader, along func(context.Context, *agent.Ag
 	log.Info("agent started", "version", version(), "config", cfg.Source, "tokens", len(cfg.Tokens), "sinks", len(cfg.Sinks))
 	a.Run(ctx)
 	log.Info("agent stopped")
+	return nil
+}
+
+// serveTokens opens the servers that hand out tokens, and serves them until ctx ends.
+func serveTokens(ctx context.Context, running *sync.WaitGroup, a *agent.Agent, r *reloader) error {
+	cfg := r.running
+	for _, server := range []struct {
+		wanted bool
+		open   func(*config.Config, *agent.Agent, *slog.Logger) (serve func(context.Context), err error)
+	}{
+		{cfg.Socket != nil, openSocket},
+		{cfg.Identity != nil, openIdentity},
+		{cfg.Sidecar != nil, openSidecar},
+	} {
+		if !server.wanted {
+			continue
+		}
+		serve, err := server.open(cfg, a, r.log)
+		if err != nil {
+			return err
+		}
+		running.Go(func() { serve(ctx) })
+	}
 	return nil
 }
 

@@ -13,12 +13,16 @@ import (
 	"github.com/credagent/credagent/testkit/peertest"
 )
 
-// dialVariable makes the test binary connect to a socket and stay until that is closed.
+// dialVariable makes the test binary connect to a socket, or host:port, and stay until that is closed.
 const dialVariable = "CREDAGENT_TEST_DIAL"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(dialVariable); path != "" {
-		conn, err := net.Dial("unix", path)
+	if at := os.Getenv(dialVariable); at != "" {
+		network := "unix"
+		if !filepath.IsAbs(at) {
+			network = "tcp"
+		}
+		conn, err := net.Dial(network, at)
 		if err != nil {
 			os.Exit(1)
 		}
@@ -100,6 +104,65 @@ func TestNobodyIsThere(t *testing.T) {
 	accepted.Close()
 	if got, err := peer.Of(accepted); err == nil {
 		t.Errorf("a closed connection is from %+v", got)
+	}
+}
+
+// TestWhichUserConnectedByTCP: while the other end is there, its user is known, and never taken for root
+// when it is gone.
+func TestWhichUserConnectedByTCP(t *testing.T) {
+	for name, address := range map[string]string{"IPv4": "127.0.0.1:0", "IPv6": "[::1]:0"} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", address)
+			if err != nil {
+				t.Skipf("listening at %s: %v", address, err)
+			}
+			defer listener.Close()
+			cmd := peertest.Command(t, peertest.Identity{UID: 61001, GID: 61002})
+			cmd.Env = append(os.Environ(), dialVariable+"="+listener.Addr().String())
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			conn, err := listener.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if uid, err := peer.UserOf(conn.(*net.TCPConn)); err != nil || uid != 61001 {
+				t.Errorf("user %d, %v", uid, err)
+			}
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			if uid, err := peer.UserOf(conn.(*net.TCPConn)); err == nil {
+				t.Errorf("who is gone is taken for user %d", uid)
+			}
+		})
+	}
+}
+
+func TestWhichUserOfAClosedConnection(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	there, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, err := peer.UserOf(here.(*net.TCPConn)); err != nil || uid != os.Geteuid() {
+		t.Errorf("user %d, %v, want oneself", uid, err)
+	}
+	there.Close()
+	if uid, err := peer.UserOf(here.(*net.TCPConn)); err == nil {
+		t.Errorf("what was closed is taken for user %d", uid)
+	}
+	here.Close()
+	if uid, err := peer.UserOf(here.(*net.TCPConn)); err == nil {
+		t.Errorf("a closed connection is of user %d", uid)
 	}
 }
 

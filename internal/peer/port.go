@@ -13,6 +13,10 @@ import (
 // listening is the state of a socket that accepts connections, in the kernel's tables.
 const listening = "0A"
 
+// unowned is the inode, in the kernel's tables, of a socket that no process holds any more. The kernel then
+// gives its user as 0, whoever created it.
+const unowned = "0"
+
 // Listener is a socket that listens on a port of this host, with its owner.
 type Listener struct {
 	Address netip.AddrPort
@@ -35,6 +39,27 @@ func parseListeners(table io.Reader) []Listener {
 		}
 	}
 	return found
+}
+
+// parseOwner finds the user of the socket at one end of a connection in the kernel's table. It finds none if the
+// socket is not there, or if no process holds it any more.
+func parseOwner(table io.Reader, local, remote netip.AddrPort) (uid int, found bool) {
+	lines := bufio.NewScanner(table)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 10 || fields[9] == unowned || !isAt(fields[1], local) || !isAt(fields[2], remote) {
+			continue
+		}
+		number, err := strconv.ParseUint(fields[7], 10, 32)
+		return int(number), err == nil
+	}
+	return 0, false
+}
+
+// isAt reports whether an address as the kernel writes it is the given one, whichever family the socket has.
+func isAt(text string, address netip.AddrPort) bool {
+	parsed, ok := parseAddress(text)
+	return ok && parsed == netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
 }
 
 // parseAddress reads an address as the kernel writes it: words in the host's byte order, in

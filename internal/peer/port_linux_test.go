@@ -16,6 +16,10 @@ const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->whe
    4: 0100007F:ZZZZ 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 54 1
    5: 00000000000000000000000001000000:24F9 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 55 1
    6: 0000000000000000FFFF00000100007F:24FA 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1002        0 56 1
+   8: 0100007F:D431 0100007F:24F9 01 00000000:00000000 00:00000000 00000000  1004        0 58 1 0 20 4 0 10 -1
+   9: 0100007F:D432 0100007F:24F9 05 00000000:00000000 00:00000000 00000000     0        0 0 1 0 20 4 0 10 -1
+  10: 0000000000000000FFFF00000100007F:D433 0000000000000000FFFF00000100007F:24F9 01 00000000:00000000 00:00000000 00000000  1005        0 59 1
+  11: 0100007F:D434 0100007F:24F9 01 00000000:00000000 00:00000000 00000000  many        0 60 1
    7: 00000000000000000000000000000000:24FB 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1003        0 57 1
 `
 
@@ -66,6 +70,28 @@ func TestWhoListensHere(t *testing.T) {
 	}
 }
 
+func TestWhoOwnsAnEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		local, remote string
+		want          int // -1 for nobody
+	}{
+		"a connection":                   {"127.0.0.1:54321", "127.0.0.1:9465", 1004},
+		"its other end":                  {"127.0.0.1:9465", "127.0.0.1:54321", 0},
+		"one that was closed":            {"127.0.0.1:54322", "127.0.0.1:9465", -1},
+		"one of IPv6 to IPv4":            {"127.0.0.1:54323", "127.0.0.1:9465", 1005},
+		"written as IPv6":                {"[::ffff:127.0.0.1]:54321", "[::ffff:127.0.0.1]:9465", 1004},
+		"to another port":                {"127.0.0.1:54321", "127.0.0.1:9466", -1},
+		"from another address":           {"127.0.0.2:54321", "127.0.0.1:9465", -1},
+		"of a user that makes no number": {"127.0.0.1:54324", "127.0.0.1:9465", -1},
+		"a listener":                     {"127.0.0.1:9465", "0.0.0.0:0", 1000},
+	} {
+		uid, found := parseOwner(strings.NewReader(table), netip.MustParseAddrPort(tc.local), netip.MustParseAddrPort(tc.remote))
+		if found != (tc.want >= 0) || found && uid != tc.want {
+			t.Errorf("%s: %d, %t, want %d", name, uid, found, tc.want)
+		}
+	}
+}
+
 func FuzzListeners(f *testing.F) {
 	f.Add(table)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -73,6 +99,9 @@ func FuzzListeners(f *testing.F) {
 			if !l.Address.IsValid() || l.UID < 0 {
 				t.Errorf("%+v", l)
 			}
+		}
+		if uid, found := parseOwner(strings.NewReader(text), netip.MustParseAddrPort("127.0.0.1:54321"), netip.MustParseAddrPort("127.0.0.1:9465")); found && uid < 0 {
+			t.Errorf("user %d", uid)
 		}
 	})
 }

@@ -63,6 +63,7 @@ var revealers = map[string]string{
 	"agent/keeper/challenge.go":                "a challenge names the token it rejects by its SHA-256",
 	"agent/api/header.go":                      "the file is where workloads read the value of the identity header",
 	"agent/api/identity.go":                    "the answer is where the token goes, and what a caller sends is compared with the header",
+	"agent/api/sidecar.go":                     "the answer is where the token goes",
 	"plugins/certcred/encrypted.go":            "the password opens the key",
 	"plugins/certcred/pkcs12.go":               "the password opens the key",
 	"plugins/pkcs11cred/pin.go":                "the PIN opens the token",

@@ -5,6 +5,7 @@ package sdktest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 const canary = "canary-sdk-secret-7b1e"
 
 //go:embed azure-identity/package.json azure-identity/package-lock.json azure-identity/caller.mjs
+//go:embed agents-hosting/package.json agents-hosting/package-lock.json agents-hosting/caller.mjs
 var nodeFiles embed.FS
 
 // agent is the running program, and the server behind it.
@@ -37,36 +39,13 @@ type agent struct {
 	server *devserver.Server
 }
 
-// startAgent runs the program in front of a server that takes its time with the first request.
+// startAgent runs the program with an identity endpoint, in front of a server that takes its time with the
+// first request.
 func startAgent(t *testing.T) *agent {
 	t.Helper()
-	program, err := agentprocess.Credagent(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &agent{dir: t.TempDir(), listen: agentprocess.FreeAddress(t)}
-	a.server, err = devserver.New(devserver.Options{
-		TTL: tokenLife, RefreshIn: refreshIn,
-		Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}},
-		Faults:  []devserver.Fault{fault(t, "slow=1500ms*1")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = a.server.Close() })
-	endpoint := agentprocess.FreeAddress(t)
-	config, header := filepath.Join(a.dir, "credagent.yaml"), filepath.Join(a.dir, "identity", "header")
-	write(t, filepath.Join(a.dir, "secret"), canary)
-	write(t, config, fmt.Sprintf(`listen: %s
-identity_endpoint: { listen: %s, header_file: %s, token_for: { %q: graph } }
-clients: { app: { token_url: %q, client_id: app, credential: { provider: secretcred, config: { secret_file: %s/secret } } } }
-tokens: { graph: { client: app, scopes: [%[4]s/.default] } }
-sinks: [{ type: file, token: graph, path: %[6]s/token }]
-`, a.listen, endpoint, header, resource, a.server.TokenURL(), a.dir))
-	a.run(t, program, config)
+	a := newAgent(t, "slow=1500ms*1")
+	endpoint, header := agentprocess.FreeAddress(t), filepath.Join(a.dir, "identity", "header")
+	a.run(t, fmt.Sprintf("identity_endpoint: { listen: %s, header_file: %s, token_for: { %q: graph } }", endpoint, header, resource))
 	agentprocess.Until(t, "the header file", func() bool {
 		content, err := os.ReadFile(header)
 		a.sdkEnv = []string{"IDENTITY_ENDPOINT=http://" + endpoint + "/msi/token", "IDENTITY_HEADER=" + string(content)}
@@ -75,8 +54,41 @@ sinks: [{ type: file, token: graph, path: %[6]s/token }]
 	return a
 }
 
-func (a *agent) run(t *testing.T, program, config string) {
+// newAgent makes the server, with its first fault, and a place for the agent, which does not run yet.
+func newAgent(t *testing.T, first string) *agent {
 	t.Helper()
+	a := &agent{dir: t.TempDir(), listen: agentprocess.FreeAddress(t)}
+	var err error
+	a.server, err = devserver.New(devserver.Options{
+		TTL: tokenLife, RefreshIn: refreshIn,
+		Clients: []devserver.Client{{ID: "app", Secret: secret.New(canary)}},
+		Faults:  []devserver.Fault{fault(t, first)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.server.Close() })
+	return a
+}
+
+// run runs the agent with an endpoint, a line of its configuration.
+func (a *agent) run(t *testing.T, endpoint string) {
+	t.Helper()
+	program, err := agentprocess.Credagent(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(a.dir, "credagent.yaml")
+	write(t, filepath.Join(a.dir, "secret"), canary)
+	write(t, config, fmt.Sprintf(`listen: %s
+%s
+clients: { app: { token_url: %q, client_id: app, credential: { provider: secretcred, config: { secret_file: %s/secret } } } }
+tokens: { graph: { client: app, scopes: [%s/.default] } }
+sinks: [{ type: file, token: graph, path: %[4]s/token }]
+`, a.listen, endpoint, a.server.TokenURL(), a.dir, resource))
 	p := agentprocess.Start(t, exec.Command(program, "run", "-c", config))
 	t.Cleanup(func() {
 		status, leak := p.Stop(), strings.Contains(p.Log.String(), canary)
@@ -101,9 +113,38 @@ func (a *agent) held(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(a.dir, "token"))
 	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	return string(content)
+}
+
+// noteHeld notes what the sink holds, from now until it is stopped.
+func (a *agent) noteHeld(t *testing.T) (stop func() []string) {
+	held, done, ended := []string{a.held(t)}, make(chan struct{}), make(chan struct{})
+	note := func() {
+		if now := a.held(t); now != held[len(held)-1] {
+			held = append(held, now)
+		}
+	}
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				note()
+			}
+		}
+	}()
+	return func() []string {
+		close(done)
+		<-ended
+		note()
+		return held
+	}
 }
 
 // seen waits until the server has seen so many requests and the agent has learned from them.
@@ -155,6 +196,9 @@ type order struct {
 	Scope      string `json:"scope"`
 	Calls      int    `json:"calls"`
 	Callers    int    `json:"callers"`
+
+	Service       string `json:"service,omitempty"` // of the auth sidecar
+	AgentIdentity string `json:"agent_identity,omitempty"`
 }
 
 // answer is what came of it.
@@ -162,6 +206,8 @@ type answer struct {
 	Tokens    map[string]int `json:"tokens"` // how often it got which
 	ExpiresOn int64          `json:"expires_on"`
 	Errors    []string       `json:"errors"`
+	Healthy   bool           `json:"healthy"` // of the auth sidecar
+	TookMS    int64          `json:"took_ms"`
 }
 
 // prepareWorkloads builds and installs what the SDKs need, and starts nothing.
@@ -171,15 +217,21 @@ func prepareWorkloads(t *testing.T) []*workload {
 	if err := agentprocess.Build("test", "./sdktest/azidentity", program); err != nil {
 		t.Fatal(err)
 	}
-	files, err := fs.Sub(nodeFiles, "azure-identity")
+	return []*workload{{name: "azidentity", cmd: exec.Command(program)}, prepareNode(t, "azure-identity", "@azure/identity")}
+}
+
+// prepareNode installs an SDK for JavaScript, by the directory of its caller.
+func prepareNode(t *testing.T, dir, name string) *workload {
+	t.Helper()
+	files, err := fs.Sub(nodeFiles, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	script, err := nodetest.Project{Name: "azure-identity", Files: files, Script: "caller.mjs"}.Command(t.Context())
+	script, err := nodetest.Project{Name: dir, Files: files, Script: "caller.mjs"}.Command(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []*workload{{name: "azidentity", cmd: exec.Command(program)}, {name: "@azure/identity", cmd: script}}
+	return &workload{name: name, cmd: script}
 }
 
 func (w *workload) start(t *testing.T, env []string) {
@@ -209,7 +261,7 @@ func (w *workload) start(t *testing.T, env []string) {
 
 // ask has the callers of a workload ask for tokens.
 func (w *workload) ask(o order) (answer, error) {
-	o.Scope, o.Calls, o.Callers = resource+"/.default", callsPerRound, callers
+	o.Scope, o.Calls, o.Callers = resource+"/.default", cmp.Or(o.Calls, callsPerRound), callers
 	timer := time.AfterFunc(patience, func() { _ = w.cmd.Process.Kill() })
 	defer timer.Stop()
 	var got answer
