@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,6 +52,7 @@ type stage struct {
 	example string
 	dir     string // of the sinks, and of all else that the example puts under /run
 	config  string
+	names   []string // more of what the stage stands in for, in pairs
 	tokens  *devserver.Server
 	api     *api
 }
@@ -121,7 +123,7 @@ func (s *stage) adapted(name string) string {
 	s.Helper()
 	content, err := os.ReadFile(filepath.Join(root, "examples/works-with", s.example, name))
 	s.must(err)
-	text := strings.NewReplacer(
+	text := strings.NewReplacer(append(slices.Clone(s.names),
 		"proxy_ssl_name api.example.com", "proxy_ssl_name example.com", // nginx checks no certificate of an address
 		"https://login.example.com", s.tokens.URL(),
 		"https://api.example.com", s.api.URL,
@@ -136,7 +138,7 @@ func (s *stage) adapted(name string) string {
 		"/run", s.dir,
 		"command: credagent", "command: "+program,
 		"127.0.0.1:8080", "unix:"+s.path("proxy.sock"),
-	).Replace(string(content))
+	)...).Replace(string(content))
 	if strings.Contains(text, ".example.com") {
 		s.Fatalf("%s names a server that the test does not know:\n%s", name, text)
 	}
@@ -298,7 +300,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !a.takes(accessToken) {
-		http.Error(w, "not a token that is good now", http.StatusForbidden)
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		http.Error(w, "not a token that is good now", http.StatusUnauthorized)
 		return
 	}
 	a.mu.Lock()
