@@ -15,13 +15,7 @@ func TestNginx(t *testing.T) {
 	s := newStage(t, "nginx", life)
 	s.start("nginx-api.conf")
 	s.serves(exec.Command("nginx", "-p", s.dir, "-c", s.adapted("nginx.conf"), "-e", "stderr", "-g", "daemon off;"))
-	var dialer net.Dialer
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true, // an old worker keeps its connections, and the old token
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", s.path("proxy.sock"))
-		},
-	}}
+	client := s.throughProxy()
 	s.presents(func() {
 		response, err := client.Get("http://proxy")
 		if err != nil {
@@ -32,4 +26,15 @@ func TestNginx(t *testing.T) {
 			t.Fatalf("through nginx the api answers with %s", response.Status)
 		}
 	})
+}
+
+// throughProxy is a client of the proxy that listens on the stage.
+func (s *stage) throughProxy() *http.Client {
+	var dialer net.Dialer
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, // an old worker keeps its connections, and the old token
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", s.path("proxy.sock"))
+		},
+	}}
 }
