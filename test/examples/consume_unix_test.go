@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -155,6 +156,60 @@ func TestCurlHeader(t *testing.T) {
 	cmd = exec.CommandContext(t.Context(), root+"/examples/curl-header/orders.sh", api.URL, stranger)
 	if _, problems := execute(t, 1, environment(), cmd); !strings.Contains(problems, "answers 401") {
 		t.Errorf("with a bad token the script complains %q", problems)
+	}
+}
+
+// TestMicrosoft365 has two programs ask Microsoft Graph with one token, before and after it is refreshed. The
+// authorization server sees one request for each token, not one for each program.
+func TestMicrosoft365(t *testing.T) {
+	need(t, "curl", "curl")
+	t.Parallel()
+	p := newPlaceOf(t, shortLife)
+	var mu sync.Mutex
+	tokens := map[string]map[string]bool{} // by what was asked for
+	graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !isBearer || !p.server.Valid(token) {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if tokens[r.URL.Path] == nil {
+			tokens[r.URL.Path] = map[string]bool{}
+		}
+		tokens[r.URL.Path][token] = true
+		fmt.Fprintln(w, r.URL.RequestURI())
+	}))
+	defer graph.Close()
+	p.startAgent(t, "microsoft-365")
+	dir, sites := root+"/examples/microsoft-365/", filepath.Join(p.sinks, "sites.token")
+	ask := func() {
+		for script, want := range map[string]string{
+			"mail.sh orders@contoso.com " + graph.URL + " " + filepath.Join(p.sinks, "mail.header"): "/v1.0/users/orders@contoso.com/mailFolders/inbox?$select=unreadItemCount\n",
+			"sites.sh invoices " + graph.URL + " " + sites:                                          "/v1.0/sites?search=invoices\n",
+		} {
+			words := strings.Fields(script)
+			if out, _ := execute(t, 0, environment(), exec.CommandContext(t.Context(), dir+words[0], words[1:]...)); out != want {
+				t.Errorf("%s gets %q, want %q", words[0], out, want)
+			}
+		}
+	}
+	content := p.sink(t, "sites.token")
+	ask()
+	for range 2 {
+		content = replaced(t, sites, content)
+		ask()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for path, seen := range tokens {
+		if len(seen) < 2 {
+			t.Errorf("%s was asked for with %d tokens", path, len(seen))
+		}
+	}
+	if requests := len(p.server.Requests()); requests > 4 {
+		t.Errorf("the authorization server saw %d requests for three tokens", requests)
 	}
 }
 
