@@ -230,7 +230,7 @@ func RemoveToken(name string) Change {
 	})
 }
 
-// handedOut says what else than a sink a token is for; "" for nothing.
+// handedOut reports which endpoint still hands out a token; "" for none.
 func handedOut(settings *config.Config, name string) string {
 	if settings.Identity != nil {
 		for resource, of := range settings.Identity.TokenFor {

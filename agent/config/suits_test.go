@@ -14,7 +14,7 @@ func TestTokensThatTheSidecarGivesNobody(t *testing.T) {
 		"a user":                 {"allow: [{ user: app }]", nil},
 		"a user and a group":     {"allow: [{ group: web }, { user: app }]", nil},
 		"a group": {"allow: [{ group: web }]", []string{
-			`auth_sidecar.token_for.Graph: token "own" allows groups only, and of a TCP connection the kernel knows the user alone; name users too`,
+			`auth_sidecar.token_for.Graph: token "own" allows groups only, but for a TCP connection the kernel reports only the user; list users too`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

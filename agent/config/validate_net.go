@@ -115,7 +115,7 @@ func (v *validator) identity(raw *rawIdentityEndpoint) *IdentityEndpoint {
 	return e
 }
 
-// loopbackListen returns the address in the listen key of what serves this host alone.
+// loopbackListen returns the address in the listen key of a server for this host only.
 func (v *validator) loopbackListen(path string, t text) string {
 	listen, ok := v.required(path, "listen", t)
 	if !ok {
@@ -143,7 +143,7 @@ func (v *validator) sidecar(raw *rawAuthSidecar) *AuthSidecar {
 		s.TokenFor[api] = v.tokenName(join(path, "token_for"), api, raw.TokenFor[api])
 		allow := v.raw.Tokens[s.TokenFor[api]].Allow
 		if len(allow) > 0 && !slices.ContainsFunc(allow, func(p rawPrincipal) bool { return p.User.set }) {
-			v.warn(at, "token %s allows groups only, and of a TCP connection the kernel knows the user alone; name users too", quote(s.TokenFor[api]))
+			v.warn(at, "token %s allows groups only, but for a TCP connection the kernel reports only the user; list users too", quote(s.TokenFor[api]))
 		}
 	}
 	return s
