@@ -60,8 +60,12 @@ func Serve(p Provider) {
 // measuring the connection at every message.
 const window = 1 << 20
 
+// streamWorkers answer one call after another, so that not every call has a goroutine whose stack has to
+// grow anew to what a signature takes. Where all are busy, a call has a goroutine of its own.
+const streamWorkers = 2
+
 func newServer(options []grpc.ServerOption) *grpc.Server {
-	return grpc.NewServer(append(options, grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window))...)
+	return grpc.NewServer(append(options, grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window), grpc.NumStreamWorkers(streamWorkers))...)
 }
 
 // exitWithAgent ends the process when the agent's end of the pipe closes, which the kernel does

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Content is the content of a file of keys and certificates.
@@ -127,26 +128,42 @@ func fromBase64(text []byte) ([]byte, bool) {
 // appendBase64 appends text without the characters that variables and configuration files add to base64. It makes no
 // copy that would have to be cleared: to has enough capacity.
 func appendBase64(to, text []byte) []byte {
-	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' { // an escaped line break or quote
-			for i+1 < len(text) && text[i+1] == '\\' {
-				i++
-			}
-			if i+1 < len(text) && bytes.IndexByte([]byte("nrt"), text[i+1]) >= 0 {
-				i++
-			}
-			continue
+	for len(text) > 0 {
+		if n := unwrapped(text); n > 0 {
+			to, text = append(to, text[:n]...), text[n:]
+		} else if n := skipped(text); n > 0 {
+			text = text[n:]
+		} else {
+			to, text = append(to, text[0]), text[1:]
 		}
-		if n := blank(text[i:]); n > 0 {
-			i += n - 1
-			continue
-		}
-		to = append(to, text[i])
 	}
 	return to
 }
 
-// blank returns the length of the start of text that is not base64 and that people do not see, or see as punctuation.
+// unwrapped returns the length of the leading part of text that contains no added characters.
+func unwrapped(text []byte) int {
+	for i, b := range text {
+		if b <= ' ' || b >= utf8.RuneSelf || b == '\\' || b == '"' || b == '\'' {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// skipped returns the length of the leading part of text that is not base64, 0 for none.
+func skipped(text []byte) int {
+	if text[0] != '\\' {
+		return blank(text)
+	}
+	n := len(text) - len(bytes.TrimLeft(text, `\`)) // an escaped line break or quote
+	if n < len(text) && strings.IndexByte("nrt", text[n]) >= 0 {
+		n++
+	}
+	return n
+}
+
+// blank is the length of what text begins with that is no part of base64, and that people cannot see or
+// take for a mark of their own.
 func blank(text []byte) int {
 	for _, b := range [...]string{" ", "\t", "\r", "\n", "\v", "\f", "\"", "'", "\u00a0", "\u200b", "\ufeff"} {
 		if bytes.HasPrefix(text, []byte(b)) {
@@ -159,9 +176,6 @@ func blank(text []byte) int {
 // These are compiled only when a file needs them.
 var (
 	lineBreaks = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\+[nrt]`) })
-	blocks     = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`(?s)-----BEGIN ([A-Z0-9][A-Z0-9 ]*)-----(.*?)-----END ([A-Z0-9][A-Z0-9 ]*)-----`)
-	})
 	encryption = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^[\s\x{a0}"']*Proc-Type:\s*4,\s*ENCRYPTED[\s\x{a0}"']+DEK-Info:\s*([A-Za-z0-9-]+,[0-9A-Fa-f]+)[\s\x{a0}"']`)
 	})
@@ -172,8 +186,13 @@ var (
 func repaired(text []byte) []byte {
 	var out bytes.Buffer
 	out.Grow(2 * len(text))
-	for _, found := range blocks().FindAllSubmatch(text, -1) {
-		label, body, end := found[1], found[2], found[3]
+	for {
+		_, after, label := boundary(text, "BEGIN")
+		body, rest, end := boundary(after, "END")
+		if label == nil || end == nil {
+			return out.Bytes()
+		}
+		text = rest
 		fmt.Fprintf(&out, "-----BEGIN %s-----\n", label)
 		if bytes.Contains(body, []byte("Proc-Type")) { // the content is encrypted, so copies do no harm
 			body = lineBreaks().ReplaceAll(body, []byte("\n"))
@@ -192,7 +211,34 @@ func repaired(text []byte) []byte {
 		clear(packed)
 		fmt.Fprintf(&out, "-----END %s-----\n", end)
 	}
-	return out.Bytes()
+}
+
+// boundary finds the first PEM boundary of a kind, BEGIN or END, anywhere in a line. It returns the text before and
+// after it, and its label; nil if there is none.
+func boundary(text []byte, kind string) (before, after, label []byte) {
+	opening, hyphens := []byte("-----"+kind+" "), []byte("-----")
+	for from := 0; ; {
+		i := bytes.Index(text[from:], opening)
+		if i < 0 {
+			return nil, nil, nil
+		}
+		at := from + i
+		from = at + 1
+		rest := text[at+len(opening):]
+		n := labelLength(rest)
+		if n > 0 && rest[0] != ' ' && bytes.HasPrefix(rest[n:], hyphens) {
+			return text[:at], rest[n+len(hyphens):], rest[:n]
+		}
+	}
+}
+
+func labelLength(text []byte) int {
+	for i, b := range text {
+		if b != ' ' && (b < '0' || b > '9') && (b < 'A' || b > 'Z') {
+			return i
+		}
+	}
+	return len(text)
 }
 
 // readDER identifies the content of DER.

@@ -90,10 +90,10 @@ func encodings(value string) [][]byte {
 		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), value...))
 		// The first and the last digit may contain bits of the neighbouring data.
 		first := (before*8 + 5) / 6
-		inner := encoded[first : (before+len(value))*8/6]
-		all = append(all, []byte(inner))
-		if strings.ContainsAny(inner, "+/") {
-			all = append(all, []byte(strings.NewReplacer("+", "-", "/", "_").Replace(inner)))
+		inner := []byte(encoded[first : (before+len(value))*8/6])
+		all = append(all, inner)
+		if bytes.ContainsAny(inner, "+/") {
+			all = append(all, bytes.ReplaceAll(bytes.ReplaceAll(inner, []byte("+"), []byte("-")), []byte("/"), []byte("_")))
 		}
 	}
 	return all

@@ -154,17 +154,20 @@ func parseKeyBlock(block *pem.Block, password secret.Value) (crypto.Signer, erro
 // plainKey reads an unencrypted key. Its PEM label is unreliable: tools write PKCS#1 under the label of PKCS#8, and
 // vice versa.
 func plainKey(der []byte) (crypto.Signer, error) {
+	key, err := certauth.ParsePKCS8(der)
+	if err == nil {
+		return key, nil
+	}
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key, nil
 	}
 	if key, err := x509.ParseECPrivateKey(der); err == nil {
 		return key, nil
 	}
-	key, err := certauth.ParsePKCS8(der)
-	if err != nil && bytes.Contains(der, explicitCurve) {
+	if bytes.Contains(der, explicitCurve) {
 		return nil, errors.New("the private key gives its curve by numbers and not by name; write it anew with: openssl pkey -ec_param_enc named_curve -in OLD -out NEW")
 	}
-	return key, err
+	return nil, err
 }
 
 // explicitCurve is id-prime-field (X9.62), which appears only in a key with explicit curve parameters.
