@@ -247,7 +247,8 @@ diagrams: ## draw the diagrams of the documents, docs/images/*.svg
 
 .PHONY: size
 size: ## show how large a stripped binary is
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -funcalign=16' -o bin/credagent.stripped ./cmd/credagent
+	@mkdir -p bin
+	deploy/release.sh binary "$$(go env GOARCH)" bin/credagent.stripped
 	@ls -l bin/credagent.stripped | awk '{ printf "%.1f MiB\n", $$5 / 1048576 }'
 
 .PHONY: clean

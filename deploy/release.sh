@@ -15,11 +15,15 @@ readonly nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 export LC_ALL=C TZ=UTC
 umask 022
 
+# compile builds for Linux with symbols, of which strip keeps the one that the program needs.
 compile() { # OS ARCH FILE
+	local flags='-s -w -funcalign=8'
+	if [[ $1 == linux ]]; then flags='-w -funcalign=8'; fi
 	# Set everything that the environment could change.
 	GOCACHE=${RELEASE_CACHE:-$(go env GOCACHE)} GOOS=$1 GOARCH=$2 GOAMD64=v1 GOARM64=v8.0 \
 		CGO_ENABLED=0 GOFLAGS='' GOEXPERIMENT='' \
-		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags='-w -funcalign=16' -o "$3" ./cmd/credagent
+		go build -trimpath "-tags=$(<deploy/tags)" -buildvcs=true -ldflags="$flags" -o "$3" ./cmd/credagent
+	if [[ $1 == linux ]]; then release strip "$3"; fi
 }
 
 binary() { compile linux "$@"; } # ARCH FILE

@@ -1,5 +1,5 @@
 // Command release makes what goes with a built credagent into a release: its manual pages, its bill
-// of materials and the licences of what is linked into it. All three are read out of the
+// of materials and the licences of what is linked into it, and strips it. What it says of the binary is read out of the
 // binary itself, so that they cannot tell of another; version and notes are read out of CHANGELOG.md.
 // Caveat: it starts that binary, which therefore must be for this machine, and the licences must be in
 // Go's module cache.
@@ -17,6 +17,7 @@ const usage = `usage: release version                print the version, which is
        release man BINARY DIRECTORY   write the manual pages, gzip does the rest
        release sbom VERSION BINARY    print a CycloneDX bill of materials
        release notices BINARY         print the licences of everything linked in
+       release strip BINARY           remove the symbols of a program for Linux that it does not need
        release zip DIRECTORY TOP      print a zip archive of a directory, below the directory TOP`
 
 var errUsage = errors.New(usage)
@@ -40,6 +41,8 @@ func run(args []string, out io.Writer) error {
 		return writeZip(args[1], args[2], out)
 	case len(args) == 3 && args[0] == "sbom":
 		return writeSBOM(args[1], args[2], out)
+	case len(args) == 2 && args[0] == "strip":
+		return strip(args[1])
 	case len(args) == 2 && args[0] == "notices":
 		return writeNotices(args[1], out)
 	}

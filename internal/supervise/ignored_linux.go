@@ -15,7 +15,8 @@ const highestSignal = 64
 
 // ignoredAtStart returns the signals that were ignored when this process started. Before any code of a program runs,
 // Go's runtime installs handlers for all but two of them, and keeps the previous dispositions in a table, which is
-// read here. In a program without symbols, only the signals that the runtime leaves alone are known.
+// read here. In a program without the table's symbol, which released ones keep, only the signals that the runtime leaves
+// alone are known.
 func ignoredAtStart() []syscall.Signal {
 	table := dispositions()
 	var ignored []syscall.Signal

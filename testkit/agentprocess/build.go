@@ -28,7 +28,7 @@ func Build(module, pkg, to string) error {
 		return err
 	}
 	cmd := exec.Command("go", "build", "-C", filepath.Join(root, module), "-trimpath", "-tags="+tags,
-		"-ldflags=-s -w -funcalign=16", "-o", to, pkg)
+		"-ldflags=-s -w -funcalign=8", "-o", to, pkg)
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s of %s: %w\n%s", pkg, module, err, out)
