@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"flag"
+	"math"
 	"os"
 	"runtime"
 	"testing"
@@ -19,7 +20,7 @@ const picture = "../../docs/images/fleet.svg"
 func TestFleet(t *testing.T) {
 	var results []Result
 	for _, m := range Models() {
-		r := Run(m, 1)
+		r := Run(m, Courses()[0], 1)
 		steady := r.Mean(2*time.Hour, Begins)
 		t.Logf("%s: %.1f/s on the mean, at most %.0f/s in the outage, %.0f/s after it (%.1f times the mean); %d requests in all",
 			r.Name, steady, r.Peak(Begins, Ends), r.Peak(Ends, Length), r.Peak(Ends, Length)/steady, r.Requests)
@@ -45,5 +46,23 @@ func TestFleet(t *testing.T) {
 	}
 	if committed, err := os.ReadFile(picture); err != nil || string(committed) != drawn {
 		t.Errorf("%s is not what the simulation draws (%v): run go -C bench test ./fleet -update", picture, err)
+	}
+}
+
+// TestRecovery is the server's side of the end of an outage: whether there is a second in which agents come
+// together. Were each to come at a moment of its own, requests in a second would be spread as Poisson has it, and
+// five times the root of the mean above it would not be seen in an hour.
+func TestRecovery(t *testing.T) {
+	for _, course := range Courses() {
+		for i, m := range Models() {
+			r := Run(m, course, 1)
+			mean, most := r.Recovery()
+			alone := mean + 5*math.Sqrt(mean)
+			t.Logf("in the outage %s; %s: recovered %v after its end, %.1f/s on the mean, at most %d in a second (%.1f times the mean; %.0f if all were alone)",
+				course.Name, m.Name, (r.Recovered - Ends).Round(time.Second), mean, most, float64(most)/mean, alone)
+			if i == 0 && float64(most) > alone {
+				t.Errorf("%d requests in a second of the recovery, on the mean %.1f: agents move together", most, mean)
+			}
+		}
 	}
 }
