@@ -210,7 +210,7 @@ func (g *Gate) begin(r Request) {
 	g.requests.Go(func() {
 		found := g.find(r.Client, afterWait)
 		if found.failed == nil && !found.held && found.key == g.key {
-			found.unnoted = g.waitForNote(r.Sending(sending, now))
+			found.unnoted = g.note(r, sending, now)
 		}
 		g.work.Post(func() { g.prepared(r, now, found) })
 	})
@@ -234,6 +234,12 @@ func (g *Gate) find(c *Client, afterWait bool) found {
 	}
 	to.waits = waits
 	return to
+}
+
+// note has a request noted.
+func (g *Gate) note(r Request, sending policy.Gate, now time.Time) error {
+	defer g.set.atDisk(g.ctx)()
+	return g.waitForNote(r.Sending(sending, now))
 }
 
 // waitForNote waits for a request to be noted, but not for long. Only where a request must not go out

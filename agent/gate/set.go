@@ -47,7 +47,8 @@ type Options struct {
 // again. Clients are told apart by their configuration, by its address. Its methods may be called from
 // several goroutines.
 type Set struct {
-	o Options
+	o    Options
+	disk chan struct{} // holds a value for each request that waits for the disk
 
 	mu       sync.Mutex
 	gates    map[Key]*Gate            // guarded by mu, as is all that follows
@@ -62,7 +63,22 @@ type Set struct {
 
 // NewSet returns a set without gates and clients.
 func NewSet(o Options) *Set {
-	return &Set{o: o, gates: map[Key]*Gate{}, passing: map[Key]map[*Client]bool{}, restored: map[*Client]bool{}}
+	return &Set{o: o, disk: make(chan struct{}, maxAtDisk), gates: map[Key]*Gate{}, passing: map[Key]map[*Client]bool{}, restored: map[*Client]bool{}}
+}
+
+// maxAtDisk is how many requests may be noted, or read the host's waits, at the same time. If all clients that are
+// due at a start did so together, most would take longer than [NoteTimeout] on an ordinary disk. Each takes no longer
+// than that, so a disk that hangs does not stop the others.
+const maxAtDisk = 64
+
+// atDisk waits for a turn at the disk and returns the function that ends it.
+func (s *Set) atDisk(ctx context.Context) (done func()) {
+	select {
+	case s.disk <- struct{}{}:
+		return func() { <-s.disk }
+	case <-ctx.Done():
+		return func() {}
+	}
 }
 
 // at returns the gate of a key, which is made if need be; s.mu is held.
@@ -236,6 +252,7 @@ func (s *Set) waitsOf(ctx context.Context, key Key) time.Time {
 	if s.o.Waits == nil {
 		return time.Time{}
 	}
+	defer s.atDisk(ctx)()
 	read := make(chan time.Time, 1)
 	go func() {
 		until, err := s.o.Waits.Until(key.Server, key.ClientID)

@@ -1,12 +1,14 @@
 package gate
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,4 +83,49 @@ func TestHeldRequestIsNotSentUnprepared(t *testing.T) {
 	if len(g.state.Recent) != 0 || len(g.line.waiting) != 1 || g.total() != 0 {
 		t.Errorf("%d sent, %d in line, %d under way", len(g.state.Recent), len(g.line.waiting), g.total())
 	}
+}
+
+// slowDisk notes one request after another; it holds a value while it does.
+type slowDisk chan struct{}
+
+func (d slowDisk) note(policy.Gate, time.Time) <-chan error {
+	noted := make(chan error, 1)
+	go func() {
+		d <- struct{}{}
+		time.Sleep(10 * time.Millisecond)
+		<-d
+		close(noted)
+	}()
+	return noted
+}
+
+// TestManyClientsDoNotOverwhelmTheDisk: of a thousand clients that are due at once every request is noted
+// before it is sent, on a disk that takes longer for all of them than one waits.
+func TestManyClientsDoNotOverwhelmTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients = 1_000
+		gates := NewSet(Options{
+			Waits: hostWaits{}, Waiting: func() {}, Recovered: func([]*config.Client, time.Time) {}, StrictNotes: true,
+			Log: slog.New(slog.DiscardHandler), Roll: func(string) func() float64 { return func() float64 { return 0 } },
+			Metrics: metrics.New(prometheus.NewRegistry(), "test"),
+		})
+		gates.Start(t.Context())
+		defer gates.Stop()
+		disk := make(slowDisk, 1)
+		answers := make(chan exchange.Answer, clients)
+		for i := range clients {
+			c := gates.NewClient(&config.Client{
+				Name: fmt.Sprint("client", i), TokenURL: "https://login.example.com/token", ClientID: fmt.Sprint("id", i), RequestTimeout: time.Minute,
+			}, func(provider.Spec) provider.Provider { return granting{} }, nil)
+			c.Gate().Enqueue(Request{
+				Ctx: t.Context(), Client: c, Token: "a", Form: func() url.Values { return url.Values{} },
+				Sending: disk.note, Reply: func(a exchange.Answer) { answers <- a },
+			})
+		}
+		for range clients {
+			if got := <-answers; got.Failure != nil {
+				t.Fatalf("the answer is %+v", got.Failure)
+			}
+		}
+	})
 }
