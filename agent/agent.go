@@ -25,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,6 +111,7 @@ type machine struct {
 	clock   func() (clockWatch, error)
 	// sinceBoot is how long ago the machine was started, a suspend included; false where nobody knows.
 	sinceBoot func() (time.Duration, bool)
+	connect   func(config.Client) (http.RoundTripper, error) // for streams of Shared Signals; nil for the network
 }
 
 // realMachine is the one that runs this process.
@@ -135,6 +137,8 @@ type Agent struct {
 
 	parts     *parts
 	processes processes
+	streams   streams
+	receiving bool          // streams run; owned by Run's goroutine
 	tasks     chan task     // for Run's goroutine
 	ended     chan struct{} // closes as Run ends
 
@@ -251,6 +255,7 @@ func (a *Agent) changed() { a.changes.tell() }
 // tokenChanged tells whoever listens that there is news of a token.
 func (a *Agent) tokenChanged(name string) {
 	a.observers.tell(name)
+	a.streams.wake()
 	a.changed()
 }
 
@@ -262,6 +267,7 @@ func (a *Agent) Changes() <-chan struct{} { return a.changes.told }
 // stay: the tokens in them are still good. It is called once.
 func (a *Agent) Run(ctx context.Context) {
 	defer close(a.ended)
+	a.receiving = true
 	a.run(ctx)
 }
 
@@ -295,11 +301,15 @@ func (a *Agent) start(ctx context.Context) {
 	for _, s := range list.sinks {
 		s.writer.Start()
 	}
+	if a.receiving {
+		a.followStreams(ctx, a.parts.settings().Signals)
+	}
 }
 
 // stop ends everything and waits for it.
 func (a *Agent) stop() {
 	list := a.parts.list()
+	a.endStreams(func(string) bool { return true })
 	for _, t := range list.tokens {
 		t.keeper.Stop()
 	}

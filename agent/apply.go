@@ -224,6 +224,11 @@ func RemoveToken(name string) Change {
 		if use := handedOut(a.parts.settings(), name); use != "" {
 			return nil, problem("tokens."+name, use)
 		}
+		for _, stream := range a.streams.all() {
+			if cfg, _ := stream.Config(); cfg.Token == name {
+				return nil, problem("tokens."+name, fmt.Sprintf("the stream %q of signals still uses it", cfg.Name))
+			}
+		}
 		e := newEdit()
 		e.tokens[name] = nil
 		return e, nil

@@ -46,6 +46,9 @@ func (a *Agent) commit(ctx context.Context, e *edit) {
 	for name := range e.tokens {
 		a.observers.tell(name)
 	}
+	if a.receiving {
+		a.followStreams(ctx, a.parts.settings().Signals)
+	}
 }
 
 // objects are what is configured of the parts in the edit.

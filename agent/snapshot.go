@@ -36,7 +36,7 @@ func (a *Agent) StatusFor(user int, groups []int) status.Status {
 		}
 	}
 	s := a.statusOf(seen)
-	s.Source, s.Reload = "", nil // whose errors are about the whole configuration
+	s.Source, s.Reload, s.Signals = "", nil, nil // whose errors are about the whole configuration
 	return s
 }
 
@@ -70,6 +70,7 @@ func (a *Agent) statusOf(list *listing) status.Status {
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
+	s.Signals = a.streams.status()
 	s.DescribeSinks()
 	s.Ready = len(s.NotReady) == 0
 	return s

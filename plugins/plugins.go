@@ -57,6 +57,7 @@ type Credential struct {
 	// earlier for a longer validity.
 	NotBefore, NotAfter time.Time
 	Identity            string // a public identifier, such as a certificate's thumbprint
+	Serial              string // the serial number of its certificate, in hexadecimal; "" where it has none
 	// Authenticate adds the client's authentication to a request before it is sent.
 	Authenticate func(*Request) error
 }

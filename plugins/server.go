@@ -179,6 +179,7 @@ func panicked(why string) error {
 
 func describe(about *providerpb.Credential, credential Credential) {
 	about.Identity = plain(credential.Identity)
+	about.Serial = plain(credential.Serial)
 	about.NotBeforeSeconds = epoch(credential.NotBefore)
 	about.NotAfterSeconds = epoch(credential.NotAfter)
 }

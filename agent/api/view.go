@@ -14,6 +14,7 @@ type view struct {
 	Tokens   []tokenView
 	Clients  []clientView
 	Sinks    []sinkView
+	Streams  []streamView
 	Started  moment
 	Reloaded *moment // when the configuration was last reloaded
 	Next     *moment // the soonest request
@@ -87,6 +88,23 @@ type sinkView struct {
 	Retry   *moment
 }
 
+// streamView is a stream of Shared Signals.
+type streamView struct {
+	status.Stream
+	Verified *moment
+	Polled   *moment
+	Event    *moment // when the last one came
+	Retry    *moment
+}
+
+func newStreamView(now time.Time, s status.Stream) streamView {
+	v := streamView{Stream: s, Verified: past(now, s.VerifiedAt), Polled: past(now, s.LastPollAt), Retry: pending(now, s.RetryAt)}
+	if s.LastEvent != nil {
+		v.Event = past(now, &s.LastEvent.At)
+	}
+	return v
+}
+
 func newView(s status.Status) view {
 	v := view{Status: s, Started: since(s.Now, s.StartedAt)}
 	if s.Reload != nil {
@@ -106,6 +124,9 @@ func newView(s status.Status) view {
 	}
 	for _, k := range s.Sinks {
 		v.Sinks = append(v.Sinks, newSinkView(s.Now, k))
+	}
+	for _, stream := range s.Signals {
+		v.Streams = append(v.Streams, newStreamView(s.Now, stream))
 	}
 	slices.SortStableFunc(v.Clients, func(a, b clientView) int { return a.Level.Compare(b.Level) })
 	slices.SortStableFunc(v.Sinks, func(a, b sinkView) int { return a.State.Level().Compare(b.State.Level()) })

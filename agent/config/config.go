@@ -29,6 +29,7 @@ type Config struct {
 	Socket   *Socket
 	Identity *IdentityEndpoint
 	Sidecar  *AuthSidecar
+	Signals  []Stream // sorted by name
 	State    *State
 	Plugins  Plugins
 	Clients  []Client // sorted by name

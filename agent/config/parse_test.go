@@ -52,7 +52,15 @@ func fullConfig() *Config {
 			TokenFor:   map[string]string{"https://graph.microsoft.com": "graph"},
 		},
 		Sidecar: &AuthSidecar{Listen: "127.0.0.1:9467", TokenFor: map[string]string{"Graph": "graph"}},
-		State:   &State{Dir: "/var/lib/credagent", KeyFile: "/run/credentials/state-key"},
+		Signals: []Stream{{
+			Name: "corp", Issuer: "https://signals.example.com", Token: "graph", Audience: "https://receiver.example.com",
+			Subjects: []Subject{
+				{Client: "payments", Issuer: "https://sts.windows.net/contoso", Sub: "6731de76-14a6-49ae-97bc-6eba6914391e"},
+				{Client: "payments", Opaque: "payments-app"},
+			},
+			Interval: 5 * time.Minute, Events: []string{EventSessionRevoked, EventTokenClaimsChange},
+		}},
+		State: &State{Dir: "/var/lib/credagent", KeyFile: "/run/credentials/state-key"},
 		Plugins: Plugins{
 			Dirs:        []string{"/usr/lib/credagent/plugins"},
 			SHA256:      map[string]string{"vaultcred": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},

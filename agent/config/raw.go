@@ -11,6 +11,7 @@ type rawFile struct {
 	Socket           *rawSocket           `json:"socket,omitempty" jsonschema:"The local token API on a unix socket; off when omitted."`
 	IdentityEndpoint *rawIdentityEndpoint `json:"identity_endpoint,omitempty" jsonschema:"The managed-identity protocol for Azure SDKs; off when omitted."`
 	AuthSidecar      *rawAuthSidecar      `json:"auth_sidecar,omitempty" jsonschema:"The protocol of Microsoft's Entra auth sidecar, for its agent SDKs; off when omitted."`
+	Signals          map[string]rawStream `json:"signals,omitempty" jsonschema:"Streams of Shared Signals that may say that a token is no good any more, by name."`
 	State            *rawState            `json:"state,omitempty" jsonschema:"The encrypted token cache; memory only when omitted."`
 	Plugins          *rawPlugins          `json:"plugins,omitempty" jsonschema:"External credential providers."`
 	Clients          map[string]rawClient `json:"clients" jsonschema:"Registered clients by name."`
@@ -38,6 +39,26 @@ type rawIdentityEndpoint struct {
 type rawAuthSidecar struct {
 	Listen   text            `json:"listen" jsonschema:"Loopback address to listen on."`
 	TokenFor map[string]text `json:"token_for" jsonschema:"The token that serves each API name."`
+}
+
+type rawStream struct {
+	Issuer   text         `json:"issuer" jsonschema:"Issuer of the transmitter, whose /.well-known/ssf-configuration is read."`
+	Token    text         `json:"token" jsonschema:"Name of the token that authorizes the stream's requests."`
+	Audience text         `json:"audience,omitempty" jsonschema:"Audience that the transmitter must give the stream; whatever it gives when omitted."`
+	Subjects []rawSubject `json:"subjects" jsonschema:"What the transmitter calls our clients."`
+	Interval duration     `json:"interval,omitempty" jsonschema:"Time between polls, 10s to 24h; long polling when omitted."`
+	Events   []text       `json:"events,omitempty" jsonschema:"Events to ask for; all that credagent acts upon when omitted."`
+}
+
+type rawSubject struct {
+	Client text       `json:"client" jsonschema:"Name of the client that the subject means."`
+	IssSub *rawIssSub `json:"iss_sub,omitempty" jsonschema:"The client by an issuer and what that calls it, such as its client_id or object id."`
+	Opaque text       `json:"opaque,omitempty" jsonschema:"The client by an id of the transmitter's own."`
+}
+
+type rawIssSub struct {
+	Issuer text `json:"iss" jsonschema:"The issuer."`
+	Sub    text `json:"sub" jsonschema:"What the issuer calls the client."`
 }
 
 type rawState struct {

@@ -24,6 +24,7 @@ func (c *Config) Only(names []string) (*Config, error) {
 		}
 	}
 	part := *c
+	part.Signals = nil // a stream is the daemon's
 	part.Tokens = keep(c.Tokens, func(t Token) bool { return slices.Contains(names, t.Name) })
 	part.Clients = keep(c.Clients, func(cl Client) bool {
 		return slices.ContainsFunc(part.Tokens, func(t Token) bool { return t.Client == cl.Name })

@@ -76,6 +76,7 @@ func validate(r *report, raw *rawFile) *Config {
 		Socket:   v.socket(raw.Socket),
 		Identity: v.identity(raw.IdentityEndpoint),
 		Sidecar:  v.sidecar(raw.AuthSidecar),
+		Signals:  v.streams(),
 		State:    v.state(raw.State),
 		Plugins:  v.plugins(raw.Plugins),
 		Clients:  v.clients(),

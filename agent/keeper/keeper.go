@@ -48,6 +48,8 @@ type Keeper struct {
 	challenges *challenges // what servers want the next request to ask for
 	urgent     atomic.Bool // somebody waits for a refresh: the gate lets this token's request go first
 
+	outdating atomic.Int32 // calls of Outdate that were not taken in yet
+
 	work *worker.Worker
 	ctx  context.Context // of the worker, from the start on
 	end  context.CancelFunc
@@ -55,6 +57,7 @@ type Keeper struct {
 	asking  bool             // owned by the worker, as is all that follows
 	earlyAt time.Time        // when to refresh to prove a rotated credential, or by order; zero for neither
 	orders  []chan<- verdict // refreshes that somebody asked for: the next answer is theirs
+	outdate time.Time        // since when the token is known to be no good any more; zero while it is good
 	late    late
 	oddLife string    // what was last logged of the token's life
 	expired time.Time // the end of the token of which it was last logged
@@ -86,8 +89,10 @@ type view struct {
 	Refused    *exchange.Failure // why the client uses its fallback, which has had no answer yet; nil for no such thing
 	Earlier    store.History     // what a process before this one knew; shown until an answer says otherwise
 
-	assumed  bool // the server named no life
-	again    int  // how often in a row the server handed it out at its end
+	outdated bool      // it is known to be no good any more, and is to be replaced
+	askedAt  time.Time // when its request was sent; for one of an earlier process, when it came
+	assumed  bool      // the server named no life
+	again    int       // how often in a row the server handed it out at its end
 	requests int
 	last     policy.Class
 	failedAt time.Time
@@ -219,7 +224,7 @@ func (k *Keeper) nextAt() time.Time {
 // to answer a challenge.
 func (k *Keeper) planned() time.Time {
 	at := k.view.Token.RefreshOn
-	for _, early := range []time.Time{k.earlyAt, k.challenges.since()} {
+	for _, early := range []time.Time{k.earlyAt, k.outdate, k.challenges.since()} {
 		if !early.IsZero() && early.Before(at) {
 			at = early
 		}
@@ -284,7 +289,7 @@ func (k *Keeper) Inherit(was *Keeper) {
 	if reflect.DeepEqual(k.form(), was.form()) {
 		view := *was.view // others may read that one
 		k.view = &view
-		k.challenges, k.expired = was.challenges, was.expired
+		k.challenges, k.expired, k.outdate = was.challenges, was.expired, was.outdate
 		k.challenges.serve(k.Wake)
 	}
 	view := k.edit()
@@ -371,7 +376,10 @@ func (k *Keeper) accept(a exchange.Answer) {
 		k.earlyAt = time.Time{}
 	}
 	view := k.edit()
-	view.AcquiredAt = a.At
+	view.AcquiredAt, view.askedAt = a.At, a.Sent
+	if a.Sent.After(k.outdate) { // else it may have been issued before
+		k.outdate, view.outdated = time.Time{}, false
+	}
 	if k.acceptSame(a, expiry) {
 		return
 	}

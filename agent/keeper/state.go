@@ -26,7 +26,7 @@ func (k *Keeper) Restore(r store.Record, now time.Time) {
 	k.client.Restore(r.Credential)
 	if r.Token.ValidAt(now) {
 		view := k.edit()
-		view.Token, view.AcquiredAt = r.Token, r.AcquiredAt
+		view.Token, view.AcquiredAt, view.askedAt = r.Token, r.AcquiredAt, r.AcquiredAt
 		view.Token.Name, view.Token.ClientID = k.cfg.Name, k.client.Config().ClientID
 		k.log().Info("token restored", logkey.Expiry, stamp(r.Token.Expiry), logkey.RefreshAt, stamp(r.Token.RefreshOn))
 	}

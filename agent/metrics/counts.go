@@ -62,6 +62,13 @@ func (c *counts) forget(k key) {
 	delete(c.rows, k)
 }
 
+// forgetIf takes the counters of all names away that match.
+func (c *counts) forgetIf(matches func(key) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.rows, func(k key, _ []atomic.Uint64) bool { return matches(k) })
+}
+
 // write writes the counters in the order of their names. It does not hold the lock meanwhile: the reader may be slow,
 // and counting must not wait for it.
 func (c *counts) write(e *exposition) {

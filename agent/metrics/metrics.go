@@ -30,6 +30,7 @@ type Metrics struct {
 	challenges *counts
 	writes     *counts
 	acted      *counts
+	signals    *counts
 }
 
 func New(registry prometheus.Registerer, version string) *Metrics {
@@ -63,6 +64,8 @@ func New(registry prometheus.Registerer, version string) *Metrics {
 			[]string{"written", "unchanged", "failed"}, "sink"),
 		acted: newCounts("credagent_on_change_total", "Actions after a sink's content changed, by outcome.",
 			[]string{Outcome(true), Outcome(false)}, "sink"),
+		signals: newCounts("credagent_signals_received_total", "Events received by Shared Signals, by stream, event and outcome.",
+			[]string{status.SignalActed, status.SignalStale, status.SignalIgnored, status.SignalDuplicate, status.SignalRefused}, "event", "stream"),
 	}
 	m.lastReload.Set(1)
 	for _, outcome := range []string{"success", "failed"} {
@@ -97,6 +100,11 @@ func (m *Metrics) Wrote(sink, outcome string) { m.writes.add(key{sink}, outcome)
 
 func (m *Metrics) Reacted(sink string, err error) { m.acted.add(key{sink}, Outcome(err == nil)) }
 
+// Signalled counts an event of a stream. The names of events are few.
+func (m *Metrics) Signalled(stream, event, outcome string) {
+	m.signals.add(key{event, stream}, outcome)
+}
+
 func (m *Metrics) Started(provider string, err error) {
 	m.starts.WithLabelValues(provider, Outcome(err == nil)).Inc()
 }
@@ -116,6 +124,11 @@ func (m *Metrics) Begin(cfg *config.Config) {
 	for _, s := range cfg.Sinks {
 		m.writes.begin(key{s.Path})
 		m.acted.begin(key{s.Path})
+	}
+	for _, s := range cfg.Signals {
+		for _, event := range s.Events {
+			m.signals.begin(key{event, s.Name})
+		}
 	}
 }
 
@@ -144,6 +157,11 @@ func (m *Metrics) Forget(old, next *config.Config) {
 			m.acted.forget(key{s.Path})
 		}
 	}
+}
+
+// ForgetStream takes away the counters of a stream that a reload took away.
+func (m *Metrics) ForgetStream(name string) {
+	m.signals.forgetIf(func(k key) bool { return k[1] == name })
 }
 
 func (m *Metrics) forgetClients(old, next *config.Config) {
@@ -180,7 +198,7 @@ func (m *Metrics) Reloaded(well bool) {
 // text format. The gauges are those of a status.
 func (m *Metrics) Write(w io.Writer, s *status.Status) error {
 	e := newExposition(w)
-	for _, c := range []*counts{m.requests, m.challenges, m.writes, m.acted} {
+	for _, c := range []*counts{m.requests, m.challenges, m.writes, m.acted, m.signals} {
 		c.write(e)
 	}
 	writeTokens(e, s.Tokens)
@@ -188,6 +206,10 @@ func (m *Metrics) Write(w io.Writer, s *status.Status) error {
 	sinkSuccess := e.begin(family{"credagent_sink_last_success_timestamp_seconds", "When the sink was last written or found right.", gauge, []string{"sink"}})
 	for _, k := range s.Sinks {
 		sinkSuccess.add(seconds(k.LastSuccess), k.Path)
+	}
+	healthy := e.begin(family{"credagent_signals_stream_healthy", "Whether events of the stream would reach the agent now.", gauge, []string{"stream"}})
+	for _, stream := range s.Signals {
+		healthy.add(number(stream.Healthy), stream.Name)
 	}
 	return e.end()
 }

@@ -213,7 +213,7 @@ func readCredential(in *providerpb.Credential) (Credential, bool) {
 			return Credential{}, false
 		}
 	}
-	credential := Credential{Files: in.GetFiles(), Identity: printable.Text(in.GetIdentity(), maxText)}
+	credential := Credential{Files: in.GetFiles(), Identity: printable.Text(in.GetIdentity(), maxText), Serial: printable.Text(in.GetSerial(), maxText)}
 	var begins, ends bool
 	credential.NotBefore, begins = readInstant(in.GetNotBeforeSeconds())
 	credential.NotAfter, ends = readInstant(in.GetNotAfterSeconds())

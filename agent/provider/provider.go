@@ -93,6 +93,7 @@ type Credential struct {
 	NotBefore time.Time // zero if unknown
 	NotAfter  time.Time // zero if it does not expire or that is unknown
 	Identity  string
+	Serial    string // of its certificate, in hexadecimal; "" where there is none
 }
 
 // Kind is the reason why there is no answer.

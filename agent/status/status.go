@@ -16,6 +16,7 @@ type Status struct {
 	Tokens    []Token   `json:"tokens"`
 	Clients   []Client  `json:"clients"`
 	Sinks     []Sink    `json:"sinks"`
+	Signals   []Stream  `json:"signals,omitempty"` // none where no stream is configured
 }
 
 // Reload is the result of the last reload of the configuration.

@@ -4,7 +4,7 @@
 // [Open] opens a directory with a key from credagent keygen; the [Store] is the agent's Memory. A program that stores
 // the records itself converts them with [Encode] and [Decode].
 //
-// There is one file for each token, and files are replaced atomically, so a kill at any moment leaves the old or the
+// There is one file for each token and each stream of Shared Signals, and files are replaced atomically, so a kill at any moment leaves the old or the
 // new one. If a file is damaged, the others are still read: a [DamageError] means that this one counts as missing.
 // One caveat: encryption only protects the files from reading; the directory protects them from writing.
 package store
@@ -84,7 +84,7 @@ func Open(dir, keyFile string) (*Store, error) {
 	}
 	defer root.Close()
 	atomicfile.RemoveLeftOvers(root, func(name string) bool {
-		_, ours := tokenOf(name)
+		_, ours := tokenOf(strings.TrimPrefix(name, streamPrefix))
 		return ours
 	})
 	return s, nil
@@ -147,6 +147,11 @@ func (s *Store) save(token string, r Record) error {
 	if err != nil {
 		return err
 	}
+	return s.write(name, content)
+}
+
+// write puts a file in the place of the old one.
+func (s *Store) write(name string, content []byte) error {
 	root, err := s.open()
 	if err != nil {
 		return err
@@ -292,6 +297,10 @@ func (s *Store) remove(token string) error {
 	if err != nil {
 		return err
 	}
+	return s.removeFile(name)
+}
+
+func (s *Store) removeFile(name string) error {
 	root, err := s.openExisting()
 	if err != nil {
 		return err

@@ -148,7 +148,9 @@ func (f execFlags) load() (*config.Config, []string, error) {
 		return nil, nil, err
 	}
 	_, err = cfg.ForCommand()
-	return cfg, secrets, err
+	part := *cfg
+	part.Signals = nil // a stream has one receiver, which is the daemon
+	return &part, secrets, err
 }
 
 // secretVariables returns variables that are only for the providers' processes.

@@ -111,7 +111,7 @@ func statusLines(s status.Status, drawn bool) [][]cell {
 			lines = append(lines, matterLines(s.Now, m, 0)...)
 		}
 	}
-	for _, t := range [][][]cell{tokenRows(s, triage, drawn), clientRows(s), sinkRows(s)} {
+	for _, t := range [][][]cell{tokenRows(s, triage, drawn), clientRows(s), sinkRows(s), streamRows(s)} {
 		if len(t) > 1 {
 			lines = append(append(lines, nil), table(t)...)
 		}
@@ -353,6 +353,32 @@ func sinkRows(s status.Status) [][]cell {
 		})
 	}
 	return rows
+}
+
+func streamRows(s status.Status) [][]cell {
+	rows := [][]cell{heads("STREAM", "STATE", "VERIFIED", "LAST POLL", "LAST EVENT", "RECEIVED", "NEXT TRY")}
+	for _, stream := range s.Signals {
+		last := "-"
+		if e := stream.LastEvent; e != nil {
+			last = e.Event + " " + e.Outcome + " " + ago(s.Now, &e.At)
+		}
+		rows = append(rows, []cell{
+			{stream.Name, ""}, streamState(stream), {ago(s.Now, stream.VerifiedAt), ""}, {ago(s.Now, stream.LastPollAt), ""},
+			{last, ""}, {fmt.Sprint(stream.Received), ""}, {until(s.Now, stream.RetryAt), ""},
+		})
+	}
+	return rows
+}
+
+// streamState says whether a stream works, and if not, why.
+func streamState(s status.Stream) cell {
+	switch {
+	case s.Healthy:
+		return cell{"healthy", green}
+	case s.LastError == "":
+		return cell{"being set up", yellow}
+	}
+	return cell{s.LastError, red}
 }
 
 // sinkState returns the state of a sink's file.

@@ -32,6 +32,8 @@ func (s *Server) routeControl(mux *http.ServeMux) {
 	mux.HandleFunc("POST /control/faults", local(s.serveInject))
 	mux.HandleFunc("DELETE /control/faults", local(s.serveClear))
 	mux.HandleFunc("POST /control/revoke", local(s.serveRevoke))
+	mux.HandleFunc("GET /control/signals", local(s.serveStreams))
+	mux.HandleFunc("POST /control/signals", local(s.serveSignal))
 }
 
 // local keeps web pages from controlling the server through a browser on this machine: DNS rebinding shows in the
@@ -101,6 +103,28 @@ func (s *Server) serveFaults(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) serveClear(w http.ResponseWriter, _ *http.Request) {
 	s.Clear()
 	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) serveStreams(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]any{"streams": append([]Stream{}, s.Streams()...)})
+}
+
+// serveSignal sends the event of ?event=...&client=..., or one as JSON.
+func (s *Server) serveSignal(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	signal := Signal{Event: query.Get("event"), Client: query.Get("client")}
+	if signal.Event == "" {
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&signal); err != nil {
+			writeJSON(w, http.StatusBadRequest, map[string]string{"error": `reading the event: neither ?event=NAME&client=ID nor a body such as {"event": "session-revoked", "client": "demo"}`})
+			return
+		}
+	}
+	jti, err := s.Signal(signal)
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"jti": jti})
 }
 
 // readFaults reads ?fault=...&fault=...&client=..., or one fault as JSON.

@@ -28,6 +28,7 @@ var (
 	textArg       = argument{"TEXT", parseText, writeBody}
 	jsonArg       = argument{"JSON", parseJSON, writeBody}
 	expiresInArg  = argument{"VALUE", parseExpiresIn, writeBody}
+	eventArg      = argument{"EVENT", parseEvent, writeBody}
 )
 
 func (a argument) read(fault *Fault, arg string, given bool) error {
@@ -187,6 +188,14 @@ func parseExpiresIn(fault *Fault, arg string) error {
 	if err := parseJSON(fault, arg); err != nil {
 		return fmt.Errorf("%w, nor string, negative, huge or garbage", err)
 	}
+	return nil
+}
+
+func parseEvent(fault *Fault, arg string) error {
+	if _, known := signalEvents[arg]; !known {
+		return fmt.Errorf("%q is not an event: give one of %s", arg, strings.Join(SignalEvents(), ", "))
+	}
+	fault.Body = arg
 	return nil
 }
 

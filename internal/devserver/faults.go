@@ -37,6 +37,7 @@ const (
 	RefreshIn    Kind = "refresh_in"
 	TokenType    Kind = "token_type"
 	Short        Kind = "short"
+	Signals      Kind = "signal"
 )
 
 // Fault is one thing that goes wrong with token requests. A field that its Kind does not use is ignored; a zero field
@@ -52,7 +53,7 @@ type Fault struct {
 	Error      string        // of Refuse: the OAuth error code
 	AADSTS     int           // of Refuse: Entra's number; 0 is the usual one for Error
 	Location   string        // of Redirect; "" is another token endpoint of the same server
-	Body       string        // of Body; the value of ExpiresIn, RefreshIn (JSON) and TokenType
+	Body       string        // of Body; the value of ExpiresIn, RefreshIn (JSON) and TokenType; the event of Signals
 }
 
 // FaultHelp explains one fault for --help.
@@ -95,6 +96,7 @@ var faultKinds = []faultKind{
 	{kind: RefreshIn, argument: jsonArg, implied: "10", help: "send this refresh_in"},
 	{kind: TokenType, argument: textArg, implied: "mac", help: "send another token_type"},
 	{kind: Short, argument: delayArg, implied: "2s", help: "issue a token that lives so long"},
+	{kind: Signals, argument: eventArg, implied: "session-revoked", help: "answer as usual, and send this Shared Signals event about the client"},
 }
 
 // Faults explains every fault that [ParseFault] knows.

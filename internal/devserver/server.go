@@ -1,7 +1,8 @@
 // Package devserver is a small OAuth 2.0 authorization server, used by `credagent demo`, `credagent devserver` and
 // the project's tests.
 //
-// It owns a token endpoint for the client_credentials grant, and discovery, introspection and a protected resource.
+// It owns a token endpoint for the client_credentials grant, and discovery, introspection, a protected resource and
+// a transmitter of Shared Signals.
 // It promises to really verify client authentication (secrets, signed and federated assertions, replay, TLS
 // certificates), to misbehave exactly as a [Fault] says, to log nothing, and to keep no secret in what
 // [Server.Requests] returns. Caveat: it is for loopback, because introspection and the control endpoint require no
@@ -57,6 +58,8 @@ type Server struct {
 	replays replayMemory
 	faults  faultQueue
 	journal *journal
+
+	transmitter transmitter
 
 	pipe      *pipeListener
 	startPipe sync.Once
@@ -133,6 +136,7 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc("/{tenant}/token", s.serveToken(plainEndpoint))
 		mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.serveToken(entraEndpoint))
 		s.routeDiscovery(mux)
+		s.routeSignals(mux)
 	}
 	mux.HandleFunc("POST /introspect", s.serveIntrospection)
 	mux.HandleFunc("GET /resource", s.serveResource)

@@ -48,6 +48,9 @@ func (s *Server) serveToken(at func(tenant string) endpoint) http.HandlerFunc {
 		}
 		s.journal.record(arrival, describe(q, fault, reply))
 		s.deliver(w, r, reply, fault)
+		if fault.Kind == Signals {
+			_, _ = s.Signal(Signal{Event: fault.Body, Client: q.client}) // a known event about a client: never fails
+		}
 	}
 }
 

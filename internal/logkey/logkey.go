@@ -36,4 +36,10 @@ const (
 	Action        = "action"
 	Took          = "took"
 	Stderr        = "stderr"
+	Stream        = "stream"
+	StreamID      = "stream_id"
+	Event         = "event"
+	Events        = "events"
+	JTI           = "jti"
+	State         = "state"
 )

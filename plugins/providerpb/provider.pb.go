@@ -267,6 +267,7 @@ type Credential struct {
 	NotAfterSeconds  int64                  `protobuf:"varint,2,opt,name=not_after_seconds,json=notAfterSeconds,proto3" json:"not_after_seconds,omitempty"`    // when it expires, Unix time; 0 where it does not or nobody knows
 	Identity         string                 `protobuf:"bytes,3,opt,name=identity,proto3" json:"identity,omitempty"`                                            // a public name for it, such as a certificate's thumbprint
 	NotBeforeSeconds int64                  `protobuf:"varint,4,opt,name=not_before_seconds,json=notBeforeSeconds,proto3" json:"not_before_seconds,omitempty"` // since when it is good, Unix time; 0 where nobody knows
+	Serial           string                 `protobuf:"bytes,5,opt,name=serial,proto3" json:"serial,omitempty"`                                                // the serial number of its certificate, in hexadecimal; empty where it has none
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -327,6 +328,13 @@ func (x *Credential) GetNotBeforeSeconds() int64 {
 		return x.NotBeforeSeconds
 	}
 	return 0
+}
+
+func (x *Credential) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
 }
 
 type Parameter struct {
@@ -761,13 +769,14 @@ const file_plugins_providerpb_provider_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\tR\aversion\"5\n" +
 	"\aProblem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\x98\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xb0\x01\n" +
 	"\n" +
 	"Credential\x12\x14\n" +
 	"\x05files\x18\x01 \x03(\tR\x05files\x12*\n" +
 	"\x11not_after_seconds\x18\x02 \x01(\x03R\x0fnotAfterSeconds\x12\x1a\n" +
 	"\bidentity\x18\x03 \x01(\tR\bidentity\x12,\n" +
-	"\x12not_before_seconds\x18\x04 \x01(\x03R\x10notBeforeSeconds\"5\n" +
+	"\x12not_before_seconds\x18\x04 \x01(\x03R\x10notBeforeSeconds\x12\x16\n" +
+	"\x06serial\x18\x05 \x01(\tR\x06serial\"5\n" +
 	"\tParameter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xc7\x03\n" +

@@ -24,10 +24,12 @@ var doors = []struct {
 	most     int
 	reason   string
 }{
-	{"agent", "agent/gate", 16, "the agent makes and ends clients, has their credentials checked and compared, and asks which files they read"},
-	{"agent", "agent/keeper", 17, "the agent makes, starts and ends keepers, and passes on what callers ask of them"},
+	{"agent", "agent/gate", 18, "the agent makes and ends clients, has their credentials checked, compared and given up, and asks which files they read"},
+	{"agent", "agent/keeper", 20, "the agent makes, starts and ends keepers, and passes on what callers ask of them and signals say"},
 	{"agent", "agent/delivery", 15, ""},
-	{"agent", "agent/metrics", 15, ""},
+	{"agent", "agent/metrics", 16, "the agent counts what happens, and has the counters of what is gone removed"},
+	{"agent", "agent/signals", 15, ""},
+	{"agent/signals", "agent/metrics", 15, ""},
 	{"agent/keeper", "agent/gate", 15, ""},
 	{"agent/gate", "agent/exchange", 15, ""},
 	{"agent/keeper", "agent/exchange", 15, ""},

@@ -78,6 +78,7 @@ var revealers = map[string]string{
 	"internal/demo/world.go":                   "the demo writes its own credential, which a provider then reads",
 	"internal/devserver/authenticate.go":       "the server compares the secret with the one it is sent",
 	"agent/delivery/command.go":                "what a command prints is searched for the token",
+	"agent/signals/link.go":                    "the token authorizes the stream's requests, and what the transmitter says is searched for it",
 	"agent/gate/client.go":                     "what a server says is searched for the token",
 	"plugins/internal/credfile/credfile.go":    "a secret is searched for what no secret holds",
 }

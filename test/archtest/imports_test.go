@@ -38,12 +38,15 @@ var rooms = map[string]room{
 	"agent/delivery": {[]string{
 		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "token", "internal/worker", "sink",
 	}, "it brings sinks up to date, and knows nothing of how tokens are had"},
+	"agent/signals": {[]string{
+		"agent/config", "agent/metrics", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/loopback", "internal/printable", "internal/redact", "internal/secret", "internal/transport", "token",
+	}, "it hears what a transmitter says, and has the agent act by functions that it is given; it knows neither keepers nor gates"},
 	"agent/doctor": {[]string{
 		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/process", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
-		"agent/config", "agent/delivery", "agent/exchange", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "token", "sink",
+		"agent/config", "agent/delivery", "agent/exchange", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/signals", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
 	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
@@ -161,7 +164,7 @@ var guests = map[string]guest{
 	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/internal/spiffe", "plugins/plugintest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC, and who asks a Workload API"},
 	"github.com/spiffe/go-spiffe/v2":       {[]string{"plugins/internal/spiffe"}, "one place asks a Workload API, in a provider's process"},
 	"google.golang.org/protobuf":           {[]string{"plugins/providerpb"}, "only generated code handles messages' insides"},
-	"github.com/go-jose/go-jose/v4":        {[]string{"plugins/internal/certauth", "testkit/oidctest"}, "assertions are made and read in providers' processes; an access token is opaque to the agent"},
+	"github.com/go-jose/go-jose/v4":        {[]string{"agent/signals", "plugins/internal/certauth", "testkit/oidctest"}, "assertions are made and read in providers' processes, security event tokens where they are received; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},
 	"go.yaml.in/yaml/v3":                   {[]string{"agent/config"}, "one place reads the configuration file"},
 	"github.com/prometheus/client_golang":  {[]string{"agent", "agent/metrics", "cmd/credagent", "internal/demo"}, "metrics are the daemon's; policy and sinks stay free of them"},

@@ -38,7 +38,8 @@ func scrape(t *testing.T) map[string]string {
 	address := agentprocess.FreeAddress(t)
 	config := filepath.Join(t.TempDir(), "credagent.yaml")
 	example := strings.Replace(read(t, "examples/entra-certificate/credagent.yaml"), "    scopes:", "    cae: true\n    scopes:", 1)
-	write(t, config, "listen: "+address+"\n"+p.adapt(t, example))
+	stream := "signals: { corp: { issuer: 'http://127.0.0.1:1', token: graph, subjects: [{ client: payments, opaque: payments }] } }\n"
+	write(t, config, "listen: "+address+"\n"+stream+p.adapt(t, example))
 	cmd := exec.Command(program, "run", "-c", config)
 	cmd.Env = environment()
 	agentprocess.Start(t, cmd).AwaitReady(address)

@@ -43,6 +43,7 @@ func (c Config) Credential(p Pair) (plugins.Credential, error) {
 		NotBefore: leaf.NotBefore,
 		NotAfter:  leaf.NotAfter,
 		Identity:  "sha256:" + strings.ToUpper(hex.EncodeToString(thumbprint[:])),
+		Serial:    leaf.SerialNumber.Text(16),
 	}
 	if c.AuthMethod != methodPrivateKeyJWT {
 		credential.Authenticate = func(r *plugins.Request) error {
