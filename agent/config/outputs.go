@@ -87,10 +87,10 @@ func (s *Sink) inputs() []use {
 	for i, a := range s.OnChange {
 		at := index(join(s.at(), "on_change"), i)
 		if a.Signal != nil {
-			all = append(all, use{path: join(at, "signal.pid_file"), file: a.Signal.PIDFile})
+			all = append(all, use{path: join(join(at, "signal"), "pid_file"), file: a.Signal.PIDFile})
 		}
 		if a.Command != nil && len(a.Command.Run) > 0 {
-			all = append(all, use{path: join(at, "command.run"), file: a.Command.Run[0]})
+			all = append(all, use{path: join(join(at, "command"), "run"), file: a.Command.Run[0]})
 		}
 	}
 	return all
