@@ -154,6 +154,9 @@ func (c *Config) ApartSink(s Sink) []Problem {
 func (c *Config) ApartClient(client Client) []Problem {
 	var read places
 	read.add(c.inputsOf(client)...)
+	if len(read.used) == 0 { // no need to list the outputs, of which there may be thousands
+		return nil
+	}
 	var problems []Problem
 	for _, out := range c.outputs() {
 		for _, in := range read.of(out) {
