@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,15 +64,28 @@ func (c *Config) inputs() []use {
 
 // inputsOf are the files that a client's requests depend on: what is read for them, and the programs.
 func (c *Config) inputsOf(client Client) []use {
-	all := []use{{path: join(join("clients", client.Name), "ca_file"), file: client.CAFile}}
-	for _, credential := range client.credentials() {
+	return append(client.inputs(), c.programs(client)...)
+}
+
+// inputs are the files that are read for a client's requests.
+func (c Client) inputs() []use {
+	all := []use{{path: join(join("clients", c.Name), "ca_file"), file: c.CAFile}}
+	for _, credential := range c.credentials() {
 		all = append(all, credential.files()...)
-		for _, dir := range c.Plugins.Dirs {
-			all = append(all, use{path: join(credential.Path, "provider"), file: filepath.Join(dir, providerPrefix+credential.Provider)})
-		}
 	}
 	for i := range all {
-		all[i].client = client.Name
+		all[i].client = c.Name
+	}
+	return all
+}
+
+// programs are the files that a client's providers could be.
+func (c *Config) programs(client Client) []use {
+	var all []use
+	for _, credential := range client.credentials() {
+		for _, dir := range c.Plugins.Dirs {
+			all = append(all, use{path: join(credential.Path, "provider"), file: filepath.Join(dir, providerPrefix+credential.Provider), client: client.Name})
+		}
 	}
 	return all
 }
@@ -153,7 +167,12 @@ func (c *Config) ApartSink(s Sink) []Problem {
 // refuses a file for. Of what its provider reads beside them, the provider is to be asked.
 func (c *Config) ApartClient(client Client) []Problem {
 	var read places
-	read.add(c.inputsOf(client)...)
+	read.add(client.inputs()...)
+	for _, program := range c.programs(client) {
+		if _, err := os.Stat(program.file); err == nil { // usually there is none: the provider is a built-in one
+			read.add(program)
+		}
+	}
 	if len(read.used) == 0 { // no need to list the outputs, of which there may be thousands
 		return nil
 	}
