@@ -264,7 +264,7 @@ func (h *history) answerCommand(ctx context.Context, r provider.Request) (provid
 	defer h.mu.Unlock()
 	now := time.Now()
 	h.date(&reply, now)
-	if a := exchange.Read(reply, err, 10*time.Second, now); a.Outcome.HasRetryAfter {
+	if a := exchange.Read("", reply, err, 10*time.Second, now); a.Outcome.HasRetryAfter {
 		h.blocked = latestOf(h.blocked, now.Add(a.Outcome.RetryAfter))
 		h.refused++
 	}
@@ -475,7 +475,7 @@ func (h *history) arrive(name string) {
 func (h *history) leave(name string, reply *provider.Reply, err error, spare bool, changes int) {
 	now := time.Now()
 	h.date(reply, now)
-	a := exchange.Read(*reply, err, 10*time.Second, now)
+	a := exchange.Read("", *reply, err, 10*time.Second, now)
 	switch {
 	case a.Failure == nil:
 		h.spent = false

@@ -60,9 +60,38 @@ type Credential struct {
 	Serial              string // the serial number of its certificate, in hexadecimal; "" where it has none
 	// Authenticate adds the client's authentication to a request before it is sent.
 	Authenticate func(*Request) error
+	// SubjectToken gets the token that a request exchanges (RFC 8693, 2.1), which is of this
+	// subject_token_type; nil where the credential has none. It is called before Authenticate. Its source is
+	// a [SubjectTokenChecker].
+	SubjectToken func(ctx context.Context, tokenType string) (string, error)
+	// Sign signs an assertion as the grant of a request (RFC 7523, 2.1); nil where the credential cannot
+	// sign. It is called before Authenticate. Its source is an [AssertionChecker].
+	Sign func(*Request, Assertion) (string, error)
 }
 
-// Request is a token request (RFC 6749, 4.4.2) without the client's authentication. A provider
+// Assertion is what an assertion that is signed as the grant says beside the issuer, the audience and the
+// times, which are the provider's to know (RFC 7523, 3).
+type Assertion struct {
+	Subject string                     // whom the token is for; "" for none
+	Claims  map[string]json.RawMessage // more claims; never those that this package's documents name as the provider's own
+	Scopes  []string                   // the scopes of the request, for servers that want them as a claim
+}
+
+// AssertionChecker is a [Source] whose credential signs assertions as grants.
+type AssertionChecker interface {
+	// CheckAssertion reports why a token with this assertion cannot be had with this configuration, without
+	// reading a file. A [ConfigError] places the problem at a key of the token, such as subject.
+	CheckAssertion(Assertion) error
+}
+
+// SubjectTokenChecker is a [Source] whose credential has tokens to exchange.
+type SubjectTokenChecker interface {
+	// CheckSubjectToken reports why a token cannot be exchanged with this configuration, without reading a
+	// file. A [ConfigError] places the problem at a key of the token that is wanted, such as grant.
+	CheckSubjectToken(tokenType string) error
+}
+
+// Request is a token request (such as RFC 6749, 4.4.2) without the client's authentication. A provider
 // adds to Form, Header or TLSCertificate and leaves the rest unchanged.
 type Request struct {
 	TokenEndpoint string // where it goes

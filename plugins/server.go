@@ -53,6 +53,11 @@ func (s *server) Check(ctx context.Context, in *providerpb.CheckRequest) (*provi
 
 // Exchange implements the service.
 func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (*providerpb.ExchangeReply, error) {
+	return s.exchange(ctx, in, nil)
+}
+
+// exchange makes a token request; grant is what is to be added to its form, nil for nothing.
+func (s *server) exchange(ctx context.Context, in *providerpb.ExchangeRequest, grant *providerpb.Grant) (*providerpb.ExchangeReply, error) {
 	source, files, err := s.open(in.GetConfig())
 	if err != nil {
 		return failed(providerpb.Failure_KIND_CONFIG, oneLine(problems(err))), nil
@@ -64,6 +69,9 @@ func (s *server) Exchange(ctx context.Context, in *providerpb.ExchangeRequest) (
 	credential, err := loadWithin(ctx, source, in)
 	if err == nil {
 		describe(about, credential)
+		err = addGrant(ctx, credential, request, grant)
+	}
+	if err == nil {
 		err = authenticate(credential, request)
 	}
 	if request.TLSCertificate != nil && in.GetMtlsTokenEndpoint() != "" {
@@ -105,6 +113,10 @@ func loadWithin(ctx context.Context, source Source, in *providerpb.ExchangeReque
 // notLoaded is the failure of a credential that could not be loaded or used.
 func notLoaded(err error) *providerpb.Failure {
 	failure := &providerpb.Failure{Kind: providerpb.Failure_KIND_CREDENTIAL, Message: plain(err.Error())}
+	var unable *ConfigError
+	if errors.As(err, &unable) {
+		failure.Kind = providerpb.Failure_KIND_CONFIG
+	}
 	var unavailable *Unavailable
 	if errors.As(err, &unavailable) {
 		failure.Kind = providerpb.Failure_KIND_UNAVAILABLE

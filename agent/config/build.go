@@ -33,7 +33,11 @@ func CompleteClient(c Client) (Client, error) {
 
 // CompleteToken is [CompleteClient] for a token, which is issued to the client of.
 func CompleteToken(t Token, of Client) (Token, error) {
+	v := newValidator(&rawFile{})
+	path := join("tokens", t.Name)
 	raw := rawToken{
+		SubjectTokenType: textOf(t.SubjectTokenType), RequestedTokenType: textOf(t.RequestedTokenType),
+		Grant: textOf(string(t.Grant)), Subject: textOf(t.Subject), AssertionClaims: v.rawObject(join(path, "assertion_claims"), t.AssertionClaims),
 		Client: textOf(t.Client), Scopes: textsOf(t.Scopes), Audience: textOf(t.Audience), Resources: textsOf(t.Resources), Claims: textOf(t.Claims),
 		CAE: t.CAE, DefaultLifetime: duration{stringOf(t.DefaultLifetime)}, Allow: rawPrincipals(t.Allow),
 	}
@@ -46,12 +50,11 @@ func CompleteToken(t Token, of Client) (Token, error) {
 		}
 		raw.Params[name] = text{value: value, source: value, set: true}
 	}
-	client := rawClient{}
+	client := rawClient{Credential: newValidator(&rawFile{}).rawCredential("", &of.Credential)}
 	if of.Entra != nil {
 		client.Entra = &rawEntra{} // whose rules for scopes hold
 	}
-	v := newValidator(&rawFile{Clients: map[string]rawClient{of.Name: client}})
-	path := join("tokens", t.Name)
+	v.raw.Clients = map[string]rawClient{of.Name: client}
 	v.checkName(path, t.Name)
 	if _, ok := v.required(path, "client", raw.Client); ok {
 		v.known(join(path, "client"), "client", raw.Client, []string{of.Name})
@@ -114,22 +117,25 @@ func (v *validator) rawCredential(path string, c *Credential) *rawCredential {
 	if c == nil || c.Provider == "" && len(c.Config) == 0 {
 		return nil
 	}
-	raw := &rawCredential{Provider: textOf(c.Provider)}
-	if len(c.Config) == 0 {
-		return raw
+	return &rawCredential{Provider: textOf(c.Provider), Config: v.rawObject(join(path, "config"), c.Config)}
+}
+
+// rawObject is a JSON object as a file has a mapping.
+func (v *validator) rawObject(path string, data json.RawMessage) object {
+	if len(data) == 0 {
+		return object{}
 	}
-	decoder := json.NewDecoder(bytes.NewReader(c.Config))
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
-	var values any
-	err := decoder.Decode(&values)
-	object, isObject := values.(map[string]any)
+	var value any
+	err := decoder.Decode(&value)
+	values, isObject := value.(map[string]any)
 	if err != nil || !isObject || decoder.More() {
-		v.problem(join(path, "config"), "not a JSON object") // the cause could show its content
-		return raw
+		v.problem(path, "not a JSON object") // the cause could show its content
+		return object{}
 	}
-	v.refuseSecrets(join(path, "config"), object, 0)
-	raw.Config.values = object
-	return raw
+	v.refuseSecrets(path, values, 0)
+	return object{values}
 }
 
 // refuseSecrets reports keys that would hold a secret itself, as in a file.

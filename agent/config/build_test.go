@@ -80,6 +80,14 @@ func TestCompleteFillsInDefaults(t *testing.T) {
 	if err != nil || token.RefreshAt != defaultRefreshAt || token.DefaultLifetime != defaultLifetime {
 		t.Errorf("%+v, %v", token, err)
 	}
+	signed := Token{Name: "t", Client: "c", Grant: GrantJWTBearer, Subject: "u", AssertionClaims: json.RawMessage(`{"a":{"b":1}}`)}
+	if got, err := CompleteToken(signed, c); err != nil || got.Grant != GrantJWTBearer || got.Subject != "u" || string(got.AssertionClaims) != `{"a":{"b":1}}` || token.Grant != GrantClientCredentials {
+		t.Errorf("%+v, %v", got, err)
+	}
+	signed.Client = "other"
+	if _, err := CompleteToken(signed, c); err == nil {
+		t.Error("a token of another client is complete")
+	}
 	s, err := CompleteSink(Sink{Type: SinkFile, Path: "/run/t", Token: "t"})
 	if err != nil || s.Mode != defaultSinkMode || s.Format != sink.FormatRaw {
 		t.Errorf("%+v, %v", s, err)
@@ -137,6 +145,9 @@ func TestCompleteRefusesWhatAFileMayNotHave(t *testing.T) {
 		refusedToken("scopes that Entra refuses", func(t *Token) { t.Scopes = []string{"User.Read"} }, "tokens.t.scopes"),
 		refusedToken("no scope at Entra", func(t *Token) { t.Scopes = nil }, "tokens.t"),
 		refusedToken("share below zero", func(t *Token) { t.RefreshAt = -0.5 }, "tokens.t.refresh_at"),
+		refusedToken("a grant that Entra has not", func(t *Token) { t.Grant = GrantJWTBearer }, "tokens.t.grant"),
+		refusedToken("claims of no grant", func(t *Token) { t.AssertionClaims = json.RawMessage(`{"a":1}`) }, "tokens.t.assertion_claims"),
+		refusedToken("claims that are no object", func(t *Token) { t.AssertionClaims = json.RawMessage(`["` + canaryOfConfig + `"]`) }, "not a JSON object"),
 		refusedToken("share of all", func(t *Token) { t.RefreshAt = 1 }, "is not a percentage"),
 		refusedToken("our own parameter", func(t *Token) { t.Params = map[string]string{"grant_type": "x"} }, "credagent sets the parameter"),
 		refusedSink("a sink of no type", Sink{Path: "/run/x", Token: "t"}, `missing key "type"`),

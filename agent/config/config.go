@@ -125,19 +125,36 @@ type Credential struct {
 	Path     string          // the credential's path in the configuration, for messages
 }
 
+// Grant is the grant that a token is asked for by.
+type Grant string
+
+// The grants.
+const (
+	GrantClientCredentials Grant = "client_credentials" // RFC 6749, 4.4
+	GrantJWTBearer         Grant = "jwt_bearer"         // RFC 7523, 2.1: an assertion that the provider signs
+	GrantTokenExchange     Grant = "token_exchange"     // RFC 8693, 2.1: another token, which the provider gets
+)
+
 // Token is a named access token to keep fresh.
 type Token struct {
 	Name            string
 	Client          string
-	Scopes          []string
-	Audience        string
-	Resources       []string
-	Params          map[string]string
-	Claims          string // a JSON object, or ""
-	CAE             bool
-	DefaultLifetime time.Duration // of a token whose server names no life
-	RefreshAt       float64       // share of the life, 0 < share < 1
-	Allow           []Principal
+	Grant           Grant           // "" for [GrantClientCredentials]
+	Subject         string          // with GrantJWTBearer: whom the token is for; "" for nobody but the client
+	AssertionClaims json.RawMessage // with GrantJWTBearer: more claims of the assertion, a JSON object; nil for none
+	// SubjectTokenType and RequestedTokenType are URIs, with GrantTokenExchange. The latter is "" for what the
+	// server gives by itself.
+	SubjectTokenType   string
+	RequestedTokenType string
+	Scopes             []string
+	Audience           string
+	Resources          []string
+	Params             map[string]string
+	Claims             string // a JSON object, or ""
+	CAE                bool
+	DefaultLifetime    time.Duration // of a token whose server names no life
+	RefreshAt          float64       // share of the life, 0 < share < 1
+	Allow              []Principal
 }
 
 // Principal is a local user or group, by name or number.

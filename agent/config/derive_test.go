@@ -154,6 +154,8 @@ func refinements() map[string]refinement {
 		"signals.*.events":              func(s *jsonschema.Schema) { s.MinItems = jsonschema.Ptr(1) },
 		"signals.*.events.*":            enum(SignalEvents()),
 		"tokens":                        named(namePattern().String()),
+		"tokens.*.grant":                enum(sortedKeys(grants)),
+		"tokens.*.assertion_claims":     withoutKeys(slices.Concat(secretKeys, sortedKeys(ownClaims))),
 		"tokens.*.params":               withoutKeys(reserved),
 		"tokens.*.allow.*":              exactlyOne("user", "group"),
 		"sinks.*":                       sinkForms,

@@ -91,7 +91,7 @@ func TestFromEnvWhole(t *testing.T) {
 				Provider: "secretcred", Config: []byte(`{"secret_file":"/etc/secret"}`), Path: "clients.default.credential",
 			},
 		}},
-		Tokens: []Token{{Name: "default", Client: "default", Scopes: []string{"a", "b", "c", "d"}, RefreshAt: 0.5, DefaultLifetime: 5 * time.Minute}},
+		Tokens: []Token{{Name: "default", Client: "default", Grant: GrantClientCredentials, Scopes: []string{"a", "b", "c", "d"}, RefreshAt: 0.5, DefaultLifetime: 5 * time.Minute}},
 		Sinks: []Sink{
 			{Place: "sinks[0]", Type: SinkFile, Path: "/run/token", Token: "default", Format: sink.FormatJSON, Mode: 0o640},
 			{Place: "sinks[1]", Type: SinkEnv, Path: "/run/token.env", Mode: 0o600, Variables: []Variable{{Name: "ACCESS_TOKEN", Token: "default"}}},

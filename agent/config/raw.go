@@ -99,16 +99,21 @@ type rawCredential struct {
 }
 
 type rawToken struct {
-	Client          text            `json:"client" jsonschema:"Name of the client that the token is issued to."`
-	Scopes          []text          `json:"scopes,omitempty" jsonschema:"Scopes to ask for; for Entra ID exactly one that ends in /.default."`
-	Audience        text            `json:"audience,omitempty" jsonschema:"Value of the audience parameter, for servers that use it."`
-	Resources       []text          `json:"resources,omitempty" jsonschema:"Resource indicators (RFC 8707)."`
-	Params          map[string]text `json:"params,omitempty" jsonschema:"Extra form parameters; may not replace those that credagent sets."`
-	Claims          text            `json:"claims,omitempty" jsonschema:"OpenID Connect claims request, a JSON object in a string."`
-	CAE             bool            `json:"cae,omitempty" jsonschema:"Opt in to continuous access evaluation."`
-	RefreshAt       percent         `json:"refresh_at,omitempty" jsonschema:"Share of the life at which to refresh when the server sends no refresh_in, 10% to 95%. Default 50%."`
-	DefaultLifetime duration        `json:"default_lifetime,omitempty" jsonschema:"Life of a token whose server names none, 10s to 8760h. Default 5m."`
-	Allow           []rawPrincipal  `json:"allow,omitempty" jsonschema:"Who may read the token over the socket."`
+	Client             text            `json:"client" jsonschema:"Name of the client that the token is issued to."`
+	Grant              text            `json:"grant,omitempty" jsonschema:"The grant that the token is asked for by. Default client_credentials."`
+	Subject            text            `json:"subject,omitempty" jsonschema:"With grant jwt_bearer: whom the token is for, the assertion's sub."`
+	AssertionClaims    object          `json:"assertion_claims,omitempty" jsonschema:"With grant jwt_bearer: more claims of the assertion."`
+	SubjectTokenType   text            `json:"subject_token_type,omitempty" jsonschema:"With grant token_exchange: the type of the token that is exchanged. Default jwt."`
+	RequestedTokenType text            `json:"requested_token_type,omitempty" jsonschema:"With grant token_exchange: the type of the token to ask for."`
+	Scopes             []text          `json:"scopes,omitempty" jsonschema:"Scopes to ask for; for Entra ID exactly one that ends in /.default."`
+	Audience           text            `json:"audience,omitempty" jsonschema:"Value of the audience parameter, for servers that use it."`
+	Resources          []text          `json:"resources,omitempty" jsonschema:"Resource indicators (RFC 8707)."`
+	Params             map[string]text `json:"params,omitempty" jsonschema:"Extra form parameters; may not replace those that credagent sets."`
+	Claims             text            `json:"claims,omitempty" jsonschema:"OpenID Connect claims request, a JSON object in a string."`
+	CAE                bool            `json:"cae,omitempty" jsonschema:"Opt in to continuous access evaluation."`
+	RefreshAt          percent         `json:"refresh_at,omitempty" jsonschema:"Share of the life at which to refresh when the server sends no refresh_in, 10% to 95%. Default 50%."`
+	DefaultLifetime    duration        `json:"default_lifetime,omitempty" jsonschema:"Life of a token whose server names none, 10s to 8760h. Default 5m."`
+	Allow              []rawPrincipal  `json:"allow,omitempty" jsonschema:"Who may read the token over the socket."`
 }
 
 type rawPrincipal struct {

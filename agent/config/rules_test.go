@@ -246,6 +246,43 @@ func TestCredentialRules(t *testing.T) {
 	})
 }
 
+func TestGrantRules(t *testing.T) {
+	const own = "credagent sets the claim %s itself"
+	rules := []rule{
+		{"default", "scopes: [a]", ""},
+		{"written out", "grant: client_credentials", ""},
+		{"jwt_bearer", "grant: jwt_bearer, subject: u, assertion_claims: { box_sub_type: enterprise, list: [1, { a: true }] }, scopes: [a]", ""},
+		{"jwt_bearer without a subject", "grant: jwt_bearer", ""}, // its provider knows whether one is needed
+		{"unknown", "grant: password", `tokens.graph.grant: unknown value "password", want one of client_credentials, jwt_bearer, token_exchange`},
+		{"by its URN", "grant: 'urn:ietf:params:oauth:grant-type:jwt-bearer'", `tokens.graph.grant: unknown value "urn:ietf:params:oauth:grant-type:jwt-bearer", want one of client_credentials, jwt_bearer, token_exchange`},
+		{"subject of another grant", "subject: u", "tokens.graph.subject: only a token of grant jwt_bearer has this key"},
+		{"claims of another grant", "grant: client_credentials, assertion_claims: { a: b }", "tokens.graph.assertion_claims: only a token of grant jwt_bearer has this key"},
+		{"claims as text", "grant: jwt_bearer, assertion_claims: '{}'", "tokens.graph.assertion_claims: found a string, want a mapping"},
+		{"a secret claim", "grant: jwt_bearer, assertion_claims: { password: hunter2 }", `tokens.graph.assertion_claims: a secret in key "password"`},
+		{"assertion as a parameter", "grant: jwt_bearer, params: { assertion: x }", "tokens.graph.params.assertion: credagent sets the parameter assertion itself"},
+		{"no client authentication", "client: public", "tokens.graph.grant: the client's auth_method is none, with which a server gives no token for client_credentials"},
+		{"no client authentication needed", "client: public, grant: jwt_bearer", ""},
+		{"token_exchange", "grant: token_exchange, subject_token_type: id_token, requested_token_type: 'urn:x:y'", ""},
+		{"token_exchange, all by default", "grant: token_exchange", ""},
+		{"unknown token type", "grant: token_exchange, subject_token_type: jtw", `tokens.graph.subject_token_type: "jtw" is neither one of access_token, id_token, jwt, refresh_token, saml1, saml2 nor a URI`},
+		{"token type of another grant", "grant: jwt_bearer, subject: u, requested_token_type: jwt", "tokens.graph.requested_token_type: only a token of grant token_exchange has this key"},
+		{"subject of an exchange", "grant: token_exchange, subject: u", "tokens.graph.subject: only a token of grant jwt_bearer has this key"},
+		{"subject token as a parameter", "grant: token_exchange, params: { subject_token: x }", "tokens.graph.params.subject_token: credagent sets the parameter subject_token itself"},
+		{"Entra ID", "client: entra, grant: jwt_bearer, scopes: [a/.default]", "tokens.graph.grant: Entra ID gives a client tokens by client_credentials alone"},
+	}
+	for _, claim := range []string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti"} {
+		rules = append(rules, rule{claim, "grant: jwt_bearer, assertion_claims: { " + claim + ": x }", "tokens.graph.assertion_claims." + claim + ": " + strings.Replace(own, "%s", claim, 1)})
+	}
+	check(t, rules, func(line string) string {
+		if !strings.Contains(line, "client:") {
+			line = "client: app, " + line
+		}
+		return minimal + `  public: { token_url: "https://x.example", client_id: i, credential: { provider: certcred, config: { auth_method: none } } }
+  entra: { entra: { tenant: t.example }, client_id: i, credential: { provider: certcred } }
+tokens: { graph: { ` + line + " } }\n"
+	})
+}
+
 func TestTokenRules(t *testing.T) {
 	check(t, []rule{
 		{"everything", "scopes: [a, b], audience: x, resources: ['urn:x', 'https://y'], params: { x: y }, claims: '{}', cae: true, refresh_at: 10%, default_lifetime: 2h, allow: [{ user: 10 }]", ""},

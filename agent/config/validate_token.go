@@ -10,8 +10,8 @@ import (
 
 // reserved are the form parameters that credagent sets itself or through another key.
 var reserved = []string{
-	"audience", "claims", "client_assertion", "client_assertion_type", "client_id", "client_secret",
-	"grant_type", "resource", "scope",
+	"assertion", "audience", "claims", "client_assertion", "client_assertion_type", "client_id", "client_secret",
+	"grant_type", "requested_token_type", "resource", "scope", "subject_token", "subject_token_type",
 }
 
 func (v *validator) tokens() []Token {
@@ -38,17 +38,22 @@ func (v *validator) tokens() []Token {
 func (v *validator) token(path, name string, raw rawToken) Token {
 	audience, _ := v.optional(join(path, "audience"), raw.Audience)
 	return Token{
-		Name:            name,
-		Client:          raw.Client.value,
-		Scopes:          v.scopes(path, raw),
-		Audience:        audience,
-		Resources:       v.resources(join(path, "resources"), raw.Resources),
-		Params:          v.params(join(path, "params"), raw.Params),
-		Claims:          v.claims(join(path, "claims"), raw.Claims),
-		CAE:             raw.CAE,
-		RefreshAt:       v.refreshAt(join(path, "refresh_at"), raw.RefreshAt),
-		DefaultLifetime: v.duration(join(path, "default_lifetime"), raw.DefaultLifetime, limits{10 * time.Second, 8760 * time.Hour, defaultLifetime}),
-		Allow:           v.principals(join(path, "allow"), raw.Allow),
+		Name:               name,
+		Client:             raw.Client.value,
+		Grant:              v.grant(path, raw),
+		Subject:            v.assertionSubject(path, raw),
+		AssertionClaims:    v.assertionClaims(path, raw),
+		SubjectTokenType:   v.tokenType(path, "subject_token_type", raw, raw.SubjectTokenType, "jwt"),
+		RequestedTokenType: v.tokenType(path, "requested_token_type", raw, raw.RequestedTokenType, ""),
+		Scopes:             v.scopes(path, raw),
+		Audience:           audience,
+		Resources:          v.resources(join(path, "resources"), raw.Resources),
+		Params:             v.params(join(path, "params"), raw.Params),
+		Claims:             v.claims(join(path, "claims"), raw.Claims),
+		CAE:                raw.CAE,
+		RefreshAt:          v.refreshAt(join(path, "refresh_at"), raw.RefreshAt),
+		DefaultLifetime:    v.duration(join(path, "default_lifetime"), raw.DefaultLifetime, limits{10 * time.Second, 8760 * time.Hour, defaultLifetime}),
+		Allow:              v.principals(join(path, "allow"), raw.Allow),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/credagent/credagent/agent/oauth"
@@ -34,12 +35,28 @@ type Answer struct {
 	Switched bool
 }
 
-// Read interprets the result of an exchange. limit is its time limit, and at is when it ended.
-func Read(reply provider.Reply, err error, limit time.Duration, at time.Time) Answer {
+// Read interprets the result of an exchange. limit is its time limit, at is when it ended, and grantType is the
+// request's grant_type.
+func Read(grantType string, reply provider.Reply, err error, limit time.Duration, at time.Time) Answer {
 	if err != nil {
 		return unanswered(err, limit, at)
 	}
-	return readReply(reply, limit, at)
+	return readReply(reply, limit, at).forGrant(grantType)
+}
+
+// forGrant replaces general advice about a refusal by advice for the grant type of the request, if there is any.
+func (a Answer) forGrant(grantType string) Answer {
+	if a.Failure == nil || a.Failure.Local || a.Failure.Status == 0 {
+		return a
+	}
+	general, advice := adviceFor(a.Failure.Class, a.Failure.Code), grantAdvice(grantType, a.Failure)
+	if advice == "" || !strings.HasSuffix(a.Failure.Advice, general) {
+		return a
+	}
+	failure := *a.Failure
+	failure.Advice = strings.TrimSuffix(failure.Advice, general) + advice // the advice about a wrong clock stays in front
+	a.Failure = &failure
+	return a
 }
 
 // readReply interprets a server's answer, whether from a token endpoint or a failed metadata request.

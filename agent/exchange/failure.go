@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/credagent/credagent/agent/oauth"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/internal/logkey"
 )
@@ -83,6 +84,41 @@ func adviceFor(class policy.Class, code string) string {
 		return "check the token's and the client's configuration"
 	case class == policy.Refused:
 		return "ask the administrator of the authorization server which rule refuses this client"
+	}
+	return ""
+}
+
+// grantAdvice returns what to do about the refusal of a request with this grant type; "" if it is the same for every
+// grant.
+func grantAdvice(grantType string, f *Failure) string {
+	if grantType == oauth.TokenExchange {
+		return exchangeAdvice(f)
+	}
+	if grantType != oauth.JWTBearer {
+		return ""
+	}
+	switch {
+	case f.Code == "invalid_grant":
+		return "compare the assertion with what is registered at the server: subject, assertion_audience, the key and its key_id, and the user's or administrator's consent; and this host's clock"
+	case f.Code == "consent_required":
+		return "have the subject, or an administrator, consent to this client at the server once"
+	case f.Code == "unsupported_grant_type":
+		return "the server does not offer grant jwt_bearer (RFC 7523): check the token endpoint"
+	case f.Code == "unauthorized_client" && f.Class != policy.Credential:
+		return "allow this client grant jwt_bearer (RFC 7523) at the server, for this subject and these scopes"
+	}
+	return ""
+}
+
+// exchangeAdvice is grantAdvice for token exchanges.
+func exchangeAdvice(f *Failure) string {
+	switch {
+	case f.Code == "invalid_grant" || f.Code == "invalid_request":
+		return "check subject_token in the credential's config against the server: whom it trusts to issue it, its audience, its expiry and subject_token_type"
+	case f.Code == "unsupported_grant_type":
+		return "the server does not offer grant token_exchange (RFC 8693): check the token endpoint"
+	case f.Code == "unauthorized_client" && f.Class != policy.Credential:
+		return "allow this client grant token_exchange (RFC 8693) at the server"
 	}
 	return ""
 }

@@ -161,6 +161,42 @@ func TestWaitsOfAnswersWithoutAToken(t *testing.T) {
 	}
 }
 
+// What to do about a refused grant is another thing than about a refused secret; the class is the same.
+func TestRefusedGrantsSayWhatToDo(t *testing.T) {
+	const (
+		jwtBearer     = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+		tokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+	)
+	for name, tc := range map[string]struct {
+		grant, body, date string
+		class             policy.Class
+		want              string // part of the advice
+	}{
+		"invalid_grant":             {jwtBearer, `{"error":"invalid_grant","error_description":"Invalid JWT Signature."}`, "", policy.Credential, "compare the assertion with what is registered at the server: subject, assertion_audience"},
+		"invalid_grant, wrong time": {jwtBearer, `{"error":"invalid_grant"}`, "Mon, 02 Jan 2006 15:04:05 GMT", policy.Credential, "set the clock: "},
+		"known words":               {jwtBearer, `{"error":"invalid_grant","error_description":"request not supported on this domain"}`, "", policy.Configuration, "My Domain"},
+		"no consent":                {jwtBearer, `{"error":"consent_required"}`, "", policy.Refused, "consent to this client at the server once"},
+		"not for this client":       {jwtBearer, `{"error":"unauthorized_client"}`, "", policy.Configuration, "allow this client grant jwt_bearer"},
+		"not offered":               {jwtBearer, `{"error":"unsupported_grant_type"}`, "", policy.Configuration, "the server does not offer grant jwt_bearer"},
+		"client_credentials":        {"client_credentials", `{"error":"invalid_grant"}`, "", policy.Credential, "check the client's credential against what is registered"},
+		"subject token":             {tokenExchange, `{"error":"invalid_request"}`, "", policy.Configuration, "check subject_token in the credential's config"},
+		"subject token, refused":    {tokenExchange, `{"error":"invalid_grant"}`, "", policy.Credential, "check subject_token in the credential's config"},
+		"exchange not offered":      {tokenExchange, `{"error":"unsupported_grant_type"}`, "", policy.Configuration, "the server does not offer grant token_exchange"},
+		"a scope":                   {jwtBearer, `{"error":"invalid_scope"}`, "", policy.Configuration, "check the token's scopes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header := http.Header{}
+			if tc.date != "" {
+				header.Set("Date", tc.date)
+			}
+			got := Read(tc.grant, provider.Reply{Status: http.StatusBadRequest, Header: header, Body: []byte(tc.body)}, nil, time.Second, time.Now())
+			if got.Failure == nil || got.Failure.Class != tc.class || !strings.Contains(got.Failure.Advice, tc.want) {
+				t.Errorf("failure %+v, want class %v and %q", got.Failure, tc.class, tc.want)
+			}
+		})
+	}
+}
+
 // TestRequestsBeginTogether: requests of one client find out at the same time where they go.
 func TestRequestsBeginTogether(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

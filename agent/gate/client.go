@@ -153,13 +153,13 @@ func (c *Client) find(ctx context.Context) found {
 
 // exchange makes one token request.
 func (c *Client) exchange(ctx context.Context, r Request, request provider.Request) exchange.Answer {
-	request.Form = r.Form()
+	request.Form, request.Grant = r.Form(), grantOf(r.Config)
 	in, rotations := c.inUse()
 	reply, err := in.provider.Exchange(ctx, request)
 	if err == nil {
 		reply = exchange.Hide(reply, c.hiddenIn(r)...)
 	}
-	got := exchange.Read(reply, err, request.Timeout, time.Now())
+	got := exchange.Read(request.Form.Get("grant_type"), reply, err, request.Timeout, time.Now())
 	if err != nil {
 		in.learn(exchange.CredentialOf(err))
 		got.Cut = ctx.Err() != nil

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
@@ -62,6 +63,7 @@ type Request struct {
 	Token  string
 	Due    time.Time           // since when the token wants it
 	Form   func() url.Values   // called when the request is sent
+	Config *config.Token       // the token's, for what the provider adds to the form; nil for client_credentials
 	Held   func() secret.Value // the token that there is until the request brings another one; may be nil
 	// Sending has the request noted before it is sent; the channel brings how that went, and closes.
 	Sending func(gate policy.Gate, at time.Time) (tried <-chan error)

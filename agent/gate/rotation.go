@@ -223,7 +223,13 @@ func (c *credential) load(ctx context.Context) (provider.Credential, error) {
 func (c *Client) Checks(cfg *config.Config, load bool) []func(context.Context) []config.Problem {
 	var checks []func(context.Context) []config.Problem
 	for _, in := range c.credentials {
-		checks = append(checks, func(ctx context.Context) []config.Problem { return in.check(ctx, cfg, load) })
+		checks = append(checks, func(ctx context.Context) []config.Problem {
+			problems := in.check(ctx, cfg, load)
+			if len(problems) > 0 {
+				return problems
+			}
+			return in.checkGrants(ctx, c.cfg.Name, cfg, load)
+		})
 	}
 	return checks
 }

@@ -25,7 +25,7 @@ func BenchmarkSchedule(b *testing.B) {
 	k := New(&config.Token{Name: "a", Client: "client", RefreshAt: 0.5}, c, Options{Roll: rand.Float64, Metrics: counted, Log: log})
 	now := time.Now()
 	body := []byte(`{"access_token":"token","token_type":"Bearer","expires_in":3600}`)
-	got := exchange.Read(provider.Reply{Status: http.StatusOK, Header: http.Header{}, Body: body}, nil, time.Minute, now)
+	got := exchange.Read("", provider.Reply{Status: http.StatusOK, Header: http.Header{}, Body: body}, nil, time.Minute, now)
 	got.Sent = now
 	k.learn(got)
 	b.ReportAllocs()

@@ -118,8 +118,15 @@ func (k *Keeper) View() View { return View{k.published.Load(), k.client.Gate().V
 // form is what the token's requests ask for, without what challenges do.
 func (k *Keeper) form() url.Values { return k.request().Form() }
 
+// grantTypes are the parameters grant_type of the grants.
+var grantTypes = map[config.Grant]string{
+	config.GrantJWTBearer:     oauth.JWTBearer,
+	config.GrantTokenExchange: oauth.TokenExchange,
+}
+
 func (k *Keeper) request() oauth.Request {
 	return oauth.Request{
+		GrantType: grantTypes[k.cfg.Grant], SubjectTokenType: k.cfg.SubjectTokenType, RequestedTokenType: k.cfg.RequestedTokenType,
 		Scopes: k.cfg.Scopes, Audience: k.cfg.Audience, Resources: k.cfg.Resources, Claims: claimsOf(k.cfg), Params: k.cfg.Params,
 	}
 }
@@ -177,7 +184,7 @@ func (k *Keeper) step() {
 	if !k.asking && k.due(now) {
 		k.asking = true
 		k.client.Gate().Enqueue(gate.Request{
-			Ctx: k.ctx, Client: k.client, Token: k.cfg.Name, Due: k.nextAt(), Form: k.nextForm, Held: k.held,
+			Ctx: k.ctx, Client: k.client, Token: k.cfg.Name, Due: k.nextAt(), Form: k.nextForm, Config: k.cfg, Held: k.held,
 			Sending: k.saveSent, Urgent: &k.urgent, Reply: k.postAnswer,
 		})
 	}
@@ -286,7 +293,7 @@ func (k *Keeper) Inherit(was *Keeper) {
 			was.replyToOrders()
 		}
 	}
-	if reflect.DeepEqual(k.form(), was.form()) {
+	if reflect.DeepEqual(k.identity(), was.identity()) {
 		view := *was.view // others may read that one
 		k.view = &view
 		k.challenges, k.expired, k.outdate = was.challenges, was.expired, was.outdate

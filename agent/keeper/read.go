@@ -50,7 +50,7 @@ func (k *Keeper) Status(now time.Time) status.Token {
 func (k *Keeper) Probe(ctx context.Context) *exchange.Failure {
 	answers := make(chan exchange.Answer, 2)
 	request := gate.Request{
-		Ctx: ctx, Client: k.client, Token: k.cfg.Name, Form: k.nextForm, Held: k.held, Sending: k.saveSent, Once: true,
+		Ctx: ctx, Client: k.client, Token: k.cfg.Name, Form: k.nextForm, Config: k.cfg, Held: k.held, Sending: k.saveSent, Once: true,
 		Reply: func(a exchange.Answer) { answers <- a },
 	}
 	for {

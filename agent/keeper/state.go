@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"net/url"
 	"time"
 
 	"github.com/credagent/credagent/agent/policy"
@@ -12,7 +13,7 @@ import (
 // comes before the start.
 func (k *Keeper) Restore(r store.Record, now time.Time) {
 	k.client.Resume(r.Binding)
-	binding := k.client.Binding(k.form())
+	binding := k.client.Binding(k.identity())
 	if r.Binding.GateKey() == binding.GateKey() {
 		view := k.edit()
 		view.Attempts, view.requests = r.Attempts, r.History.Requests
@@ -36,6 +37,21 @@ func (k *Keeper) Restore(r store.Record, now time.Time) {
 	}
 	k.challenges = newChallenges(r.Challenge, k.view.Token, k.Wake)
 	k.publish()
+}
+
+// identity is what tells one token's requests from another's: the form, and what the provider adds to it for
+// the grant. Those names are no parameters', which have no blanks.
+func (k *Keeper) identity() url.Values {
+	all := k.form()
+	for name, value := range map[string]string{
+		"assertion subject": k.cfg.Subject,
+		"assertion claims":  string(k.cfg.AssertionClaims),
+	} {
+		if value != "" {
+			all.Set(name, value)
+		}
+	}
+	return all
 }
 
 // save has what is known of the token saved. The channel brings how that went, and closes.
@@ -68,7 +84,7 @@ func done() <-chan error {
 
 func (k *Keeper) recordOf(view *view, state policy.Gate, attempts policy.Attempts) store.Record {
 	return store.Record{
-		Binding:    k.client.Binding(k.form()),
+		Binding:    k.client.Binding(k.identity()),
 		Token:      view.Token,
 		AcquiredAt: view.AcquiredAt,
 		Attempts:   attempts,

@@ -1,6 +1,6 @@
-// Package oauth implements the wire formats of OAuth 2.0 that a client-credentials client needs: the form of a token
-// request, its answer, and a server's metadata. It parses bytes and returns values; it sends nothing, waits for
-// nothing and knows nothing of files.
+// Package oauth implements the wire formats of OAuth 2.0 that a client without a user needs: the form of a token request, its
+// answer, and a server's metadata. It parses bytes and returns values; it sends nothing, waits for nothing and knows
+// nothing of files.
 package oauth
 
 import (
@@ -41,6 +41,7 @@ type wireGrant struct {
 	ExpiresIn   json.RawMessage `json:"expires_in"`
 	RefreshIn   json.RawMessage `json:"refresh_in"`
 	Scope       json.RawMessage `json:"scope"`
+	IssuedType  json.RawMessage `json:"issued_token_type"` // RFC 8693, 2.2.1
 }
 
 // UnusableTypeError means that the server issues a kind of token that credagent cannot use
@@ -69,7 +70,7 @@ func ParseGrant(body []byte, at time.Time) (Grant, error) {
 	}
 	// RFC 6749, 5.1 requires token_type, which is case-insensitive; servers that omit it mean Bearer.
 	var tokenType string
-	if json.Unmarshal(wire.TokenType, &tokenType) == nil && !isBearer(tokenType) {
+	if json.Unmarshal(wire.TokenType, &tokenType) == nil && !isBearer(tokenType) && !wire.exchanged(tokenType) {
 		return Grant{}, &UnusableTypeError{TokenType: typeName(tokenType)}
 	}
 	grant := Grant{AccessToken: secret.New(wire.AccessToken), TokenType: "Bearer", Scope: scope(wire.Scope)}
@@ -81,6 +82,17 @@ func ParseGrant(body []byte, at time.Time) (Grant, error) {
 	grant.RefreshIn = min(max(grant.RefreshIn, 0), policy.MaxLife)
 	return grant, nil
 }
+
+// exchanged reports whether an exchange issued a token that is not an access token, such as an ID token: its
+// token_type is then N_A (RFC 8693, 2.2.1).
+func (w wireGrant) exchanged(tokenType string) bool {
+	var issued string
+	_ = json.Unmarshal(w.IssuedType, &issued)
+	return tokenType == "N_A" && issued != "" && issued != accessTokenType
+}
+
+// accessTokenType is the type of an access token (RFC 8693, 3).
+const accessTokenType = "urn:ietf:params:oauth:token-type:access_token"
 
 // decodeGrant reads JSON, as RFC 6749 requires, or a form, as some servers send.
 func decodeGrant(body []byte) (wireGrant, error) {

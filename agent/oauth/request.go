@@ -1,21 +1,32 @@
 package oauth
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 )
 
-// Request is the content of a token request (RFC 6749, 4.4.2).
+// The grant types, as grant_type names them.
+const (
+	ClientCredentials = "client_credentials"                              // RFC 6749, 4.4
+	JWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523, 2.1
+	TokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693, 2.1
+)
+
+// Request is the content of a token request (such as RFC 6749, 4.4.2).
 type Request struct {
-	Scopes    []string
-	Audience  string
-	Resources []string // RFC 8707, 2
-	Claims    string   // OpenID Connect Core, 5.5
-	Params    map[string]string
+	GrantType string // "" for [ClientCredentials]
+	// SubjectTokenType and RequestedTokenType are those of RFC 8693, 2.1; "" leaves one out.
+	SubjectTokenType, RequestedTokenType string
+	Scopes                               []string
+	Audience                             string
+	Resources                            []string // RFC 8707, 2
+	Claims                               string   // OpenID Connect Core, 5.5
+	Params                               map[string]string
 }
 
-// Form returns the request's parameters, without those that authenticate the client. Params cannot set parameters
-// that credagent sets, even if it omits them.
+// Form returns the request's parameters, without those that authenticate the client or that the provider adds for the
+// grant. Params cannot set parameters that credagent sets, even if it omits them.
 func (r Request) Form() url.Values {
 	form := url.Values{}
 	for name, value := range r.Params {
@@ -23,7 +34,12 @@ func (r Request) Form() url.Values {
 			form.Set(name, value)
 		}
 	}
-	form.Set("grant_type", "client_credentials")
+	form.Set("grant_type", cmp.Or(r.GrantType, ClientCredentials))
+	for name, value := range map[string]string{"subject_token_type": r.SubjectTokenType, "requested_token_type": r.RequestedTokenType} {
+		if value != "" {
+			form.Set(name, value)
+		}
+	}
 	if len(r.Scopes) > 0 {
 		form.Set("scope", strings.Join(r.Scopes, " "))
 	}
@@ -42,7 +58,8 @@ func (r Request) Form() url.Values {
 func reserved(parameter string) bool {
 	switch parameter {
 	case "grant_type", "scope", "audience", "resource", "claims",
-		"client_id", "client_secret", "client_assertion", "client_assertion_type":
+		"client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion",
+		"subject_token", "subject_token_type", "requested_token_type":
 		return true
 	}
 	return false

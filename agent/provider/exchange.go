@@ -10,6 +10,9 @@ import (
 	"time"
 	"unicode"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/credagent/credagent/internal/handshake"
 	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/plugins/providerpb"
@@ -88,7 +91,7 @@ func (r Request) destination() *handshake.Destination {
 
 // exchange calls once. Its error means that there is no reply, or an invalid one.
 func exchange(ctx context.Context, client providerpb.ProviderClient, config json.RawMessage, r Request) (Reply, *Failure, error) {
-	out, err := client.Exchange(ctx, &providerpb.ExchangeRequest{
+	in := &providerpb.ExchangeRequest{
 		TokenEndpoint:        r.TokenEndpoint,
 		MtlsTokenEndpoint:    r.MTLSTokenEndpoint,
 		Issuer:               r.Issuer,
@@ -100,7 +103,17 @@ func exchange(ctx context.Context, client providerpb.ProviderClient, config json
 		Proxy:                r.Proxy,
 		TimeoutMilliseconds:  r.Timeout.Milliseconds(),
 		Config:               config,
-	})
+	}
+	var out *providerpb.ExchangeReply
+	var err error
+	if r.Grant == nil {
+		out, err = client.Exchange(ctx, in)
+	} else {
+		out, err = client.Grant(ctx, &providerpb.GrantRequest{Exchange: in, Grant: r.Grant.wire()})
+	}
+	if r.Grant != nil && status.Code(err) == codes.Unimplemented {
+		return Reply{}, tooOld(), nil
+	}
 	if err != nil {
 		return Reply{}, nil, err
 	}

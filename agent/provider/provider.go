@@ -71,10 +71,30 @@ type Request struct {
 	AuthMethodsSupported []string
 	ClientID             string
 	Form                 url.Values
+	Grant                *Grant // what the provider adds to the form for the grant; nil for client_credentials
 	Header               http.Header
 	TrustRoots           []byte // PEM
 	Proxy                string
 	Timeout              time.Duration
+}
+
+// Grant is a provider's part in a token request of another grant than client_credentials: what it adds to
+// the form beside the client's authentication. Exactly one field is set.
+type Grant struct {
+	Assertion    *Assertion    // grant_type urn:ietf:params:oauth:grant-type:jwt-bearer: the parameter assertion
+	SubjectToken *SubjectToken // grant_type urn:ietf:params:oauth:grant-type:token-exchange: the parameter subject_token
+}
+
+// SubjectToken is the token that the provider exchanges (RFC 8693, 2.1). Where it comes from is in its configuration.
+type SubjectToken struct {
+	Type string // subject_token_type
+}
+
+// Assertion is the assertion that the provider signs as the grant (RFC 7523, 2.1).
+type Assertion struct {
+	Subject string          // the sub claim; "" for none
+	Claims  json.RawMessage // more claims, a JSON object; nil for none
+	Scopes  []string        // what the form's scope holds
 }
 
 // Reply is the server's answer, unparsed.

@@ -90,7 +90,7 @@ func (b Binding) Differs(wanted Binding) string {
 	case b.Server != wanted.Server && (b.Issuer == "" || b.Issuer != wanted.Issuer):
 		return "another authorization server"
 	case b.Request != wanted.Request:
-		return "another scope, audience or parameter"
+		return "another grant, subject, scope, audience or parameter"
 	case b.Provider != wanted.Provider:
 		return "another credential provider"
 	}

@@ -8,11 +8,11 @@ import (
 func TestBindingDiffers(t *testing.T) {
 	wanted := Binding{ClientID: "c", Server: "s", Request: "r", Provider: "p"}
 	for want, b := range map[string]Binding{
-		"":                                     wanted,
-		"another client_id":                    {ClientID: "x", Server: "x", Request: "x", Provider: "x"},
-		"another authorization server":         {ClientID: "c", Server: "x", Request: "r", Provider: "p"},
-		"another scope, audience or parameter": {ClientID: "c", Server: "s", Request: "x", Provider: "p"},
-		"another credential provider":          {ClientID: "c", Server: "s", Request: "r", Provider: "x"},
+		"":                             wanted,
+		"another client_id":            {ClientID: "x", Server: "x", Request: "x", Provider: "x"},
+		"another authorization server": {ClientID: "c", Server: "x", Request: "r", Provider: "p"},
+		"another grant, subject, scope, audience or parameter": {ClientID: "c", Server: "s", Request: "x", Provider: "p"},
+		"another credential provider":                          {ClientID: "c", Server: "s", Request: "r", Provider: "x"},
 	} {
 		if got := b.Differs(wanted); got != want {
 			t.Errorf("%v.Differs() = %q, want %q", b, got, want)

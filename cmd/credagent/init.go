@@ -100,7 +100,12 @@ func runInit(c *cobra.Command, a setup.Answers) error {
 	if err != nil {
 		return &usageError{c.CommandPath(), err}
 	}
-	maker.Secret = func(ctx context.Context) (secret.Value, error) { return readSecret(ctx, in, c.ErrOrStderr()) }
+	maker.Secret = func(ctx context.Context) (secret.Value, error) {
+		if plan.WantsKeyFile() && isTerminal(in) {
+			return secret.Value{}, errors.New("the account's key file is needed on standard input: add < key.json to the command")
+		}
+		return readSecret(ctx, in, c.ErrOrStderr())
+	}
 	if err := maker.Make(c.Context(), plan); err != nil {
 		return stated(err)
 	}

@@ -114,7 +114,7 @@ type world struct{ server *devserver.Server }
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
 
 // startServer starts an authorization server with a client "app": `server [TTL]`. It sets URL and
-// TOKEN_URL and writes app.secret, app.pem and app.key.
+// TOKEN_URL and writes app.secret, app.pem and app.key, and google.json of a service account.
 func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	ttl := time.Hour
 	if len(args) > 0 {
@@ -133,6 +133,10 @@ func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	}}})
 	ts.Check(err)
 	ts.Check(server.Start())
+	account, file, err := devserver.NewServiceAccount("orders@project.iam.gserviceaccount.com", server.TokenURL())
+	ts.Check(err)
+	server.SetClient(account)
+	ts.Check(os.WriteFile(ts.MkAbs("google.json"), file, 0o600))
 	ts.Defer(func() { _ = server.Close() })
 	ts.Setenv("URL", server.URL())
 	ts.Setenv("TOKEN_URL", server.TokenURL())

@@ -142,6 +142,12 @@ func wrongKeys(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]con
 			readable.Clients = append(readable.Clients, client)
 		}
 	}
+	for _, token := range cfg.Tokens {
+		of := func(c config.Client) bool { return c.Name == token.Client }
+		if token.Grant != config.GrantClientCredentials && slices.ContainsFunc(readable.Clients, of) {
+			readable.Tokens = append(readable.Tokens, token) // its client's provider has a part in its requests
+		}
+	}
 	a, _ := newAgent(&readable, log)
 	defer a.Close()
 	err := a.Check(ctx, false)

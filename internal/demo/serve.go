@@ -57,6 +57,7 @@ type announcement struct {
 	CertificateFile string `json:"certificate_file"`
 	PrivateKeyFile  string `json:"private_key_file"`
 	CAFile          string `json:"ca_file,omitempty"`
+	GoogleKeyFile   string `json:"google_key_file,omitempty"` // of service account demo@project.iam.gserviceaccount.com
 	Scope           string `json:"scope"`
 	Config          string `json:"config"`
 }
@@ -144,6 +145,15 @@ func (w *world) invite(server *devserver.Server, manner devserver.Manner) (annou
 	if ca := server.CAPEM(); ca != nil {
 		a.CAFile = w.path("ca.pem")
 		files[a.CAFile] = ca
+	}
+	if manner.Name == "google" {
+		account, file, err := devserver.NewServiceAccount(guest+"@project.iam.gserviceaccount.com", a.TokenURL)
+		if err != nil {
+			return a, err
+		}
+		server.SetClient(account)
+		a.GoogleKeyFile = w.path("google.json")
+		files[a.GoogleKeyFile] = file
 	}
 	files[a.Config] = []byte(a.configuration(w.path("demo.token"), manner))
 	for path, data := range files {

@@ -47,6 +47,7 @@ type claims struct {
 	NotBefore *numericDate `json:"nbf"`
 	IssuedAt  *numericDate `json:"iat"`
 	ID        string       `json:"jti"`
+	Scope     *string      `json:"scope"`
 }
 
 // numericDate is seconds since the epoch, possibly with a fraction (RFC 7519, 2).

@@ -86,6 +86,10 @@ func (s *Server) checkAssertion(q *tokenRequest, client Client) *refusal {
 	if kind := q.form.Get("client_assertion_type"); kind != assertionType && kind != spiffeType {
 		return invalidClient(700021, "client_assertion_type is not %s", assertionType)
 	}
+	if g, issued := s.tokens.find(q.form.Get("client_assertion")); issued && q.at.entra {
+		q.methods[0] = methodFederated
+		return checkAgent(g, client)
+	}
 	a, err := parseAssertion(q.form.Get("client_assertion"))
 	if err != nil {
 		return invalidClient(50027, "the client assertion is malformed: %s", err)

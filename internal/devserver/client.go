@@ -20,10 +20,15 @@ type Client struct {
 	PublicKeys       map[string]crypto.PublicKey // for private_key_jwt: kid → key
 	AssertionIssuers []AssertionIssuer           // for assertions that a third party has signed
 	Scopes           []string                    // the scopes it may have; nil is every one
+
+	// Subjects are those for whom its assertions may ask with grant jwt_bearer; nil is every one.
+	Subjects []string
+	// Confidential says that it has to authenticate with the grants jwt_bearer and token_exchange, too.
+	Confidential bool
 }
 
-// AssertionIssuer is a party whose assertions authenticate a client (RFC 7521, 4.2): a
-// Kubernetes cluster, a SPIFFE trust domain. All fields must match.
+// AssertionIssuer is a party whose assertions authenticate a client (RFC 7521, 4.2), or are exchanged by it
+// (RFC 8693): a Kubernetes cluster, a SPIFFE trust domain. All fields must match.
 type AssertionIssuer struct {
 	Issuer   string
 	Subject  string

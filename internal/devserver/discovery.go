@@ -31,6 +31,17 @@ func (s *Server) routeDiscovery(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+oauth+"/{tenant}/v2.0", s.serveMetadata(entraEndpoint))
 }
 
+// grantTypes are the grants of an endpoint.
+func (s *Server) grantTypes(at endpoint) []string {
+	switch {
+	case at.entra:
+		return []string{grantClientCredentials}
+	case at.manner != nil && at.manner.noGrant != nil:
+		return []string{grantJWTBearer, grantTokenExchange}
+	}
+	return []string{grantClientCredentials, grantJWTBearer, grantTokenExchange}
+}
+
 func (s *Server) authMethods() []string {
 	methods := []string{methodBasic, methodPost, methodJWT}
 	if s.options.TLS {
@@ -60,7 +71,7 @@ func (s *Server) serveMetadata(at func(tenant string) endpoint) http.HandlerFunc
 			TokenEndpoint:         s.URL() + here.path,
 			IntrospectionEndpoint: s.URL() + "/introspect",
 			ResponseTypes:         []string{},
-			GrantTypes:            []string{"client_credentials"},
+			GrantTypes:            s.grantTypes(here),
 			AuthMethods:           s.authMethods(),
 			SigningAlgorithms:     []string{"PS256", "RS256", "ES256", "ES384", "EdDSA"},
 		})

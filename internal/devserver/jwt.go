@@ -9,11 +9,14 @@ import (
 // no key to verify it: its signature is random too.
 func inJWT(issuer, random string, g grant) string {
 	header := jwtPart(map[string]any{"typ": "at+jwt", "alg": "ES256"})
-	claims := jwtPart(map[string]any{
+	claims := map[string]any{
 		"iss": issuer, "sub": g.client, "client_id": g.client, "scope": g.scope,
 		"iat": g.issued.Unix(), "exp": g.expiry.Unix(), "jti": random,
-	})
-	return header + "." + claims + "." + random
+	}
+	if g.agent != "" {
+		claims["sub"], claims["aud"] = "/eid1/c/pub/t/tenant/a/"+g.client+"/"+g.agent, exchangeAudience
+	}
+	return header + "." + jwtPart(claims) + "." + random
 }
 
 func jwtPart(fields map[string]any) string {

@@ -22,6 +22,13 @@ const (
 	methodNone      = "none"
 )
 
+// The grants, as grant_type names them.
+const (
+	grantClientCredentials = "client_credentials"
+	grantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523, 2.1
+	grantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693, 2.1
+)
+
 const (
 	formType      = "application/x-www-form-urlencoded"
 	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -52,7 +59,10 @@ type tokenRequest struct {
 	methods []string          // the methods that it authenticates with
 	client  string            // the client_id that it claims
 	keyID   string            // the key that it proved to have
-	refused *refusal          // why it is not a token request at all
+	subject string            // whom the token is for; "" is the client itself
+
+	scopeClaim *string  // the scope in the assertion that is the grant; nil for none
+	refused    *refusal // why it is not a token request at all
 }
 
 type basicCredential struct {
@@ -145,6 +155,16 @@ func (q *tokenRequest) claimedClient() string {
 	}
 	if q.form.Has("client_id") {
 		return q.form.Get("client_id")
+	}
+	if q.form.Get("grant_type") == grantJWTBearer && !q.form.Has("client_assertion") {
+		parsed, err := parseAssertion(q.form.Get("assertion"))
+		if err != nil {
+			return ""
+		}
+		return parsed.claims.Issuer // client_id is left out (RFC 7521, 4.1)
+	}
+	if q.form.Get("grant_type") == grantTokenExchange && len(q.methods) == 0 {
+		return q.form.Get("audience") // Google's security token service, which has no clients
 	}
 	// With an assertion client_id may be left out (RFC 7521, 4.2).
 	parsed, err := parseAssertion(q.form.Get("client_assertion"))

@@ -1,8 +1,8 @@
 // Package devserver is a small OAuth 2.0 authorization server, used by `credagent demo`, `credagent devserver` and
 // the project's tests.
 //
-// It owns a token endpoint for the client_credentials grant, and discovery, introspection, a protected resource and
-// a transmitter of Shared Signals.
+// It owns a token endpoint for the grants client_credentials, jwt_bearer and token_exchange, and discovery,
+// introspection, a protected resource and a transmitter of Shared Signals.
 // It promises to really verify client authentication (secrets, signed and federated assertions, replay, TLS
 // certificates), to misbehave exactly as a [Fault] says, to log nothing, and to keep no secret in what
 // [Server.Requests] returns. Caveat: it is for loopback, because introspection and the control endpoint require no

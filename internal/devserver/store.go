@@ -17,6 +17,9 @@ type grant struct {
 	expiry time.Time
 
 	notBefore int64 // the nbf claim that it was requested with, if any
+
+	// agent is the agent identity that authenticates with the token (Entra's fmi_path); "" for none.
+	agent string
 }
 
 // tokenStore remembers the valid tokens, only by their SHA-256.
@@ -31,7 +34,7 @@ func (s *Server) newToken(g grant) string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails
 	token := base64.RawURLEncoding.EncodeToString(random[:])
-	if s.options.JWT {
+	if s.options.JWT || g.agent != "" {
 		return inJWT(s.URL(), token, g)
 	}
 	return token

@@ -88,13 +88,16 @@ func (s *Server) admit(q *tokenRequest) (Client, *refusal) {
 		return Client{}, unknownTenant(q.at)
 	}
 	switch grant := q.form.Get("grant_type"); grant {
-	case "client_credentials":
+	case grantClientCredentials:
 		return s.authenticate(q)
+	case grantJWTBearer:
+		return s.admitAssertion(q)
+	case grantTokenExchange:
+		return s.admitExchange(q)
 	case "":
 		return Client{}, invalidRequest("The request body must contain the following parameter: 'grant_type'")
 	default:
-		return Client{}, &refusal{status: http.StatusBadRequest, code: "unsupported_grant_type", aadsts: 70003,
-			description: fmt.Sprintf("the grant type '%s' is not supported", grant)}
+		return Client{}, unsupportedGrant(grant)
 	}
 }
 
@@ -117,6 +120,9 @@ func (q *tokenRequest) grantedScope(client Client) (string, *refusal) {
 		return "", invalidRequest("claims is not a JSON object")
 	}
 	scope := q.form.Get("scope")
+	if q.at.manner.readsClaims() && q.scopeClaim != nil {
+		scope = *q.scopeClaim
+	}
 	if q.at.entra {
 		scope = withoutOIDC(scope)
 	}
@@ -160,7 +166,7 @@ func (q *tokenRequest) checkScope(scope string, client Client) *refusal {
 	switch {
 	case scope == "" || strings.ContainsFunc(scope, notInScope):
 		return invalidScope("scope is not a list of scope tokens with one space between them")
-	case q.at.entra && !strings.HasSuffix(scope, "/.default"):
+	case q.at.entra && q.form.Get("grant_type") == grantClientCredentials && !strings.HasSuffix(scope, "/.default"):
 		return &refusal{status: http.StatusBadRequest, code: "invalid_scope", aadsts: 1002012, description: fmt.Sprintf(
 			"The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier", scope)}
 	case client.Scopes != nil && !slices.Contains(client.Scopes, scope):
@@ -179,7 +185,7 @@ func (s *Server) issue(q *tokenRequest, scope string, fault Fault) answer {
 		life = fault.Delay
 	}
 	now := time.Now()
-	g := grant{client: q.client, scope: scope, issued: now, expiry: now.Add(life), notBefore: notBefore(q.form.Get("claims"))}
+	g := grant{client: q.client, scope: scope, issued: now, expiry: now.Add(life), notBefore: notBefore(q.form.Get("claims")), agent: q.agent(scope)}
 	token := s.newToken(g)
 	s.tokens.add(token, g)
 	fields := map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int64(life / time.Second)}
@@ -191,6 +197,7 @@ func (s *Server) issue(q *tokenRequest, scope string, fault Fault) answer {
 	} else if scope != "" {
 		fields["scope"] = scope
 	}
+	q.dressExchange(fields)
 	q.at.manner.dress(fields)
 	fault.distort(fields)
 	reply := q.jsonAnswer(http.StatusOK, fields)

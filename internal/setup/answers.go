@@ -71,7 +71,7 @@ func (a Answers) missing(s Server) []string {
 	case s.Name == "entra":
 	case s.fromTenant != "" && a.Tenant == "" && a.Issuer == "":
 		flags = append(flags, "--tenant")
-	case s.fromTenant == "" && a.Issuer == "":
+	case s.fromTenant == "" && s.fixed == "" && a.Issuer == "":
 		flags = append(flags, "--issuer")
 	}
 	if s.audience != "" && a.Audience == "" {
@@ -83,7 +83,7 @@ func (a Answers) missing(s Server) []string {
 // Lacks reports whether an answer without a default is missing.
 func Lacks(a Answers) bool {
 	s, err := Find(a.Server)
-	return a.Server == "" || err == nil && s.refuse == "" && len(a.missing(s)) > 0
+	return a.Server == "" || err == nil && len(a.missing(s)) > 0
 }
 
 // check finds every invalid answer, one error for each.

@@ -32,9 +32,6 @@ func (c Console) Ask(ctx context.Context, a Answers, caller Caller) (Answers, er
 		return a, err
 	}
 	s, err := Find(a.Server)
-	if err == nil {
-		err = s.check()
-	}
 	if err != nil {
 		return a, err
 	}
@@ -66,7 +63,7 @@ func questions(s Server, a *Answers, caller Caller) []question {
 	switch {
 	case s.tenant != "" && a.Issuer == "" || s.Name == "entra":
 		all = append(all, question{&a.Tenant, "Tenant", capital(s.tenant) + ".", "", true, s.checkTenant})
-	case s.tenant == "":
+	case s.tenant == "" && s.fixed == "":
 		all = append(all, question{&a.Issuer, "Issuer", capital(s.issuer) + ".", "", true, func(issuer string) error {
 			return cmp.Or(checkURL(issuer), s.checkRealm(issuer))
 		}})

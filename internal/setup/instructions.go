@@ -19,6 +19,7 @@ type facts struct {
 	Credential, Certificate, Secret, Assertion  string
 	Token, File, Config, KeyID, PublicKey, User string
 	Reader, Dir, Mount, Server, Exchange        string
+	SecretName                                  string
 	Lines                                       []string // of the configuration
 	Kubernetes                                  bool
 }
@@ -29,7 +30,7 @@ func (p Plan) facts() facts {
 		ClientID: a.ClientID, Tenant: a.Tenant, Issuer: a.Issuer, Scope: a.Scope, Audience: a.Audience,
 		Credential: a.Credential, Certificate: p.certificateFile(), Secret: p.secretFile(), Assertion: p.assertionFile(),
 		Token: p.token(), File: a.File, Config: p.ConfigFile(), KeyID: p.keyID, User: a.User, Reader: a.Reader,
-		Dir: a.Dir, Mount: podMount(a.File), Server: p.server.Name,
+		SecretName: filepath.Base(p.secretFile()), Dir: a.Dir, Mount: podMount(a.File), Server: p.server.Name,
 		Lines: strings.Split(strings.TrimSuffix(p.config, "\n"), "\n"), Kubernetes: a.Kubernetes,
 	}
 	f.Exchange = a.Issuer

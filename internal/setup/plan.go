@@ -31,9 +31,6 @@ func Make(a Answers, caller Caller) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := s.check(); err != nil {
-		return Plan{}, err
-	}
 	a = a.complete(s, caller)
 	if wrong := a.check(s); len(wrong) > 0 {
 		slices.SortFunc(wrong, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -67,8 +64,18 @@ func (p Plan) ConfigFile() string {
 
 func (p Plan) certificateFile() string { return filepath.Join(p.answers.Dir, p.server.Name+".pem") }
 func (p Plan) keyFile() string         { return filepath.Join(p.answers.Dir, p.server.Name+".key") }
-func (p Plan) secretFile() string      { return filepath.Join(p.answers.Dir, p.server.Name+".secret") }
 func (p Plan) assertionFile() string   { return filepath.Join(p.answers.Dir, p.server.Name+".assertion") }
+
+// WantsKeyFile reports whether the secret is a file of several lines, which cannot be pasted.
+func (p Plan) WantsKeyFile() bool { return p.server.keyFile }
+
+// secretFile is the file with the secret, or the key file of a service account.
+func (p Plan) secretFile() string {
+	if p.server.keyFile {
+		return filepath.Join(p.answers.Dir, p.server.Name+".json")
+	}
+	return filepath.Join(p.answers.Dir, p.server.Name+".secret")
+}
 
 // reads returns the files that the agent's user has to be able to read.
 func (p Plan) reads() []string {
@@ -143,6 +150,9 @@ func (p Plan) configuration() (string, error) {
 		line("    # %s", s.comment)
 		line("    default_lifetime: %s", s.lifetime)
 	}
+	if s.keyFile {
+		line("    grant: jwt_bearer")
+	}
 	for _, l := range p.asks() {
 		line("    %s", l)
 	}
@@ -175,10 +185,12 @@ func (o origin) yaml() string {
 
 // credential returns the lines of the credential.
 func (p Plan) credential(from origin) []string {
-	switch p.answers.Credential {
-	case Secret:
+	switch {
+	case p.server.keyFile:
+		return []string{"provider: certcred", "config:", "  google_key_file: " + quoted(p.secretFile()) + " # signs an assertion, which is the grant"}
+	case p.answers.Credential == Secret:
 		return []string{"provider: secretcred", "config:", "  secret_file: " + quoted(p.secretFile())}
-	case Assertion:
+	case p.answers.Credential == Assertion:
 		return []string{"provider: jwtcred", "config:", "  # Read afresh for every request; whoever makes it replaces it in time.", "  assertion_file: " + quoted(p.assertionFile())}
 	}
 	lines := []string{"provider: certcred", "config:", "  certificate_file: " + quoted(p.certificateFile()), "  private_key_file: " + quoted(p.keyFile())}

@@ -6,6 +6,7 @@
 package setup
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -41,7 +42,8 @@ type Server struct {
 	keyID       bool     // the server finds an assertion's key by its kid
 	comment     string   // a line of the configuration about the token
 	lifetime    string   // default_lifetime; "" if the server sends expires_in
-	refuse      string   // why init does not support it
+	keyFile     bool     // its secret is the key file of a service account, which signs assertions as grants
+	fixed       string   // the issuer of the only server; --issuer names another one
 }
 
 var both = []string{Certificate, Secret}
@@ -74,8 +76,9 @@ func Servers() []Server {
 			tenant: "the federation service's host, such as adfs.example.com", fromTenant: "https://%s/adfs", issuer: "the federation service's issuer, which ends in /adfs", endpoint: "/oauth2/token",
 			audience: "the Web API's identifier", asResource: true, scopeHelp: "none is fine",
 			signing: []string{"signing_alg: RS256", "thumbprint: sha1 # AD FS finds the certificate by x5t"}},
-		{Name: "google", Title: "Google Cloud", credentials: []string{Certificate},
-			refuse: "Google gives no token for client credentials: a service account signs an assertion as the grant (jwt_bearer), which this version cannot do"},
+		{Name: "google", Title: "Google Cloud", credentials: []string{Secret}, keyFile: true, fixed: "https://oauth2.googleapis.com",
+			issuer: "credagent devserver's URL; Google itself needs none", endpoint: "/token",
+			scope: "https://www.googleapis.com/auth/cloud-platform", scopeHelp: "the API's scope"},
 		{Name: "generic", Title: "any other server", credentials: []string{Secret, Certificate, Assertion},
 			issuer: "the issuer, or the token endpoint's own URL", scopeHelp: "what the API asks for"},
 	}
@@ -99,14 +102,6 @@ func Names() []string {
 		names = append(names, s.Name)
 	}
 	return names
-}
-
-// check explains why nothing can be set up for this server.
-func (s Server) check() error {
-	if s.refuse == "" {
-		return nil
-	}
-	return fmt.Errorf("%s\n    hint: a program outside Google Cloud can go by workload identity federation, see docs/servers/%s.md", s.refuse, s.Name)
 }
 
 func (s Server) takes(credential string) error {
@@ -159,7 +154,7 @@ type origin struct{ tenant, authority, issuer, tokenURL string }
 
 // origin works out the source of tokens from the answers.
 func (s Server) origin(a Answers) (origin, error) {
-	issuer := a.Issuer
+	issuer := cmp.Or(a.Issuer, s.fixed)
 	if s.fromTenant != "" && issuer == "" {
 		if strings.ContainsAny(a.Tenant, "/ ?#") {
 			return origin{}, fmt.Errorf("--tenant %q is not %s", a.Tenant, s.tenant)

@@ -24,6 +24,9 @@ func (s source) loadPair() (certauth.Pair, error) {
 	if errPassword != nil && !errors.Is(errPassword, credfile.ErrEmpty) {
 		return certauth.Pair{}, errPassword
 	}
+	if s.CertificateFile == "" {
+		return s.loadBare(password, errPassword)
+	}
 	data, err := credfile.Read("certificate_file", s.CertificateFile)
 	if err != nil {
 		return certauth.Pair{}, err
@@ -39,6 +42,22 @@ func (s source) loadPair() (certauth.Pair, error) {
 	pair, err := certauth.NewPair(key, chain)
 	if err != nil {
 		return certauth.Pair{}, fmt.Errorf("reading certificate_file %q: %w", s.CertificateFile, err)
+	}
+	return pair, nil
+}
+
+// loadBare reads a key that is registered at the server without a certificate.
+func (s source) loadBare(password secret.Value, errPassword error) (certauth.Pair, error) {
+	if errPassword != nil {
+		return certauth.Pair{}, errPassword
+	}
+	key, err := s.loadKey(keyfile.Content{}, password, nil)
+	if err != nil {
+		return certauth.Pair{}, err
+	}
+	pair, err := certauth.NewKey(key)
+	if err != nil {
+		return certauth.Pair{}, fmt.Errorf("reading private_key_file %q: %w", s.PrivateKeyFile, err)
 	}
 	return pair, nil
 }

@@ -24,7 +24,8 @@ import (
 const fixturePassword = "sesame-4711-open"
 
 func TestOpenFindsEveryProblem(t *testing.T) {
-	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, key_id, password_env, password_file, private_key_file, send_x5c, signing_alg, source, thumbprint"
+	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, google_key_file, key_id, password_env, password_file, private_key_file, scope_in, secret_env, secret_file, send_client_id, send_x5c, signing_alg, source, subject_token, thumbprint"
+	const noKey = "certificate_file: is needed; or source, or google_key_file, or private_key_file for a key that is registered without a certificate"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string
@@ -32,14 +33,25 @@ func TestOpenFindsEveryProblem(t *testing.T) {
 		"least": {`{"certificate_file":"/c"}`, nil},
 		"all": {`{"certificate_file":"/c","private_key_file":"/k","password_file":"/p","auth_method":"tls_client_auth","signing_alg":"ES384",
 			"thumbprint":"none","key_id":"k","send_x5c":true,"assertion_audience":"issuer","assertion_lifetime":"1h"}`, nil},
-		"nothing":       {`{}`, []string{"exactly one of certificate_file and source is needed"}},
-		"relative":      {`{"certificate_file":"c","private_key_file":"k","password_file":"p"}`, []string{"certificate_file: is not an absolute path", "private_key_file: is not an absolute path", "password_file: is not an absolute path"}},
-		"too short":     {`{"certificate_file":"/c","assertion_lifetime":"59s"}`, []string{"assertion_lifetime: is not between 1m and 1h"}},
-		"too long":      {`{"certificate_file":"/c","assertion_lifetime":"61m"}`, []string{"assertion_lifetime: is not between 1m and 1h"}},
-		"symmetric alg": {`{"certificate_file":"/c","signing_alg":"HS256"}`, []string{"signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA"}},
+		"nothing":                   {`{}`, []string{noKey}},
+		"relative":                  {`{"certificate_file":"c","private_key_file":"k","password_file":"p"}`, []string{"certificate_file: is not an absolute path", "private_key_file: is not an absolute path", "password_file: is not an absolute path"}},
+		"too short":                 {`{"certificate_file":"/c","assertion_lifetime":"19s"}`, []string{"assertion_lifetime: is not between 20s and 1h"}},
+		"too long":                  {`{"certificate_file":"/c","assertion_lifetime":"61m"}`, []string{"assertion_lifetime: is not between 20s and 1h"}},
+		"key alone":                 {`{"private_key_file":"/k","key_id":"1","auth_method":"none"}`, nil},
+		"key alone, by certificate": {`{"private_key_file":"/k","thumbprint":"sha1","send_x5c":true}`, []string{"thumbprint: is a certificate's, and there is none; name the key by key_id", "send_x5c: sends a certificate, and there is none; name the key by key_id"}},
+		"key alone, TLS":            {`{"private_key_file":"/k","auth_method":"tls_client_auth"}`, []string{"certificate_file: is needed with auth_method tls_client_auth"}},
+		"Google":                    {`{"google_key_file":"/g"}`, nil},
+		"Google, with what it has":  {`{"google_key_file":"/g","certificate_file":"/c","private_key_file":"/k","key_id":"1","assertion_lifetime":"1h"}`, []string{"certificate_file: is not for google_key_file, which holds the key and needs no certificate", "private_key_file: is not for google_key_file, which holds the key and needs no certificate", "key_id: is not for google_key_file, which holds the key and needs no certificate", "assertion_lifetime: is longer than the 59m that Google takes"}},
+		"secret beside the grant":   {`{"private_key_file":"/k","auth_method":"client_secret_post","secret_file":"/s"}`, nil},
+		"no secret":                 {`{"private_key_file":"/k","auth_method":"client_secret_post"}`, []string{"secret_file: or secret_env is needed, exactly one of the two, with auth_method client_secret_post"}},
+		"two secrets":               {`{"private_key_file":"/k","auth_method":"client_secret_basic","secret_file":"/s","secret_env":"S"}`, []string{"secret_file: or secret_env is needed, exactly one of the two, with auth_method client_secret_basic"}},
+		"secret without its method": {`{"private_key_file":"/k","secret_file":"/s"}`, []string{"secret_file: and secret_env are for auth_method client_secret_basic and client_secret_post"}},
+		"client_id beside a method": {`{"private_key_file":"/k","send_client_id":true}`, []string{"send_client_id: is for auth_method none: every other method sends it as it needs"}},
+		"scope nowhere":             {`{"private_key_file":"/k","scope_in":"header"}`, []string{"scope_in: is none of request, assertion"}},
+		"symmetric alg":             {`{"certificate_file":"/c","signing_alg":"HS256"}`, []string{"signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA"}},
 		"several at once": {`{"certificate_fiel":"/c","auth_method":"secret","thumbprint":"md5","send_x5c":"yes","assertion_lifetime":90,"signing_alg":"none"}`, []string{
-			`assertion_lifetime: is not a duration such as "90s"`, "certificate_fiel" + known, "send_x5c: is not true or false", "exactly one of certificate_file and source is needed",
-			"auth_method: is none of private_key_jwt, tls_client_auth, self_signed_tls_client_auth", "thumbprint: is none of sha256, sha1, none",
+			`assertion_lifetime: is not a duration such as "90s"`, "certificate_fiel" + known, "send_x5c: is not true or false", noKey,
+			"auth_method: is none of private_key_jwt, tls_client_auth, self_signed_tls_client_auth, none, client_secret_basic, client_secret_post", "thumbprint: is none of sha256, sha1, none",
 			"signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA",
 		}},
 	} {

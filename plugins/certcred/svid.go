@@ -57,13 +57,15 @@ func (o *origin) readSPIFFE(settings json.RawMessage) error {
 	return err
 }
 
-// checkOrigin returns what is wrong with where the certificate comes from.
+// fromSource reports whether the certificate and its key are in no file.
+func (s source) fromSource() bool { return s.Source.SPIFFE != nil || s.Source.err != nil }
+
+// checkOrigin returns what is wrong with a source, and with what is configured beside it.
 func (s source) checkOrigin() error {
-	fromSource := s.Source.SPIFFE != nil || s.Source.err != nil
 	switch {
-	case fromSource == (s.CertificateFile != ""):
-		return errors.Join(s.Source.err, &plugins.ConfigError{Message: "exactly one of certificate_file and source is needed"})
-	case fromSource && (s.PrivateKeyFile != "" || s.PasswordFile != "" || s.PasswordEnv != ""):
+	case s.CertificateFile != "" || s.GoogleKeyFile != "":
+		return errors.Join(s.Source.err, &plugins.ConfigError{Message: "exactly one of certificate_file, google_key_file and source is needed"})
+	case s.PrivateKeyFile != "" || s.PasswordFile != "" || s.PasswordEnv != "":
 		return errors.Join(s.Source.err, &plugins.ConfigError{Key: "source", Message: "hands out the key too, and no password; leave private_key_file, password_file and password_env out"})
 	}
 	return s.Source.err
@@ -91,5 +93,5 @@ func (s source) loadSVID(ctx context.Context) (plugins.Credential, error) {
 	}
 	credential.Identity = svid.ID
 	credential.NotBefore, credential.NotAfter = time.Time{}, time.Time{}
-	return credential, nil
+	return s.withSecret(s.Equip(credential))
 }

@@ -85,7 +85,8 @@ func TestSVIDs(t *testing.T) {
 }
 
 func TestSourcesOfCertificates(t *testing.T) {
-	const one = "exactly one of certificate_file and source is needed"
+	const one = "exactly one of certificate_file, google_key_file and source is needed"
+	const noKey = "certificate_file: is needed; or source, or google_key_file, or private_key_file for a key that is registered without a certificate"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string
@@ -93,8 +94,9 @@ func TestSourcesOfCertificates(t *testing.T) {
 		"a socket":      {`{"source":{"spiffe":{"socket":"/s"}}}`, nil},
 		"no keys":       {`{"source":{"spiffe":null}}`, nil},
 		"both":          {`{"certificate_file":"/c","source":{"spiffe":{}}}`, []string{one}},
+		"both, Google":  {`{"google_key_file":"/g","source":{"spiffe":{}}}`, []string{one}},
 		"nothing":       {`{"source":{}}`, []string{"source: is empty; known are spiffe"}},
-		"a text":        {`{"source":"spiffe"}`, []string{"source: is not of the right type", one}},
+		"a text":        {`{"source":"spiffe"}`, []string{"source: is not of the right type", noKey}},
 		"another":       {`{"source":{"azure":{}}}`, []string{"source.azure: unknown key; known are spiffe"}},
 		"a list":        {`{"source":{"spiffe":[]}}`, []string{"source.spiffe: is not an object of keys and values"}},
 		"unknown":       {`{"source":{"spiffe":{"sock":"/s"}}}`, []string{"source.spiffe.sock: unknown key; known are socket"}},

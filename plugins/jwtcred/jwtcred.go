@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/credagent/credagent/plugins"
 	"github.com/credagent/credagent/plugins/internal/assertion"
@@ -31,12 +32,20 @@ var assertionTypes = map[string]string{
 // settings is the configuration's form.
 type settings struct {
 	assertion.Config
+	assertion.Subject
 	AssertionType string `json:"assertion_type"`
+	AuthMethod    string `json:"auth_method"`
+	SendClientID  bool   `json:"send_client_id"`
 }
+
+// methodNone is the auth_method of a client that does not authenticate: what it exchanges is enough.
+const methodNone = "none"
 
 // source implements [plugins.Source].
 type source struct {
 	assertion.Source
+	assertion.SubjectSource
+	settings
 	assertionType string
 }
 
@@ -48,20 +57,50 @@ func (Provider) Open(config json.RawMessage) (plugins.Source, error) {
 	if !known {
 		err = errors.Join(err, &plugins.ConfigError{Key: "assertion_type", Message: "is neither jwt_bearer nor jwt_spiffe"})
 	}
-	from, errFrom := s.Config.Open()
-	if err := errors.Join(err, errFrom); err != nil {
+	opened := source{settings: s, assertionType: assertionType}
+	var errFrom, errSubject error
+	opened.SubjectSource, errSubject = s.OpenSubject()
+	if s.AuthMethod == "" {
+		opened.Source, errFrom = s.Config.Open()
+	}
+	if err := errors.Join(err, s.checkMethod(), errFrom, errSubject); err != nil {
 		return nil, err
 	}
-	return source{from, assertionType}, nil
+	return opened, nil
+}
+
+// checkMethod checks what goes with a client that does not authenticate.
+func (s settings) checkMethod() error {
+	switch {
+	case s.AuthMethod == "" && s.SendClientID:
+		return &plugins.ConfigError{Key: "send_client_id", Message: "is for auth_method none: with an assertion it is sent in any case"}
+	case s.AuthMethod == "":
+		return nil
+	case s.AuthMethod != methodNone:
+		return &plugins.ConfigError{Key: "auth_method", Message: "is none, for grant token_exchange without client authentication, or left out"}
+	case s.AssertionFile != "" || s.Config.Source != nil || s.Audience != "":
+		return &plugins.ConfigError{Key: "auth_method", Message: "is none, so that no assertion authenticates the client; what is to be exchanged stands in subject_token"}
+	case s.SubjectToken == nil:
+		return &plugins.ConfigError{Key: "subject_token", Message: "is needed with auth_method none"}
+	}
+	return nil
+}
+
+// Files implements [plugins.Source].
+func (s source) Files() []string {
+	return append(slices.Clone(s.SubjectFiles()), s.Source.Files()...)
 }
 
 // Load implements [plugins.Source].
 func (s source) Load(ctx context.Context) (plugins.Credential, error) {
+	if s.AuthMethod == methodNone {
+		return s.Equip(plugins.Credential{Authenticate: s.leaveAlone}), nil
+	}
 	jwt, err := s.JWT(ctx)
 	if err != nil {
 		return plugins.Credential{}, err
 	}
-	return plugins.Credential{
+	return s.Equip(plugins.Credential{
 		NotBefore: jwt.NotBefore,
 		NotAfter:  jwt.NotAfter,
 		Identity:  jwt.Subject,
@@ -70,5 +109,16 @@ func (s source) Load(ctx context.Context) (plugins.Credential, error) {
 			r.Form.Set("client_assertion", jwt.Value.Reveal())
 			return nil
 		},
-	}, nil
+	}), nil
+}
+
+// leaveAlone authenticates no client, and names it only to servers that want that.
+func (s source) leaveAlone(r *plugins.Request) error {
+	if r.Form.Get("grant_type") == "client_credentials" {
+		return &plugins.ConfigError{Key: "auth_method", Message: "is none, which authenticates no client, so that no server gives a token for grant client_credentials"}
+	}
+	if !s.SendClientID {
+		r.Form.Del("client_id")
+	}
+	return nil
 }

@@ -27,7 +27,7 @@ func signed(alg, claims string) string {
 }
 
 func TestOpenFindsEveryProblem(t *testing.T) {
-	const known = ": unknown key; known are assertion_file, assertion_type, audience, source"
+	const known = ": unknown key; known are assertion_file, assertion_type, audience, auth_method, send_client_id, source, subject_token"
 	const one = "exactly one of assertion_file and source is needed"
 	for name, tc := range map[string]struct {
 		config string

@@ -19,7 +19,7 @@ import (
 )
 
 func TestOpenFindsEveryProblem(t *testing.T) {
-	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, certificate_label, environment, key_id, key_label, key_object_id, module, pin_file, pin_guard_dir, send_x5c, serial, signing_alg, slot, thumbprint, token_label"
+	const known = ": unknown key; known are assertion_audience, assertion_lifetime, auth_method, certificate_file, certificate_label, environment, key_id, key_label, key_object_id, module, pin_file, pin_guard_dir, scope_in, send_client_id, send_x5c, serial, signing_alg, slot, thumbprint, token_label"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string

@@ -85,7 +85,7 @@ func (x Failure_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Kind.Descriptor instead.
 func (Failure_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{8, 0}
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type CheckRequest struct {
@@ -514,6 +514,360 @@ func (x *ExchangeRequest) GetMtlsTokenEndpoint() string {
 	return ""
 }
 
+type GrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Exchange      *ExchangeRequest       `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"` // its form has grant_type, and all that is no secret
+	Grant         *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantRequest) Reset() {
+	*x = GrantRequest{}
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantRequest) ProtoMessage() {}
+
+func (x *GrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantRequest.ProtoReflect.Descriptor instead.
+func (*GrantRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GrantRequest) GetExchange() *ExchangeRequest {
+	if x != nil {
+		return x.Exchange
+	}
+	return nil
+}
+
+func (x *GrantRequest) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+// Grant is what the provider adds to the form.
+type Grant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*Grant_Assertion
+	//	*Grant_SubjectToken
+	Part          isGrant_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Grant) GetPart() isGrant_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *Grant) GetAssertion() *Assertion {
+	if x != nil {
+		if x, ok := x.Part.(*Grant_Assertion); ok {
+			return x.Assertion
+		}
+	}
+	return nil
+}
+
+func (x *Grant) GetSubjectToken() *SubjectToken {
+	if x != nil {
+		if x, ok := x.Part.(*Grant_SubjectToken); ok {
+			return x.SubjectToken
+		}
+	}
+	return nil
+}
+
+type isGrant_Part interface {
+	isGrant_Part()
+}
+
+type Grant_Assertion struct {
+	Assertion *Assertion `protobuf:"bytes,1,opt,name=assertion,proto3,oneof"` // of grant_type urn:ietf:params:oauth:grant-type:jwt-bearer
+}
+
+type Grant_SubjectToken struct {
+	SubjectToken *SubjectToken `protobuf:"bytes,2,opt,name=subject_token,json=subjectToken,proto3,oneof"` // of grant_type urn:ietf:params:oauth:grant-type:token-exchange
+}
+
+func (*Grant_Assertion) isGrant_Part() {}
+
+func (*Grant_SubjectToken) isGrant_Part() {}
+
+// SubjectToken is what is to be exchanged (RFC 8693, 2.1): the form's subject_token. Where it comes from
+// is in the provider's configuration.
+type SubjectToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // subject_token_type
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubjectToken) Reset() {
+	*x = SubjectToken{}
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubjectToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubjectToken) ProtoMessage() {}
+
+func (x *SubjectToken) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubjectToken.ProtoReflect.Descriptor instead.
+func (*SubjectToken) Descriptor() ([]byte, []int) {
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SubjectToken) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+// Assertion is what is to be signed as the grant (RFC 7523, 2.1): the form's assertion.
+type Assertion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"` // the sub claim; empty for none
+	Claims        []byte                 `protobuf:"bytes,2,opt,name=claims,proto3" json:"claims,omitempty"`   // more claims, a JSON object; none that the provider sets itself
+	Scopes        []string               `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`   // what the form's scope holds, for servers that want it as a claim
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assertion) Reset() {
+	*x = Assertion{}
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assertion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assertion) ProtoMessage() {}
+
+func (x *Assertion) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assertion.ProtoReflect.Descriptor instead.
+func (*Assertion) Descriptor() ([]byte, []int) {
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Assertion) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Assertion) GetClaims() []byte {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Assertion) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+type CheckGrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // as in CheckRequest
+	Grant         *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	Load          bool                   `protobuf:"varint,3,opt,name=load,proto3" json:"load,omitempty"` // also read what the part is made of
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckGrantRequest) Reset() {
+	*x = CheckGrantRequest{}
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckGrantRequest) ProtoMessage() {}
+
+func (x *CheckGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckGrantRequest.ProtoReflect.Descriptor instead.
+func (*CheckGrantRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CheckGrantRequest) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *CheckGrantRequest) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *CheckGrantRequest) GetLoad() bool {
+	if x != nil {
+		return x.Load
+	}
+	return false
+}
+
+type CheckGrantReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Problems      []*Problem             `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"` // their keys are the token's: subject, assertion_claims
+	Failure       *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`   // set when load was asked and the part could not be made
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckGrantReply) Reset() {
+	*x = CheckGrantReply{}
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckGrantReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckGrantReply) ProtoMessage() {}
+
+func (x *CheckGrantReply) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckGrantReply.ProtoReflect.Descriptor instead.
+func (*CheckGrantReply) Descriptor() ([]byte, []int) {
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckGrantReply) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *CheckGrantReply) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 type ExchangeReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Result:
@@ -528,7 +882,7 @@ type ExchangeReply struct {
 
 func (x *ExchangeReply) Reset() {
 	*x = ExchangeReply{}
-	mi := &file_plugins_providerpb_provider_proto_msgTypes[6]
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +894,7 @@ func (x *ExchangeReply) String() string {
 func (*ExchangeReply) ProtoMessage() {}
 
 func (x *ExchangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_providerpb_provider_proto_msgTypes[6]
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +907,7 @@ func (x *ExchangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeReply.ProtoReflect.Descriptor instead.
 func (*ExchangeReply) Descriptor() ([]byte, []int) {
-	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{6}
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExchangeReply) GetResult() isExchangeReply_Result {
@@ -618,7 +972,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_plugins_providerpb_provider_proto_msgTypes[7]
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +984,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_providerpb_provider_proto_msgTypes[7]
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +997,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{7}
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Answer) GetStatus() int32 {
@@ -695,7 +1049,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_plugins_providerpb_provider_proto_msgTypes[8]
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +1061,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_providerpb_provider_proto_msgTypes[8]
+	mi := &file_plugins_providerpb_provider_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +1074,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{8}
+	return file_plugins_providerpb_provider_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Failure) GetKind() Failure_Kind {
@@ -793,7 +1147,27 @@ const file_plugins_providerpb_provider_proto_rawDesc = "" +
 	"\x16auth_methods_supported\x18\t \x03(\tR\x14authMethodsSupported\x12\x16\n" +
 	"\x06issuer\x18\n" +
 	" \x01(\tR\x06issuer\x12.\n" +
-	"\x13mtls_token_endpoint\x18\v \x01(\tR\x11mtlsTokenEndpoint\"\xd1\x01\n" +
+	"\x13mtls_token_endpoint\x18\v \x01(\tR\x11mtlsTokenEndpoint\"\x86\x01\n" +
+	"\fGrantRequest\x12B\n" +
+	"\bexchange\x18\x01 \x01(\v2&.credagent.provider.v1.ExchangeRequestR\bexchange\x122\n" +
+	"\x05grant\x18\x02 \x01(\v2\x1c.credagent.provider.v1.GrantR\x05grant\"\x9d\x01\n" +
+	"\x05Grant\x12@\n" +
+	"\tassertion\x18\x01 \x01(\v2 .credagent.provider.v1.AssertionH\x00R\tassertion\x12J\n" +
+	"\rsubject_token\x18\x02 \x01(\v2#.credagent.provider.v1.SubjectTokenH\x00R\fsubjectTokenB\x06\n" +
+	"\x04part\"\"\n" +
+	"\fSubjectToken\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\"U\n" +
+	"\tAssertion\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
+	"\x06claims\x18\x02 \x01(\fR\x06claims\x12\x16\n" +
+	"\x06scopes\x18\x03 \x03(\tR\x06scopes\"s\n" +
+	"\x11CheckGrantRequest\x12\x16\n" +
+	"\x06config\x18\x01 \x01(\fR\x06config\x122\n" +
+	"\x05grant\x18\x02 \x01(\v2\x1c.credagent.provider.v1.GrantR\x05grant\x12\x12\n" +
+	"\x04load\x18\x03 \x01(\bR\x04load\"\x87\x01\n" +
+	"\x0fCheckGrantReply\x12:\n" +
+	"\bproblems\x18\x01 \x03(\v2\x1e.credagent.provider.v1.ProblemR\bproblems\x128\n" +
+	"\afailure\x18\x02 \x01(\v2\x1e.credagent.provider.v1.FailureR\afailure\"\xd1\x01\n" +
 	"\rExchangeReply\x127\n" +
 	"\x06answer\x18\x01 \x01(\v2\x1d.credagent.provider.v1.AnswerH\x00R\x06answer\x12:\n" +
 	"\afailure\x18\x02 \x01(\v2\x1e.credagent.provider.v1.FailureH\x00R\afailure\x12A\n" +
@@ -820,10 +1194,13 @@ const file_plugins_providerpb_provider_proto_rawDesc = "" +
 	"\fKIND_NETWORK\x10\x03\x12\x10\n" +
 	"\fKIND_TIMEOUT\x10\x04\x12\x10\n" +
 	"\fKIND_REFUSED\x10\x05\x12\x14\n" +
-	"\x10KIND_UNAVAILABLE\x10\x062\xb5\x01\n" +
+	"\x10KIND_UNAVAILABLE\x10\x062\xe9\x02\n" +
 	"\bProvider\x12O\n" +
 	"\x05Check\x12#.credagent.provider.v1.CheckRequest\x1a!.credagent.provider.v1.CheckReply\x12X\n" +
-	"\bExchange\x12&.credagent.provider.v1.ExchangeRequest\x1a$.credagent.provider.v1.ExchangeReplyB3Z1github.com/credagent/credagent/plugins/providerpbb\x06proto3"
+	"\bExchange\x12&.credagent.provider.v1.ExchangeRequest\x1a$.credagent.provider.v1.ExchangeReply\x12R\n" +
+	"\x05Grant\x12#.credagent.provider.v1.GrantRequest\x1a$.credagent.provider.v1.ExchangeReply\x12^\n" +
+	"\n" +
+	"CheckGrant\x12(.credagent.provider.v1.CheckGrantRequest\x1a&.credagent.provider.v1.CheckGrantReplyB3Z1github.com/credagent/credagent/plugins/providerpbb\x06proto3"
 
 var (
 	file_plugins_providerpb_provider_proto_rawDescOnce sync.Once
@@ -838,40 +1215,57 @@ func file_plugins_providerpb_provider_proto_rawDescGZIP() []byte {
 }
 
 var file_plugins_providerpb_provider_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugins_providerpb_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_plugins_providerpb_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_plugins_providerpb_provider_proto_goTypes = []any{
-	(Failure_Kind)(0),       // 0: credagent.provider.v1.Failure.Kind
-	(*CheckRequest)(nil),    // 1: credagent.provider.v1.CheckRequest
-	(*CheckReply)(nil),      // 2: credagent.provider.v1.CheckReply
-	(*Problem)(nil),         // 3: credagent.provider.v1.Problem
-	(*Credential)(nil),      // 4: credagent.provider.v1.Credential
-	(*Parameter)(nil),       // 5: credagent.provider.v1.Parameter
-	(*ExchangeRequest)(nil), // 6: credagent.provider.v1.ExchangeRequest
-	(*ExchangeReply)(nil),   // 7: credagent.provider.v1.ExchangeReply
-	(*Answer)(nil),          // 8: credagent.provider.v1.Answer
-	(*Failure)(nil),         // 9: credagent.provider.v1.Failure
+	(Failure_Kind)(0),         // 0: credagent.provider.v1.Failure.Kind
+	(*CheckRequest)(nil),      // 1: credagent.provider.v1.CheckRequest
+	(*CheckReply)(nil),        // 2: credagent.provider.v1.CheckReply
+	(*Problem)(nil),           // 3: credagent.provider.v1.Problem
+	(*Credential)(nil),        // 4: credagent.provider.v1.Credential
+	(*Parameter)(nil),         // 5: credagent.provider.v1.Parameter
+	(*ExchangeRequest)(nil),   // 6: credagent.provider.v1.ExchangeRequest
+	(*GrantRequest)(nil),      // 7: credagent.provider.v1.GrantRequest
+	(*Grant)(nil),             // 8: credagent.provider.v1.Grant
+	(*SubjectToken)(nil),      // 9: credagent.provider.v1.SubjectToken
+	(*Assertion)(nil),         // 10: credagent.provider.v1.Assertion
+	(*CheckGrantRequest)(nil), // 11: credagent.provider.v1.CheckGrantRequest
+	(*CheckGrantReply)(nil),   // 12: credagent.provider.v1.CheckGrantReply
+	(*ExchangeReply)(nil),     // 13: credagent.provider.v1.ExchangeReply
+	(*Answer)(nil),            // 14: credagent.provider.v1.Answer
+	(*Failure)(nil),           // 15: credagent.provider.v1.Failure
 }
 var file_plugins_providerpb_provider_proto_depIdxs = []int32{
 	3,  // 0: credagent.provider.v1.CheckReply.problems:type_name -> credagent.provider.v1.Problem
-	9,  // 1: credagent.provider.v1.CheckReply.failure:type_name -> credagent.provider.v1.Failure
+	15, // 1: credagent.provider.v1.CheckReply.failure:type_name -> credagent.provider.v1.Failure
 	4,  // 2: credagent.provider.v1.CheckReply.credential:type_name -> credagent.provider.v1.Credential
 	5,  // 3: credagent.provider.v1.ExchangeRequest.form:type_name -> credagent.provider.v1.Parameter
 	5,  // 4: credagent.provider.v1.ExchangeRequest.headers:type_name -> credagent.provider.v1.Parameter
-	8,  // 5: credagent.provider.v1.ExchangeReply.answer:type_name -> credagent.provider.v1.Answer
-	9,  // 6: credagent.provider.v1.ExchangeReply.failure:type_name -> credagent.provider.v1.Failure
-	4,  // 7: credagent.provider.v1.ExchangeReply.credential:type_name -> credagent.provider.v1.Credential
-	5,  // 8: credagent.provider.v1.Answer.headers:type_name -> credagent.provider.v1.Parameter
-	0,  // 9: credagent.provider.v1.Failure.kind:type_name -> credagent.provider.v1.Failure.Kind
-	5,  // 10: credagent.provider.v1.Failure.headers:type_name -> credagent.provider.v1.Parameter
-	1,  // 11: credagent.provider.v1.Provider.Check:input_type -> credagent.provider.v1.CheckRequest
-	6,  // 12: credagent.provider.v1.Provider.Exchange:input_type -> credagent.provider.v1.ExchangeRequest
-	2,  // 13: credagent.provider.v1.Provider.Check:output_type -> credagent.provider.v1.CheckReply
-	7,  // 14: credagent.provider.v1.Provider.Exchange:output_type -> credagent.provider.v1.ExchangeReply
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 5: credagent.provider.v1.GrantRequest.exchange:type_name -> credagent.provider.v1.ExchangeRequest
+	8,  // 6: credagent.provider.v1.GrantRequest.grant:type_name -> credagent.provider.v1.Grant
+	10, // 7: credagent.provider.v1.Grant.assertion:type_name -> credagent.provider.v1.Assertion
+	9,  // 8: credagent.provider.v1.Grant.subject_token:type_name -> credagent.provider.v1.SubjectToken
+	8,  // 9: credagent.provider.v1.CheckGrantRequest.grant:type_name -> credagent.provider.v1.Grant
+	3,  // 10: credagent.provider.v1.CheckGrantReply.problems:type_name -> credagent.provider.v1.Problem
+	15, // 11: credagent.provider.v1.CheckGrantReply.failure:type_name -> credagent.provider.v1.Failure
+	14, // 12: credagent.provider.v1.ExchangeReply.answer:type_name -> credagent.provider.v1.Answer
+	15, // 13: credagent.provider.v1.ExchangeReply.failure:type_name -> credagent.provider.v1.Failure
+	4,  // 14: credagent.provider.v1.ExchangeReply.credential:type_name -> credagent.provider.v1.Credential
+	5,  // 15: credagent.provider.v1.Answer.headers:type_name -> credagent.provider.v1.Parameter
+	0,  // 16: credagent.provider.v1.Failure.kind:type_name -> credagent.provider.v1.Failure.Kind
+	5,  // 17: credagent.provider.v1.Failure.headers:type_name -> credagent.provider.v1.Parameter
+	1,  // 18: credagent.provider.v1.Provider.Check:input_type -> credagent.provider.v1.CheckRequest
+	6,  // 19: credagent.provider.v1.Provider.Exchange:input_type -> credagent.provider.v1.ExchangeRequest
+	7,  // 20: credagent.provider.v1.Provider.Grant:input_type -> credagent.provider.v1.GrantRequest
+	11, // 21: credagent.provider.v1.Provider.CheckGrant:input_type -> credagent.provider.v1.CheckGrantRequest
+	2,  // 22: credagent.provider.v1.Provider.Check:output_type -> credagent.provider.v1.CheckReply
+	13, // 23: credagent.provider.v1.Provider.Exchange:output_type -> credagent.provider.v1.ExchangeReply
+	13, // 24: credagent.provider.v1.Provider.Grant:output_type -> credagent.provider.v1.ExchangeReply
+	12, // 25: credagent.provider.v1.Provider.CheckGrant:output_type -> credagent.provider.v1.CheckGrantReply
+	22, // [22:26] is the sub-list for method output_type
+	18, // [18:22] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_plugins_providerpb_provider_proto_init() }
@@ -879,7 +1273,11 @@ func file_plugins_providerpb_provider_proto_init() {
 	if File_plugins_providerpb_provider_proto != nil {
 		return
 	}
-	file_plugins_providerpb_provider_proto_msgTypes[6].OneofWrappers = []any{
+	file_plugins_providerpb_provider_proto_msgTypes[7].OneofWrappers = []any{
+		(*Grant_Assertion)(nil),
+		(*Grant_SubjectToken)(nil),
+	}
+	file_plugins_providerpb_provider_proto_msgTypes[12].OneofWrappers = []any{
 		(*ExchangeReply_Answer)(nil),
 		(*ExchangeReply_Failure)(nil),
 	}
@@ -889,7 +1287,7 @@ func file_plugins_providerpb_provider_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_providerpb_provider_proto_rawDesc), len(file_plugins_providerpb_provider_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,8 +25,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Provider_Check_FullMethodName    = "/credagent.provider.v1.Provider/Check"
-	Provider_Exchange_FullMethodName = "/credagent.provider.v1.Provider/Exchange"
+	Provider_Check_FullMethodName      = "/credagent.provider.v1.Provider/Check"
+	Provider_Exchange_FullMethodName   = "/credagent.provider.v1.Provider/Exchange"
+	Provider_Grant_FullMethodName      = "/credagent.provider.v1.Provider/Grant"
+	Provider_CheckGrant_FullMethodName = "/credagent.provider.v1.Provider/CheckGrant"
 )
 
 // ProviderClient is the client API for Provider service.
@@ -37,6 +39,12 @@ type ProviderClient interface {
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckReply, error)
 	// Exchange makes at most one token request. It never retries and follows no redirect.
 	Exchange(ctx context.Context, in *ExchangeRequest, opts ...grpc.CallOption) (*ExchangeReply, error)
+	// Grant is Exchange for a grant in which the provider has a part beside the client's
+	// authentication. A provider that is older than this call answers Unimplemented, so that no
+	// request goes out without that part.
+	Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*ExchangeReply, error)
+	// CheckGrant checks whether the provider could do its part of a grant. It makes no token request.
+	CheckGrant(ctx context.Context, in *CheckGrantRequest, opts ...grpc.CallOption) (*CheckGrantReply, error)
 }
 
 type providerClient struct {
@@ -67,6 +75,26 @@ func (c *providerClient) Exchange(ctx context.Context, in *ExchangeRequest, opts
 	return out, nil
 }
 
+func (c *providerClient) Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*ExchangeReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeReply)
+	err := c.cc.Invoke(ctx, Provider_Grant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *providerClient) CheckGrant(ctx context.Context, in *CheckGrantRequest, opts ...grpc.CallOption) (*CheckGrantReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckGrantReply)
+	err := c.cc.Invoke(ctx, Provider_CheckGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ProviderServer is the server API for Provider service.
 // All implementations must embed UnimplementedProviderServer
 // for forward compatibility.
@@ -75,6 +103,12 @@ type ProviderServer interface {
 	Check(context.Context, *CheckRequest) (*CheckReply, error)
 	// Exchange makes at most one token request. It never retries and follows no redirect.
 	Exchange(context.Context, *ExchangeRequest) (*ExchangeReply, error)
+	// Grant is Exchange for a grant in which the provider has a part beside the client's
+	// authentication. A provider that is older than this call answers Unimplemented, so that no
+	// request goes out without that part.
+	Grant(context.Context, *GrantRequest) (*ExchangeReply, error)
+	// CheckGrant checks whether the provider could do its part of a grant. It makes no token request.
+	CheckGrant(context.Context, *CheckGrantRequest) (*CheckGrantReply, error)
 	mustEmbedUnimplementedProviderServer()
 }
 
@@ -90,6 +124,12 @@ func (UnimplementedProviderServer) Check(context.Context, *CheckRequest) (*Check
 }
 func (UnimplementedProviderServer) Exchange(context.Context, *ExchangeRequest) (*ExchangeReply, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Exchange not implemented")
+}
+func (UnimplementedProviderServer) Grant(context.Context, *GrantRequest) (*ExchangeReply, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Grant not implemented")
+}
+func (UnimplementedProviderServer) CheckGrant(context.Context, *CheckGrantRequest) (*CheckGrantReply, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CheckGrant not implemented")
 }
 func (UnimplementedProviderServer) mustEmbedUnimplementedProviderServer() {}
 func (UnimplementedProviderServer) testEmbeddedByValue()                  {}
@@ -148,6 +188,42 @@ func _Provider_Exchange_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Provider_Grant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProviderServer).Grant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Provider_Grant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProviderServer).Grant(ctx, req.(*GrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Provider_CheckGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProviderServer).CheckGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Provider_CheckGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProviderServer).CheckGrant(ctx, req.(*CheckGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Provider_ServiceDesc is the grpc.ServiceDesc for Provider service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -162,6 +238,14 @@ var Provider_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Exchange",
 			Handler:    _Provider_Exchange_Handler,
+		},
+		{
+			MethodName: "Grant",
+			Handler:    _Provider_Grant_Handler,
+		},
+		{
+			MethodName: "CheckGrant",
+			Handler:    _Provider_CheckGrant_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/plugins"
+	"github.com/credagent/credagent/plugins/internal/assertion"
 	"github.com/credagent/credagent/plugins/internal/credfile"
 )
 
@@ -32,6 +33,8 @@ type Provider struct{}
 
 // source is decoded from the configuration.
 type source struct {
+	assertion.Subject
+	assertion.SubjectSource
 	SecretFile string `json:"secret_file"`
 	SecretEnv  string `json:"secret_env"`
 	AuthMethod string `json:"auth_method"`
@@ -47,35 +50,40 @@ func (Provider) Open(config json.RawMessage) (plugins.Source, error) {
 	if s.AuthMethod != "" && s.AuthMethod != methodBasic && s.AuthMethod != methodPost {
 		err = errors.Join(err, &plugins.ConfigError{Key: "auth_method", Message: "is neither client_secret_basic nor client_secret_post"})
 	}
-	if err := errors.Join(err, plugins.AbsolutePath("secret_file", s.SecretFile)); err != nil {
+	subject, errSubject := s.OpenSubject()
+	if err := errors.Join(err, plugins.AbsolutePath("secret_file", s.SecretFile), errSubject); err != nil {
 		return nil, err
 	}
+	s.SubjectSource = subject
 	return s, nil
 }
 
 // Files implements [plugins.Source].
 func (s source) Files() []string {
-	if s.SecretFile == "" {
-		return nil
+	files := s.SubjectFiles()
+	if s.SecretFile != "" {
+		files = append([]string{s.SecretFile}, files...)
 	}
-	return []string{s.SecretFile}
+	return files
 }
 
 // Load implements [plugins.Source].
 func (s source) Load(context.Context) (plugins.Credential, error) {
-	value, err := s.read()
+	value, err := Read(s.SecretFile, s.SecretEnv)
 	if err != nil {
 		return plugins.Credential{}, err
 	}
-	return plugins.Credential{Authenticate: func(r *plugins.Request) error {
-		s.authenticate(r, value)
+	return s.Equip(plugins.Credential{Authenticate: func(r *plugins.Request) error {
+		Authenticate(r, s.method(r.AuthMethodsSupported), value)
 		return nil
-	}}, nil
+	}}), nil
 }
 
-func (s source) read() (secret.Value, error) {
-	if s.SecretEnv != "" {
-		value := os.Getenv(s.SecretEnv)
+// Read reads a client secret from a file or, where env is not empty, from the environment variable of that
+// name.
+func Read(file, env string) (secret.Value, error) {
+	if env != "" {
+		value := os.Getenv(env)
 		if value == "" {
 			// Do not show the name: people put the secret in its place.
 			return secret.Value{}, errors.New("reading secret_env: the environment variable that it names is not set or empty")
@@ -86,11 +94,15 @@ func (s source) read() (secret.Value, error) {
 		}
 		return line, nil
 	}
-	return credfile.ReadSecret("secret_file", s.SecretFile)
+	return credfile.ReadSecret("secret_file", file)
 }
 
-func (s source) authenticate(r *plugins.Request, value secret.Value) {
-	if s.method(r.AuthMethodsSupported) == methodPost {
+// Methods are the client authentication methods of a client secret.
+func Methods() []string { return []string{methodBasic, methodPost} }
+
+// Authenticate adds a client secret to a request, by one of the methods (RFC 6749, 2.3.1).
+func Authenticate(r *plugins.Request, method string, value secret.Value) {
+	if method == methodPost {
 		r.Form.Set("client_secret", value.Reveal())
 		return
 	}

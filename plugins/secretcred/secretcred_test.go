@@ -19,7 +19,7 @@ const canary = "canary-5e4d~ +%/:&é"
 
 func TestOpenFindsEveryProblem(t *testing.T) {
 	const oneOf = "exactly one of secret_file and secret_env is needed"
-	const known = ": unknown key; known are auth_method, secret_env, secret_file"
+	const known = ": unknown key; known are auth_method, secret_env, secret_file, subject_token"
 	for name, tc := range map[string]struct {
 		config string
 		want   []string

@@ -70,6 +70,7 @@ var revealers = map[string]string{
 	"plugins/secretcred/secretcred.go":         "the request carries the secret",
 	"plugins/jwtcred/jwtcred.go":               "the request carries the assertion",
 	"plugins/internal/assertion/jwt.go":        "whether it is a JWT, and until when, shows only in it",
+	"plugins/internal/assertion/subject.go":    "the request carries the subject token, unless it cannot be a token",
 	"plugins/internal/assertion/kubernetes.go": "the pod's own token asks for another one",
 	"agent/store/wire.go":                      "the file is encrypted, and a restart needs the token",
 	"cmd/credagent/keygen.go":                  "the new key is what was asked for",

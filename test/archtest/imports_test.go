@@ -53,9 +53,9 @@ var rooms = map[string]room{
 
 	"plugins":                    {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":         {nil, "it is generated from the contract"},
-	"plugins/certcred":           {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/certauth", "plugins/internal/credfile", "plugins/internal/spiffe"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth"},
+	"plugins/certcred":           {[]string{"internal/keyfile", "internal/secret", "plugins", "plugins/internal/assertion", "plugins/internal/certauth", "plugins/internal/credfile", "plugins/internal/spiffe", "plugins/secretcred"}, "a provider is written against the kit, as anybody's would be; it reads files and leaves their use to certauth, and a client secret beside a grant to secretcred"},
 	"plugins/jwtcred":            {[]string{"plugins", "plugins/internal/assertion"}, "a provider is written against the kit, as anybody's would be; where assertions come from is assertion's to know"},
-	"plugins/secretcred":         {[]string{"internal/secret", "plugins", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
+	"plugins/secretcred":         {[]string{"internal/secret", "plugins", "plugins/internal/assertion", "plugins/internal/credfile"}, "a provider is written against the kit alone, as anybody's would be"},
 	"plugins/internal/certauth":  {[]string{"plugins"}, "it authenticates with a certificate and knows nothing of where its key is"},
 	"plugins/plugintest":         {[]string{"agent/provider", "plugins", "plugins/providerpb"}, "it asks a provider just as the agent would, so it does that with the agent's own bridge"},
 	"plugins/internal/credtest":  {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},

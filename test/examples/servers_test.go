@@ -48,9 +48,6 @@ func TestServerPagesHaveOneForm(t *testing.T) {
 		if got := strings.Join(heading.FindAllString(page, -1), " "); got != want {
 			t.Errorf("%s has the headings %q, want %q", server, got, want)
 		}
-		if server == "google" {
-			continue
-		}
 		command := strings.Fields(strings.TrimSuffix(strings.TrimSpace(blocks(page, "sh")[0]), " < secret"))
 		shown, _ := run(t, 0, environment(), append(command[1:], "--print")...)
 		if yaml := blocks(page, "yaml"); len(yaml) != 1 || !strings.HasSuffix(shown, "\n"+yaml[0]) {
@@ -64,7 +61,7 @@ func TestServerPagesGetTokens(t *testing.T) {
 	for server, page := range serverPages(t) {
 		t.Run(server, func(t *testing.T) {
 			options := devserver.Options{TTL: time.Hour, Manner: server}
-			if server == "generic" || server == "google" {
+			if server == "generic" {
 				options.Manner = ""
 			}
 			p := newPlaceOf(t, time.Hour)
@@ -119,7 +116,14 @@ func register(t *testing.T, p place, config string) {
 		return match[1]
 	}
 	client := devserver.Client{ID: value("client_id")}
-	if file := value("secret_file"); file != "" {
+	if file := value("google_key_file"); file != "" {
+		account, key, err := devserver.NewServiceAccount(client.ID, p.server.TokenURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, string(key))
+		client = account
+	} else if file := value("secret_file"); file != "" {
 		client.Secret = secret.New(canary)
 		write(t, file, canary)
 	} else {
@@ -147,9 +151,6 @@ func TestServerPagesRehearse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for server, page := range serverPages(t) {
-		if server == "google" {
-			continue
-		}
 		t.Run(server, func(t *testing.T) {
 			shells := blocks(page, "sh")
 			cmd := exec.CommandContext(t.Context(), "sh", "-ec", "trap 'kill $!' EXIT\n"+shells[len(shells)-1])

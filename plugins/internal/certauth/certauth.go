@@ -13,10 +13,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -35,26 +33,42 @@ type SignError struct{ Message string }
 // Error implements error.
 func (e *SignError) Error() string { return e.Message }
 
-// Credential returns what authenticates requests with a pair. It fails if the key cannot do what is configured.
+// Credential returns what authenticates requests with a pair, and signs grants. It fails if the key cannot do what is
+// configured.
 func (c Config) Credential(p Pair) (plugins.Credential, error) {
-	leaf := p.Chain[0]
-	thumbprint := sha256.Sum256(leaf.Raw)
-	credential := plugins.Credential{
-		NotBefore: leaf.NotBefore,
-		NotAfter:  leaf.NotAfter,
-		Identity:  "sha256:" + strings.ToUpper(hex.EncodeToString(thumbprint[:])),
-		Serial:    leaf.SerialNumber.Text(16),
+	credential := plugins.Credential{Identity: p.identity()}
+	if leaf := p.leaf(); leaf != nil {
+		credential.NotBefore, credential.NotAfter, credential.Serial = leaf.NotBefore, leaf.NotAfter, leaf.SerialNumber.Text(16)
 	}
-	if c.AuthMethod != methodPrivateKeyJWT {
-		credential.Authenticate = func(r *plugins.Request) error {
-			r.TLSCertificate = p.tlsCertificate()
-			return nil
-		}
-		return credential, p.fitForTLS()
+	alg, unable := p.algorithm(c.SigningAlg)
+	if unable == nil {
+		credential.Sign = func(r *plugins.Request, a plugins.Assertion) (string, error) { return c.signGrant(r, a, p, alg) }
 	}
-	alg, err := p.algorithm(c.SigningAlg)
-	credential.Authenticate = func(r *plugins.Request) error { return c.assert(r, p, alg) }
-	return credential, err
+	switch c.AuthMethod {
+	case methodNone:
+		credential.Authenticate = c.leaveAlone
+		return credential, unable
+	case methodPrivateKeyJWT:
+		credential.Authenticate = func(r *plugins.Request) error { return c.assert(r, p, alg) }
+		return credential, unable
+	}
+	credential.Authenticate = func(r *plugins.Request) error {
+		r.TLSCertificate = p.tlsCertificate()
+		return nil
+	}
+	return credential, p.fitForTLS()
+}
+
+// leaveAlone is the client authentication of auth_method none. The assertion names the client, so that
+// client_id is only for servers that want it all the same (RFC 7521, 4.1).
+func (c Config) leaveAlone(r *plugins.Request) error {
+	if r.Form.Get("grant_type") == "client_credentials" {
+		return &plugins.ConfigError{Key: "auth_method", Message: "is none, which authenticates no client, so that no server gives a token for grant client_credentials"}
+	}
+	if !c.SendClientID {
+		r.Form.Del("client_id")
+	}
+	return nil
 }
 
 func (p Pair) tlsCertificate() *tls.Certificate {
@@ -75,31 +89,37 @@ const clockMargin = 10 * time.Second
 
 // assert adds a fresh assertion (RFC 7523, 3) to the request.
 func (c Config) assert(r *plugins.Request, p Pair, alg jose.SignatureAlgorithm) error {
-	audience, err := c.audience(r)
+	assertion, err := c.sign(r, p, alg, map[string]any{"iss": r.ClientID, "sub": r.ClientID})
 	if err != nil {
 		return err
-	}
-	key := jose.SigningKey{Algorithm: alg, Key: cryptosigner.Opaque(saltedSigner{p.Key})}
-	signer, err := jose.NewSigner(key, c.header(p.Chain))
-	if err != nil {
-		return errors.New("signing the assertion: the key does not fit the algorithm")
-	}
-	now := time.Now()
-	assertion, err := jwt.Signed(signer).Claims(jwt.Claims{
-		Issuer:    r.ClientID,
-		Subject:   r.ClientID,
-		Audience:  jwt.Audience{audience},
-		ID:        rand.Text(), // used once: servers refuse a repeated jti
-		IssuedAt:  jwt.NewNumericDate(now.Add(-clockMargin)),
-		NotBefore: jwt.NewNumericDate(now.Add(-clockMargin)),
-		Expiry:    jwt.NewNumericDate(now.Add(time.Duration(c.AssertionLifetime))),
-	}).Serialize()
-	if err != nil {
-		return notSigned(err)
 	}
 	r.Form.Set("client_assertion_type", assertionType)
 	r.Form.Set("client_assertion", assertion)
 	return nil
+}
+
+// sign signs an assertion with these claims, and those that every one has: the audience, the times, and an
+// identifier, as servers refuse a jti that they have seen.
+func (c Config) sign(r *plugins.Request, p Pair, alg jose.SignatureAlgorithm, claims map[string]any) (string, error) {
+	audience, err := c.audience(r)
+	if err != nil {
+		return "", err
+	}
+	key := jose.SigningKey{Algorithm: alg, Key: cryptosigner.Opaque(saltedSigner{p.Key})}
+	signer, err := jose.NewSigner(key, c.header(p.Chain))
+	if err != nil {
+		return "", errors.New("signing the assertion: the key does not fit the algorithm")
+	}
+	now := time.Now()
+	claims["aud"], claims["jti"] = audience, rand.Text()
+	claims["iat"] = jwt.NewNumericDate(now.Add(-clockMargin))
+	claims["nbf"] = claims["iat"]
+	claims["exp"] = jwt.NewNumericDate(now.Add(time.Duration(c.AssertionLifetime)))
+	assertion, err := jwt.Signed(signer).Claims(claims).Serialize()
+	if err != nil {
+		return "", notSigned(err)
+	}
+	return assertion, nil
 }
 
 func notSigned(err error) error {
@@ -124,7 +144,7 @@ func (s saltedSigner) Sign(random io.Reader, digest []byte, options crypto.Signe
 
 func (c Config) audience(r *plugins.Request) (string, error) {
 	switch {
-	case c.AssertionAudience == audienceOfEndpoint:
+	case c.AssertionAudience == AudienceOfEndpoint:
 		return r.TokenEndpoint, nil
 	case c.AssertionAudience != audienceOfIssuer:
 		return c.AssertionAudience, nil
@@ -138,11 +158,12 @@ func (c Config) audience(r *plugins.Request) (string, error) {
 // or by the whole chain.
 func (c Config) header(chain []*x509.Certificate) *jose.SignerOptions {
 	options := (&jose.SignerOptions{}).WithType("JWT")
-	switch c.Thumbprint {
-	case thumbprintSHA256:
+	switch {
+	case len(chain) == 0: // a key alone
+	case c.Thumbprint == thumbprintSHA256:
 		sum := sha256.Sum256(chain[0].Raw)
 		options.WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(sum[:]))
-	case thumbprintSHA1:
+	case c.Thumbprint == thumbprintSHA1:
 		sum := sha1.Sum(chain[0].Raw) //nolint:gosec // see the import
 		options.WithHeader("x5t", base64.RawURLEncoding.EncodeToString(sum[:]))
 	}

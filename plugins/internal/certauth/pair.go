@@ -7,10 +7,13 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -21,17 +24,49 @@ const shortestRSA = 2048
 // Pair is a private key and its certificates. [NewPair] creates one.
 type Pair struct {
 	Key   crypto.Signer
-	Chain []*x509.Certificate // the key's own first, each followed by its issuer's
+	Chain []*x509.Certificate // the key's own first, each followed by its issuer's; none for a key alone
 	// Others are certificates outside the chain, from which a TLS server may build another one.
 	Others []*x509.Certificate
+}
+
+// NewKey returns a key without a certificate, which signs assertions but cannot authenticate a TLS connection. It fails
+// if the key is weak.
+func NewKey(key crypto.Signer) (Pair, error) { return Pair{Key: key}, strong(key) }
+
+// strong reports a key that no server should accept.
+func strong(key crypto.Signer) error {
+	if weak, ok := key.Public().(*rsa.PublicKey); ok && weak.N.BitLen() < shortestRSA {
+		return fmt.Errorf("the RSA key has %d bits, which no server should accept; make a new one of %d bits at least (RFC 7518, 3.3)", weak.N.BitLen(), shortestRSA)
+	}
+	return nil
+}
+
+// leaf returns the key's own certificate; nil for a key alone.
+func (p Pair) leaf() *x509.Certificate {
+	if len(p.Chain) == 0 {
+		return nil
+	}
+	return p.Chain[0]
+}
+
+// identity returns the SHA-256 thumbprint of the certificate, or of the public key where there is none.
+func (p Pair) identity() string {
+	public := []byte(nil)
+	if leaf := p.leaf(); leaf != nil {
+		public = leaf.Raw
+	} else if der, err := x509.MarshalPKIXPublicKey(p.Key.Public()); err == nil {
+		public = der
+	}
+	sum := sha256.Sum256(public)
+	return "sha256:" + strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 
 // NewPair sorts the certificates, which may be in any order: the key's own first, then its issuers. The root is left
 // out: a server that trusts it has it, and others cannot use it (RFC 8446, 4.4.2). It fails if no certificate is for
 // the key, or the key is weak.
 func NewPair(key crypto.Signer, certificates []*x509.Certificate) (Pair, error) {
-	if weak, ok := key.Public().(*rsa.PublicKey); ok && weak.N.BitLen() < shortestRSA {
-		return Pair{}, fmt.Errorf("the RSA key has %d bits, which no server should accept; make a new one of %d bits at least (RFC 7518, 3.3)", weak.N.BitLen(), shortestRSA)
+	if err := strong(key); err != nil {
+		return Pair{}, err
 	}
 	leaf := slices.IndexFunc(certificates, func(c *x509.Certificate) bool { return Certifies(c, key.Public()) })
 	if leaf < 0 {
@@ -94,7 +129,10 @@ func (p Pair) algorithm(configured jose.SignatureAlgorithm) (jose.SignatureAlgor
 func (p Pair) algorithms() ([]jose.SignatureAlgorithm, error) {
 	switch public := p.Key.Public().(type) {
 	case *rsa.PublicKey:
-		restricted, err := pssOnly(p.Chain[0])
+		restricted, err := false, error(nil)
+		if leaf := p.leaf(); leaf != nil {
+			restricted, err = pssOnly(leaf)
+		}
 		if restricted {
 			return []jose.SignatureAlgorithm{jose.PS256}, err
 		}

@@ -107,11 +107,12 @@ func TestNewPairRefuses(t *testing.T) {
 
 func TestCheckFindsEveryProblem(t *testing.T) {
 	c := Config{AuthMethod: "secret", SigningAlg: "HS256", Thumbprint: "md5", AssertionLifetime: 1}
-	want := `auth_method: is none of private_key_jwt, tls_client_auth, self_signed_tls_client_auth
+	want := `auth_method: is none of private_key_jwt, tls_client_auth, self_signed_tls_client_auth, none
+scope_in: is none of request, assertion
 thumbprint: is none of sha256, sha1, none
 signing_alg: is none of PS256, RS256, ES256, ES384, EdDSA
 assertion_audience: is empty; it is token_endpoint, issuer, or the audience itself
-assertion_lifetime: is not between 1m and 1h`
+assertion_lifetime: is not between 20s and 1h`
 	if err := c.Check(); err == nil || err.Error() != want {
 		t.Errorf("problems:\n%v\nwant:\n%s", err, want)
 	}
