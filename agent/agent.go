@@ -59,7 +59,7 @@ type Options struct {
 	Builtin  []string              // providers that this executable serves itself
 	// Provider makes the provider of a client's credential; nil for processes, as configured.
 	Provider func(provider.Spec) Provider
-	// Sink opens a sink; nil for the file system.
+	// Sink opens a sink; nil for files, and for Secrets of the cluster in which the process has a pod.
 	Sink func(config.Sink) (Sink, error)
 	// Memory keeps what must outlive the process; nil for nothing.
 	Memory Memory
@@ -135,6 +135,9 @@ type Agent struct {
 	metrics   *metrics.Metrics
 	gates     *gate.Set
 
+	opener     func() func(config.Sink) (Sink, error) // makes what opens the sinks of one configuration
+	closeSinks func()                                 // ends what they share
+
 	parts     *parts
 	processes processes
 	streams   streams
@@ -176,6 +179,10 @@ func newAgent(o Options, m machine) *Agent {
 		ended:     make(chan struct{}),
 		changes:   newChanges(),
 		metrics:   metrics.New(o.Registry, o.Version),
+	}
+	a.opener, a.closeSinks = delivery.Opener(o.Log)
+	if o.Sink != nil {
+		a.opener = func() func(config.Sink) (Sink, error) { return o.Sink }
 	}
 	a.gates = gate.NewSet(gate.Options{
 		Waits:     o.Waits,
@@ -324,6 +331,7 @@ func (a *Agent) stop() {
 		closing.Go(func() { t.keeper.Close(stopping) })
 	}
 	closing.Wait()
+	a.closeSinks()
 	checked := make(chan struct{})
 	go func() {
 		defer close(checked)
@@ -335,5 +343,9 @@ func (a *Agent) stop() {
 	}
 }
 
-// Close ends the providers' processes of an agent that does not run. [Agent.Run] does so by itself.
-func (a *Agent) Close() { a.gates.Stop() }
+// Close ends the providers' processes, and the connection to a Kubernetes cluster, of an agent that does not
+// run. [Agent.Run] does so by itself.
+func (a *Agent) Close() {
+	a.gates.Stop()
+	a.closeSinks()
+}

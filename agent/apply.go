@@ -161,7 +161,7 @@ func SetSink(s config.Sink) Change {
 		}
 		opened, err := a.opener()(s)
 		if err != nil {
-			return nil, problem(s.Place+".path", err.Error())
+			return nil, problem(s.OutputKey(), err.Error())
 		}
 		return &prepared{edit: func() (*edit, error) { return a.sinkEdit(s, opened) }}, nil
 	}}

@@ -115,7 +115,7 @@ func (a *Agent) closeReplaced(e *edit) (missed map[string]bool) {
 	for path, next := range e.sinks {
 		if was := a.parts.sink(path); was != nil && (next == nil || next.writer != was.writer) {
 			missed[path] = was.writer.Stop(stopping)
-			a.log.Info("sink removed or changed; file left in place", logkey.Sink, path)
+			a.log.Info("sink removed or changed; content left in place", logkey.Sink, path)
 		}
 	}
 	return missed
@@ -175,14 +175,6 @@ func (a *Agent) newSink(cfg config.Sink, s Sink, place int) *sinkPart {
 		Metrics: a.metrics,
 		Log:     a.log,
 	})}
-}
-
-// opener returns what opens sinks.
-func (a *Agent) opener() func(config.Sink) (Sink, error) {
-	if a.options.Sink != nil {
-		return a.options.Sink
-	}
-	return delivery.Opener()
 }
 
 // processes makes the providers of clients' credentials, in processes that go by the same settings.

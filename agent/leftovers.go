@@ -21,6 +21,9 @@ func removeLeftOvers(known Directories, sinks []config.Sink, log *slog.Logger) {
 	}
 	used := map[string]int{}
 	for _, s := range sinks {
+		if !s.IsFile() {
+			continue
+		}
 		dir := filepath.Dir(s.Path)
 		if _, shared := used[dir]; !shared {
 			used[dir] = host.NoOwner

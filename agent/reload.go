@@ -165,7 +165,7 @@ func (a *Agent) openSinks(e *edit) error {
 		}
 		s, err := open(cfg)
 		if err != nil {
-			problems = append(problems, e.cfg.Problem(cfg.Place+".path", err.Error()))
+			problems = append(problems, e.cfg.Problem(cfg.OutputKey(), err.Error()))
 			continue
 		}
 		e.sinks[cfg.Path] = a.newSink(cfg, s, i)

@@ -222,3 +222,14 @@ func sortedUnique(names []string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// Field renders one field of a token's JSON form as text; "" is the access token itself.
+func Field(name, field string) (Renderer, error) {
+	if _, err := (form{}).field(field); err != nil {
+		return nil, err
+	}
+	return single{name, func(f form) ([]byte, error) {
+		value, err := f.field(field)
+		return []byte(value), err
+	}}, nil
+}

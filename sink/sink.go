@@ -34,12 +34,14 @@ const (
 	createIt = "create it, for example with RuntimeDirectory= or tmpfiles.d"
 )
 
-// Sink is where workloads read tokens: a [File], or what a program has of its own.
+// Sink is where workloads read tokens: a [File], or what a program has of its own. If it has a method Close, that is
+// called when it is no longer written.
 type Sink interface {
+	// Path is its name: a file's path, or another unique name.
 	Path() string
 	Tokens() []string
-	// Write brings the sink to what lookup says. After an error the old content stays. It may
-	// block as long as its file system does.
+	// Write brings the sink to what lookup says. After an error the old content stays; a
+	// [*LaterError] asks for a longer wait. It may block as long as its file system does.
 	Write(lookup Lookup) (Outcome, error)
 	// Mend repairs mode, owner and readers of a sink whose content is what lookup says already, and
 	// leaves any other alone. It reports whether the sink then is as Write would leave it.

@@ -76,6 +76,10 @@ func CompleteSink(s Sink) (Sink, error) {
 	if s.Mode != 0 {
 		raw.Mode = mode{textOf(fmt.Sprintf("%04o", uint32(s.Mode)))}
 	}
+	if s.Secret != nil {
+		raw.Path = text{}
+		s.Secret.fill(&raw)
+	}
 	if s.Variables != nil {
 		raw.Variables = make(map[string]text, len(s.Variables))
 	}
@@ -85,9 +89,28 @@ func CompleteSink(s Sink) (Sink, error) {
 	for _, a := range s.OnChange {
 		raw.OnChange = append(raw.OnChange, a.raw())
 	}
+	at := s.Path
+	if s.Secret != nil {
+		at = s.Secret.Path()
+	}
 	v := newValidator(file)
-	complete := v.sink(join("sinks", s.Path), raw)
+	complete := v.sink(join("sinks", at), raw)
 	return complete, v.err()
+}
+
+// fill puts into a raw sink what a file would have of the Secret.
+func (s *Secret) fill(raw *rawSink) {
+	raw.Namespace, raw.Name, raw.SecretType = textOf(s.Namespace), textOf(s.Name), textOf(s.Type)
+	raw.Data = make(map[string]text, len(s.Values))
+	for _, v := range s.Values {
+		raw.Data[v.Key] = textOf(v.source())
+	}
+	for name, value := range s.Labels {
+		if raw.Labels == nil {
+			raw.Labels = map[string]text{}
+		}
+		raw.Labels[name] = text{value: value, source: value, set: true}
+	}
 }
 
 // source is how a file has the variable.

@@ -165,14 +165,15 @@ type SinkType string
 
 // The sink types.
 const (
-	SinkFile SinkType = "file"
-	SinkEnv  SinkType = "env"
+	SinkFile             SinkType = "file"
+	SinkEnv              SinkType = "env"
+	SinkKubernetesSecret SinkType = "kubernetes_secret"
 )
 
-// Sink is a file that workloads read.
+// Sink is a file that workloads read, or a Secret of a Kubernetes cluster.
 type Sink struct {
 	Type      SinkType
-	Path      string      // absolute, clean
+	Path      string      // absolute, clean; of a Secret namespace/name
 	Token     string      // file sinks but for templates
 	Format    sink.Format // file sinks
 	Template  string      // with [sink.FormatTemplate]
@@ -182,7 +183,25 @@ type Sink struct {
 	Group     string
 	Readers   []Principal
 	OnChange  []Action
-	Place     string // the sink's path in the configuration, for messages
+	Secret    *Secret // nil for a file
+	Place     string  // the sink's path in the configuration, for messages
+}
+
+// Secret is a Secret of a Kubernetes cluster.
+type Secret struct {
+	Namespace string // "" for the pod's own, outside of a pod
+	Name      string
+	Type      string
+	Labels    map[string]string
+	Values    []SecretValue // sorted by key
+}
+
+// SecretValue is one key of a Secret: a token, or a template of any number of them.
+type SecretValue struct {
+	Key      string
+	Token    string
+	Field    string // "" for the access token itself; else a field of the token's JSON form, or a format but raw and template
+	Template string // instead of Token and Field
 }
 
 // Variable is one line of an env sink.

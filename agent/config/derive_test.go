@@ -160,6 +160,9 @@ func refinements() map[string]refinement {
 		"tokens.*.allow.*":              exactlyOne("user", "group"),
 		"sinks.*":                       sinkForms,
 		"sinks.*.type":                  enum(sortedKeys(sinkTypes)),
+		"sinks.*.preset":                enum(sortedKeys(presets)),
+		"sinks.*.data":                  named(secretKeyPattern().String()),
+		"sinks.*.labels":                named(labelPattern().String()),
 		"sinks.*.format":                enum(sortedKeys(formats())),
 		"sinks.*.variables":             named(`^[A-Za-z_][A-Za-z0-9_]*$`),
 		"sinks.*.readers.*":             exactlyOne("user", "group"),
@@ -227,10 +230,16 @@ func notTogether(keys ...string) refinement {
 
 // sinkForms ties a sink's keys to its type and format.
 func sinkForms(s *jsonschema.Schema) {
-	env := having("type", "env")
+	env, secret := having("type", "env"), having("type", string(SinkKubernetesSecret))
+	ofFiles := []string{"path", "format", "template", "variables", "mode", "owner", "group", "readers"}
+	ofSecrets := []string{"namespace", "name", "secret_type", "preset", "username", "url", "registry", "data", "labels"}
 	template := having("format", "template")
 	s.AllOf = []*jsonschema.Schema{
 		{If: env, Then: allOf(requiring("variables"), lacking("token", "format", "template")), Else: lacking("variables")},
+		{If: secret, Then: allOf(requiring("name"), lacking(ofFiles...), anyOf(requiring("data"), requiring("preset"))), Else: allOf(requiring("path"), lacking(ofSecrets...))},
+		{If: allOf(secret, requiring("preset")), Then: requiring("token")},
+		{If: allOf(secret, having("preset", presetArgoCD)), Then: requiring("url")},
+		{If: allOf(secret, having("preset", presetDockerConfig)), Then: requiring("registry")},
 		{If: template, Then: allOf(requiring("template"), lacking("token")), Else: lacking("template")},
 		{If: allOf(having("type", "file"), &jsonschema.Schema{Not: template}), Then: requiring("token")},
 	}
@@ -251,6 +260,10 @@ func having(key string, value any) *jsonschema.Schema {
 		Properties: map[string]*jsonschema.Schema{key: {Const: &value}},
 		Required:   []string{key},
 	}
+}
+
+func anyOf(schemas ...*jsonschema.Schema) *jsonschema.Schema {
+	return &jsonschema.Schema{AnyOf: schemas}
 }
 
 func allOf(schemas ...*jsonschema.Schema) *jsonschema.Schema {

@@ -93,7 +93,22 @@ func (c *Config) programs(client Client) []use {
 // at is where the sink is in messages.
 func (s *Sink) at() string { return cmp.Or(s.Place, fmt.Sprintf("sinks[%q]", s.Path)) }
 
-func (s *Sink) output() use { return use{path: join(s.at(), "path"), file: s.Path, sink: s} }
+// OutputKey is the key in the configuration that names what the sink writes, for messages.
+func (s *Sink) OutputKey() string {
+	if s.IsFile() {
+		return join(s.at(), "path")
+	}
+	return join(s.at(), "name")
+}
+
+// output is the file that the sink writes; "" for a Secret, which has a name instead.
+func (s *Sink) output() use {
+	u := use{path: s.OutputKey(), sink: s}
+	if s.IsFile() {
+		u.file = s.Path
+	}
+	return u
+}
 
 // inputs are the files that the sink's actions read or run.
 func (s *Sink) inputs() []use {

@@ -16,7 +16,7 @@ type rawFile struct {
 	Plugins          *rawPlugins          `json:"plugins,omitempty" jsonschema:"External credential providers."`
 	Clients          map[string]rawClient `json:"clients" jsonschema:"Registered clients by name."`
 	Tokens           map[string]rawToken  `json:"tokens" jsonschema:"Access tokens to keep fresh, by name."`
-	Sinks            []rawSink            `json:"sinks,omitempty" jsonschema:"Files that workloads read."`
+	Sinks            []rawSink            `json:"sinks,omitempty" jsonschema:"Files and Secrets that workloads read."`
 }
 
 type rawLog struct {
@@ -123,8 +123,8 @@ type rawPrincipal struct {
 
 type rawSink struct {
 	Type      text            `json:"type" jsonschema:"What kind of sink this is."`
-	Path      text            `json:"path" jsonschema:"Absolute path of the file."`
-	Token     text            `json:"token,omitempty" jsonschema:"Name of the token in the file; not with a template."`
+	Path      text            `json:"path,omitempty" jsonschema:"Absolute path of the file; not of a Secret."`
+	Token     text            `json:"token,omitempty" jsonschema:"Name of the token in the file, or of a preset; not with a template."`
 	Format    text            `json:"format,omitempty" jsonschema:"How a file sink shows the token. Default raw."`
 	Template  text            `json:"template,omitempty" jsonschema:"Go text/template for format template."`
 	Variables map[string]text `json:"variables,omitempty" jsonschema:"Variables of an env sink: NAME: token or NAME: token.field."`
@@ -133,6 +133,16 @@ type rawSink struct {
 	Group     name            `json:"group,omitempty" jsonschema:"Group of the file, by name or number."`
 	Readers   []rawPrincipal  `json:"readers,omitempty" jsonschema:"POSIX ACL entries that may also read the file."`
 	OnChange  []rawAction     `json:"on_change,omitempty" jsonschema:"What to do after the content has changed."`
+
+	Namespace  text            `json:"namespace,omitempty" jsonschema:"Namespace of a Secret. Default the pod's own."`
+	Name       text            `json:"name,omitempty" jsonschema:"Name of a Secret."`
+	SecretType text            `json:"secret_type,omitempty" jsonschema:"Type of a Secret. Default the preset's, else Opaque."`
+	Preset     text            `json:"preset,omitempty" jsonschema:"Fills a Secret in for who reads it."`
+	Username   text            `json:"username,omitempty" jsonschema:"User name beside the token, for a preset. Default oauth2."`
+	URL        text            `json:"url,omitempty" jsonschema:"URL of the repository, for preset argocd."`
+	Registry   text            `json:"registry,omitempty" jsonschema:"Host of the registry, for preset dockerconfigjson."`
+	Data       map[string]text `json:"data,omitempty" jsonschema:"Keys of a Secret: KEY: token, KEY: token.field or KEY: a template."`
+	Labels     map[string]text `json:"labels,omitempty" jsonschema:"Labels of a Secret."`
 }
 
 type rawAction struct {

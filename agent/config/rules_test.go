@@ -326,7 +326,7 @@ func TestSinkRules(t *testing.T) {
 		{"template", `type: file, format: template, template: '{{ (token "graph").AccessToken }}'`, ""},
 		{"env", "type: env, variables: { A: graph, B: graph.scope, C: a.b }", ""},
 		{"no type", "token: graph", `sinks[0]: missing key "type"`},
-		{"unknown type", "type: flie", `sinks[0].type: unknown value "flie", want one of env, file`},
+		{"unknown type", "type: flie", `sinks[0].type: unknown value "flie", want one of env, file, kubernetes_secret`},
 		{"unknown format", "type: file, token: graph, format: xml", `sinks[0].format: unknown value "xml", want one of envoy_sds, exec_credential, header, json, raw, template`},
 		{"no token", "type: file", `sinks[0]: missing key "token"`},
 		{"unknown token", "type: file, token: grahp", `sinks[0].token: unknown token "grahp"`},

@@ -48,6 +48,12 @@ func keep[T any](all []T, wanted func(T) bool) []T {
 // tokens returns the names of the tokens in a sink.
 func (s Sink) tokens() []string {
 	switch {
+	case s.Secret != nil:
+		var names []string
+		for _, v := range s.Secret.Values {
+			names = append(names, v.tokens()...)
+		}
+		return names
 	case s.Type == SinkEnv:
 		names := make([]string, len(s.Variables))
 		for i, v := range s.Variables {

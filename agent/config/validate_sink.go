@@ -10,7 +10,7 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-var sinkTypes = map[string]SinkType{"file": SinkFile, "env": SinkEnv}
+var sinkTypes = map[string]SinkType{"file": SinkFile, "env": SinkEnv, "kubernetes_secret": SinkKubernetesSecret}
 
 // formats are those of a file sink, by their names.
 func formats() map[string]sink.Format {
@@ -40,24 +40,20 @@ func (v *validator) sinks() []Sink {
 func (v *validator) sink(path string, raw rawSink) Sink {
 	s := Sink{
 		Place:    path,
-		Path:     v.file(path, "path", raw.Path),
 		Mode:     v.mode(join(path, "mode"), raw.Mode),
 		Owner:    v.account(join(path, "owner"), raw.Owner),
 		Group:    v.account(join(path, "group"), raw.Group),
 		Readers:  v.principals(join(path, "readers"), raw.Readers),
 		OnChange: v.actions(join(path, "on_change"), raw.OnChange),
 	}
-	v.writes(join(path, "path"), s.Path)
-	if strings.HasSuffix(raw.Path.value, "/") && s.Path != "" || s.Path == "/" {
-		v.problem(join(path, "path"), "%v is a directory, want a file", raw.Path)
+	if _, ok := v.required(path, "type", raw.Type); ok {
+		s.Type = oneOf(v, join(path, "type"), raw.Type, choice[SinkType]{words: sinkTypes})
 	}
-	if strings.HasPrefix(filepath.Base(s.Path), ".credagent-") {
-		v.problem(join(path, "path"), "names that start with .credagent- are credagent's own temporary files")
-	}
-	if _, ok := v.required(path, "type", raw.Type); !ok {
+	if s.Type == SinkKubernetesSecret {
+		v.secretSink(path, raw, &s)
 		return s
 	}
-	s.Type = oneOf(v, join(path, "type"), raw.Type, choice[SinkType]{words: sinkTypes})
+	v.sinkPath(path, raw, &s)
 	switch s.Type {
 	case SinkFile:
 		v.fileSink(path, raw, &s)
@@ -67,6 +63,26 @@ func (v *validator) sink(path string, raw rawSink) Sink {
 	v.suits(path, s)
 	return s
 }
+
+// sinkPath reads the path of a file, and refuses keys that only a Secret has.
+func (v *validator) sinkPath(path string, raw rawSink, s *Sink) {
+	if s.Path = v.file(path, "path", raw.Path); s.Path != "" {
+		v.writes(join(path, "path"), s.Path)
+	}
+	if strings.HasSuffix(raw.Path.value, "/") && s.Path != "" || s.Path == "/" {
+		v.problem(join(path, "path"), "%v is a directory, want a file", raw.Path)
+	}
+	if strings.HasPrefix(filepath.Base(s.Path), ".credagent-") {
+		v.problem(join(path, "path"), "names that start with .credagent- are credagent's own temporary files")
+	}
+	v.notWith(path, "a file", map[string]bool{
+		"namespace": raw.Namespace.set, "name": raw.Name.set, "secret_type": raw.SecretType.set, "preset": raw.Preset.set,
+		"username": raw.Username.set, "url": raw.URL.set, "registry": raw.Registry.set, "data": raw.Data != nil, "labels": raw.Labels != nil,
+	})
+}
+
+// IsFile reports whether the sink is a file.
+func (s Sink) IsFile() bool { return s.Secret == nil }
 
 func (v *validator) fileSink(path string, raw rawSink, s *Sink) {
 	v.notWith(path, "a file sink", map[string]bool{"variables": raw.Variables != nil})

@@ -130,7 +130,7 @@ func TestReadinessOfAFile(t *testing.T) {
 			}
 			t.Cleanup(func() { unmark(path); unmark(filepath.Dir(path)) })
 			synctest.Test(t, func(t *testing.T) {
-				file, err := Opener()(config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
+				file, err := openFile(new(sink.Batch), config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -207,7 +207,7 @@ func TestExpiredTokensTouchNoFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "token")
 			synctest.Test(t, func(t *testing.T) {
-				file, err := Opener()(config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
+				file, err := openFile(new(sink.Batch), config.Sink{Type: config.SinkFile, Format: sink.FormatRaw, Path: path, Mode: 0o600, Token: "graph"})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -157,6 +157,9 @@ func (w *Writer) Stop(ctx context.Context) (missed bool) {
 	if !w.work.Stop(ctx) && w.work.Busy() {
 		w.log().Warn("stopping although the sink's file system does not answer")
 	}
+	if s, closes := w.sink.(interface{ Close() }); closes {
+		s.Close()
+	}
 	return w.hook.stop(ctx)
 }
 
@@ -168,14 +171,30 @@ func (w *Writer) step() {
 		w.o.Changed()
 		return
 	}
-	w.failures++
-	wait := policy.SinkRetry(w.failures, w.o.Roll())
-	w.log().Warn("writing sink failed, the old content stays", logkey.Error, err, logkey.RetryIn, wait.Round(time.Millisecond), logkey.Attempt, w.failures)
+	wait, tried := w.retryIn(err)
+	if tried {
+		w.log().Warn("writing sink failed, the old content stays", logkey.Error, err, logkey.RetryIn, wait.Round(time.Millisecond), logkey.Attempt, w.failures)
+	}
 	v := *w.published.Load()
 	v.retryAt = time.Now().Add(wait)
 	w.published.Store(&v)
 	w.work.Retry(wait)
 	w.o.Changed()
+}
+
+// retryIn returns how long to wait before the next write, and whether the failed one was attempted: an earlier wait
+// that still applies is not logged again.
+func (w *Writer) retryIn(err error) (wait time.Duration, tried bool) {
+	var later *sink.LaterError
+	if errors.As(err, &later) && later.Untried {
+		return policy.AfterWait(later.Wait, w.o.Roll()), false
+	}
+	w.failures++
+	wait = policy.SinkRetry(w.failures, w.o.Roll())
+	if later != nil {
+		wait = max(wait, policy.AfterWait(later.Wait, w.o.Roll()))
+	}
+	return wait, true
 }
 
 // write writes the current tokens, unless one has expired, and publishes the sink's resulting state.
@@ -192,8 +211,12 @@ func (w *Writer) write() error {
 		return nil // it is written when the token has been acquired
 	case err != nil:
 		v.wrote = nil // its content is unknown now
-		v.failure, v.failedAt = err, time.Now()
-		w.o.Metrics.Wrote(w.sink.Path(), "failed")
+		v.failure = err
+		var later *sink.LaterError
+		if !errors.As(err, &later) || !later.Untried {
+			v.failedAt = time.Now()
+			w.o.Metrics.Wrote(w.sink.Path(), "failed")
+		}
 	default:
 		if outcome != sink.Unchanged {
 			w.log().Info("sink written", "outcome", outcome.String())

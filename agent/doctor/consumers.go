@@ -20,7 +20,7 @@ import (
 // consumers checks whether a sink's intended readers can read it.
 func (e *exam) consumers(context.Context) []Finding {
 	var all []Finding
-	for _, s := range e.Config.Sinks {
+	for _, s := range e.files() {
 		found := e.declared(s)
 		for _, action := range s.OnChange {
 			if action.Signal != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/agent/status"
+	"github.com/credagent/credagent/internal/kubeapi"
 )
 
 // Level describes how bad a finding is.
@@ -43,6 +44,8 @@ type Options struct {
 	Status func(context.Context) (status.Status, error)
 	// Check makes a provider check its configuration and load a client's credential.
 	Check func(ctx context.Context, client string, c config.Credential) (provider.Credential, []provider.Problem, error)
+	// Cluster answers questions about Secrets; nil for the cluster of this process's pod.
+	Cluster *kubeapi.Client
 	// Providers lists the installed providers.
 	Providers func(context.Context) []provider.Info
 }
@@ -68,7 +71,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	e.uid, e.judged = e.agentUser()
 	checks := []func(context.Context) []Finding{
-		e.identity, e.agent, e.configuration, e.directories, e.mounts, e.fileSystems, e.writes, e.consumers,
+		e.identity, e.agent, e.configuration, e.directories, e.mounts, e.fileSystems, e.writes, e.consumers, e.secrets,
 		e.credentials, e.plugins, e.clocks, e.state, e.listeners, e.callers, e.kernel,
 	}
 	found := make([][]Finding, len(checks))

@@ -28,7 +28,7 @@ func FileSystem(path string) (name string, remote bool) {
 // fileSystems checks the file systems of files that others read or change.
 func (e *exam) fileSystems(context.Context) []Finding {
 	var all []Finding
-	for _, s := range e.Config.Sinks {
+	for _, s := range e.files() {
 		all = append(all, about(label(s), forSink(fileSystemOf(filepath.Dir(s.Path)))...)...)
 	}
 	if s := e.Config.State; s != nil {

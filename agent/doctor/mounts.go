@@ -93,7 +93,7 @@ func (e *exam) mounts(context.Context) []Finding {
 	own := e.mountsOf("self")
 	others := e.otherNamespaces()
 	var all []Finding
-	for _, s := range e.Config.Sinks {
+	for _, s := range e.files() {
 		path := resolved(s.Path)
 		if point, ok := mountPoint(own, path); ok {
 			all = append(all, about(label(s), Finding{

@@ -26,7 +26,7 @@ type place struct {
 
 func (e *exam) places() []place {
 	var all []place
-	for _, s := range e.Config.Sinks {
+	for _, s := range e.files() {
 		owner, err := host.User(s.Owner)
 		if err != nil {
 			owner = host.NoOwner // none, or nobody who is known: that is found elsewhere
@@ -40,6 +40,11 @@ func (e *exam) places() []place {
 		all = append(all, place{label: "identity_endpoint.header_file", path: i.HeaderFile, owner: host.NoOwner})
 	}
 	return all
+}
+
+// files are the sinks that are files.
+func (e *exam) files() []config.Sink {
+	return slices.DeleteFunc(slices.Clone(e.Config.Sinks), func(s config.Sink) bool { return !s.IsFile() })
 }
 
 func label(s config.Sink) string { return "sink " + quote(s.Path) }

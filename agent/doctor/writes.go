@@ -28,7 +28,7 @@ func (p *probe) Render(sink.Lookup) ([]byte, error) { return []byte(p.content), 
 // writes tests writing each sink, in a directory beside it.
 func (e *exam) writes(context.Context) []Finding {
 	var all []Finding
-	for _, s := range e.Config.Sinks {
+	for _, s := range e.files() {
 		if info, err := os.Stat(filepath.Dir(s.Path)); err != nil || !info.IsDir() {
 			continue // already reported
 		}

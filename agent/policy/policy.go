@@ -84,6 +84,12 @@ func SinkRetry(failures int, r float64) time.Duration {
 	return Backoff(failures, time.Second, time.Minute, r)
 }
 
+// AfterWait returns when to try again after somebody asked for a wait. Jitter spreads those who wait for the same thing
+// over the same time again.
+func AfterWait(asked time.Duration, r float64) time.Duration {
+	return asked + time.Duration(float64(asked)*r)
+}
+
 // Overdue reports whether an instant that we have planned has passed, by either clock: after a suspend only the wall
 // clock is right, after the clock was set back only the monotonic one.
 func Overdue(now, at time.Time) bool {

@@ -25,7 +25,9 @@ func ownedAtStart(cfg *config.Config) []own {
 func ownedSinks(cfg *config.Config) []own {
 	all := make([]own, 0, len(cfg.Sinks))
 	for _, s := range cfg.Sinks {
-		all = append(all, own{s.Place + ".path", s.Path})
+		if s.IsFile() { // a Secret is not on this host
+			all = append(all, own{s.OutputKey(), s.Path})
+		}
 	}
 	return all
 }

@@ -75,6 +75,9 @@ func madeFor(cfg *config.Config) []int {
 	}
 	var owners []int
 	for _, s := range cfg.Sinks {
+		if !s.IsFile() {
+			continue
+		}
 		uid, ok := ownerOf(filepath.Dir(s.Path))
 		if !ok || s.Owner != "" {
 			return uids

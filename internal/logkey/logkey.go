@@ -36,6 +36,7 @@ const (
 	Action        = "action"
 	Took          = "took"
 	Stderr        = "stderr"
+	Namespace     = "namespace"
 	Stream        = "stream"
 	StreamID      = "stream_id"
 	Event         = "event"

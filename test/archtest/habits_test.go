@@ -26,7 +26,7 @@ var calls = []struct {
 	{"os", []string{"Args", "Exit"}, []string{"cmd/credagent", "docs/images", "examples/embed", "examples/watch-file", "bench/baseline", "bench/baseline/loop", "bench", "deploy/release", "test/sdktest/azidentity", "bench/sidebyside", "bench/sidebyside/loop", "plugins/serve.go"},
 		"a library neither reads the command line nor ends the process; plugins.Serve is a provider's whole main function"},
 	{"os", []string{"Getenv", "LookupEnv", "Environ"}, []string{
-		"agent/config", "agent/delivery/command.go", "agent/provider/start.go", "cmd/credagent", "examples/embed", "internal/host/getent.go", "internal/demo", "testkit/nodetest", "internal/transport/proxy.go", "plugins/serve.go", "plugins/certcred/pair.go", "plugins/secretcred/secretcred.go", "plugins/internal/assertion/sources.go", "plugins/certcred/svid.go",
+		"agent/config", "agent/delivery/command.go", "agent/provider/start.go", "cmd/credagent", "examples/embed", "internal/host/getent.go", "internal/kubeapi/kubeapi.go", "internal/demo", "testkit/nodetest", "internal/transport/proxy.go", "plugins/serve.go", "plugins/certcred/pair.go", "plugins/secretcred/secretcred.go", "plugins/internal/assertion/sources.go", "plugins/certcred/svid.go",
 	}, "the environment is configuration, and what a provider inherits of it is decided in one place"},
 	{"time", []string{"Sleep"}, nil, "nothing that waits may be deaf meanwhile: use a timer beside ctx.Done()"},
 	{"rand", []string{"Float64"}, []string{"agent", "agent/keeper/recorder.go"}, "jitter is rolled once, by the daemon, and handed to policy"},

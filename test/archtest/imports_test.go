@@ -22,7 +22,7 @@ var rooms = map[string]room{
 	"agent/policy":   {nil, "decisions are functions of values, so that they can be tested and read without a daemon around them"},
 	"agent/status":   {nil, "it is the wire form of what the agent tells, which the command line reads too"},
 	"agent/oauth":    {[]string{"agent/policy", "internal/loopback", "internal/printable", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
-	"agent/config":   {[]string{"internal/atomicfile", "internal/loopback", "internal/samefile", "internal/transport", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound, and transport whether a proxy is"},
+	"agent/config":   {[]string{"internal/atomicfile", "internal/kubeapi", "internal/loopback", "internal/samefile", "internal/transport", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound, transport whether a proxy is, and kubeapi which namespace the pod is in"},
 	"agent/provider": {[]string{"internal/handshake", "internal/printable", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
 	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/printable", "internal/secret", "token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
@@ -36,20 +36,21 @@ var rooms = map[string]room{
 		"agent/config", "agent/exchange", "agent/gate", "agent/metrics", "agent/oauth", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/secret", "token", "internal/worker",
 	}, "it decides about a token, asks a gate for it and hands it on; it knows neither sinks nor providers"},
 	"agent/delivery": {[]string{
-		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "token", "internal/worker", "sink",
+		"agent/config", "agent/metrics", "agent/policy", "agent/status", "internal/host", "internal/kubeapi", "internal/logkey", "internal/printable", "internal/process", "internal/redact", "token", "internal/worker", "sink", "internal/kubesecret",
 	}, "it brings sinks up to date, and knows nothing of how tokens are had"},
 	"agent/signals": {[]string{
 		"agent/config", "agent/metrics", "agent/policy", "agent/status", "agent/store", "internal/logkey", "internal/loopback", "internal/printable", "internal/redact", "internal/secret", "internal/transport", "token",
 	}, "it hears what a transmitter says, and has the agent act by functions that it is given; it knows neither keepers nor gates"},
 	"agent/doctor": {[]string{
-		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/process", "internal/transport", "sink",
+		"agent/config", "agent/policy", "agent/provider", "agent/status", "agent/store", "internal/atomicfile", "internal/host", "internal/kubeapi", "internal/process", "internal/transport", "sink",
 	}, "it looks at what each room needs of the host, and runs without the daemon"},
 	"agent/api": {[]string{"agent", "agent/status", "internal/host", "internal/loopback", "internal/peer", "internal/secret", "token", "sink"}, "it serves what the agent knows, and asks it through small interfaces; of sink it has the writing of a file"},
 	"agent": {[]string{
 		"agent/config", "agent/delivery", "agent/exchange", "agent/gate", "agent/keeper", "agent/metrics", "agent/provider", "agent/policy", "agent/signals", "agent/status", "agent/store", "internal/clockwatch", "internal/filewatch", "internal/host", "internal/logkey", "internal/secret", "token", "sink",
 	}, "the daemon joins the rooms below it and is started from above, by cmd"},
 
-	"sink": {[]string{"internal/atomicfile", "internal/host", "internal/secret", "token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
+	"internal/kubesecret": {[]string{"internal/kubeapi", "internal/logkey", "sink", "token"}, "a Secret that workloads read knows nothing of OAuth or the agent; kubeapi sends its requests"},
+	"sink":                {[]string{"internal/atomicfile", "internal/host", "internal/secret", "token"}, "files that workloads read know nothing of OAuth, HTTP or the agent"},
 
 	"plugins":                    {[]string{"internal/handshake", "internal/redact", "internal/transport", "plugins/providerpb"}, "it is the kit that others build providers with; the agent is no part of it"},
 	"plugins/providerpb":         {nil, "it is generated from the contract"},
@@ -96,6 +97,8 @@ var rooms = map[string]room{
 	"internal/keyfile":     {nil, "it reads bytes, whoever has them, and opens no file"},
 	"internal/logqueue":    {nil, "it hands lines on and knows nothing of what they say"},
 	"internal/setup":       {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
+	"internal/kubeapi":     {[]string{"internal/printable", "internal/transport"}, "it sends requests as a pod's service account, whatever they are for"},
+	"testkit/kubefake":     {[]string{"internal/kubeapi"}, "it answers requests in the test's process, and of what it judges it has the names alone"},
 	"internal/loopback":    {nil, "it judges a name, whoever listens there"},
 	"internal/printable":   {nil, "it cleans texts, whoever they are from"},
 	"internal/worker":      {nil, "it runs what is posted to it, whatever that is"},

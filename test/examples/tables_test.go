@@ -240,7 +240,7 @@ func TestLogKeysAreDocumented(t *testing.T) {
 // program.
 func TestLogMessagesAreDocumented(t *testing.T) {
 	documented := names(table(t, "docs/operations.md", "message"))
-	logged, literals := logCalls(t, "agent", "agent/api", "agent/delivery", "agent/gate", "agent/keeper", "agent/provider", "agent/signals", "cmd/credagent", "internal/supervise")
+	logged, literals := logCalls(t, "agent", "agent/api", "agent/delivery", "agent/gate", "agent/keeper", "agent/provider", "agent/signals", "cmd/credagent", "internal/kubesecret", "internal/supervise")
 	for _, message := range logged {
 		if !slices.Contains(documented, message) {
 			t.Errorf("log message %q is not documented", message)

@@ -1,23 +1,37 @@
 #!/bin/sh
-# Builds kubelet, kube-apiserver and kubectl from their Go module, once, and prints the directory they are in.
+# Builds programs of Kubernetes from its Go module, once, and prints the directory they are in.
 #
-#     build-kubernetes.sh [DIRECTORY]
+#     build-kubernetes.sh [PROGRAM…]
 #
-# The directory is the user's cache unless one is given. Upstream publishes no importable binaries,
-# but the whole of Kubernetes is a module: its go.mod points at directories of its own repository
-# for the parts that are modules of their own, so those are pointed at their published versions.
+# Without a PROGRAM it builds kube-apiserver, kubectl and kubelet. KUBERNETES_VERSION chooses another
+# version. The directory is in the user's cache, shared by all suites; a second run waits for the first.
+# Upstream publishes no importable binaries, but the whole of Kubernetes is a module: its go.mod points
+# at directories of its own repository for the parts that are modules of their own, so those are pointed
+# at their published versions.
 set -eu
 
-minor=34
-patch=4
-version=v1.$minor.$patch
-directory=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/credagent-test/kubernetes-$version}
+version=${KUBERNETES_VERSION:-v1.34.4}
+[ $# -gt 0 ] || set -- kube-apiserver kubectl kubelet
+minor=${version#v1.} minor=${minor%.*} patch=${version##*.}
+directory=${XDG_CACHE_HOME:-$HOME/.cache}/credagent-test/kubernetes-$version
 
-if [ -x "$directory/kubelet" ] && [ -x "$directory/kube-apiserver" ] && [ -x "$directory/kubectl" ]; then
+missing() {
+	for program; do
+		[ -x "$directory/$program" ] || return 0
+	done
+	return 1
+}
+
+if ! missing "$@"; then
 	echo "$directory"
 	exit
 fi
 mkdir -p "$directory"
+if command -v flock >/dev/null 2>&1; then
+	exec 9>"$directory/.lock"
+	flock -n 9 || echo "waiting until $directory is filled by somebody else" >&2
+	flock 9
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 cd "$work"
@@ -47,8 +61,8 @@ go mod tidy >&2
 
 package=k8s.io/component-base/version
 stamp="-s -w -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$minor"
-for program in kubelet kube-apiserver kubectl; do
-	if [ -x "$directory/$program" ]; then continue; fi
+for program; do
+	missing "$program" || continue # built while this run waited
 	echo "building $program $version; this takes minutes, once" >&2
 	nice -n 19 go build -ldflags "$stamp" -o "$directory/$program.new" "k8s.io/kubernetes/cmd/$program"
 	mv "$directory/$program.new" "$directory/$program" # never half there

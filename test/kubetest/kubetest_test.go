@@ -32,7 +32,7 @@ const (
 )
 
 // directories are what kubectl apply -k is given.
-var directories = []string{"init", "sidecar", "job", "node", "workload-identity", "monitoring"}
+var directories = []string{"init", "sidecar", "job", "node", "workload-identity", "secret", "monitoring"}
 
 func TestEveryDirectoryIsTested(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(manifests, "*", "kustomization.yaml"))

@@ -100,7 +100,7 @@ func workloadObject(t *testing.T, dir string) runtime.Object {
 func TestContainersAreLockedIn(t *testing.T) {
 	for _, dir := range workloads() {
 		p := workload(t, dir)
-		if mount := p.spec.AutomountServiceAccountToken; mount == nil || *mount {
+		if mount := p.spec.AutomountServiceAccountToken; dir != "secret" && (mount == nil || *mount) {
 			t.Errorf("%s: the pod gets a service-account token, which nothing in it uses", dir)
 		}
 		for _, c := range p.containers() {
@@ -181,7 +181,7 @@ func checkReferences(t *testing.T, p pod, c corev1.Container) {
 }
 
 func TestNetworkPoliciesSelectThePods(t *testing.T) {
-	for _, dir := range []string{"sidecar", "job", "node", "workload-identity"} {
+	for _, dir := range []string{"sidecar", "job", "node", "workload-identity", "secret"} {
 		policy, p := find[*networkingv1.NetworkPolicy](t, dir), workload(t, dir)
 		selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
 		must(t, err)
