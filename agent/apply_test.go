@@ -21,6 +21,7 @@ import (
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/sink"
 )
 
@@ -715,6 +716,26 @@ func TestStrictNotes(t *testing.T) {
 			}
 			stop()
 		}
+	})
+}
+
+// Where another agent keeps its records in the same place, nothing is asked for, strict notes or not.
+func TestTakenMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := newMemory()
+		state.broken = fmt.Errorf("saving: %w", &store.TakenError{Secret: "shop/state", By: "other"})
+		p := newProgram(good)
+		p.agent.options.Memory = state
+		stop := p.run(t.Context())
+		p.apply(t, SetClient(clientOf("c", "id")), SetToken(tokenOf("a", "c")))
+		pass(10 * time.Minute)
+		if n := len(p.server.requests()); n != 0 {
+			t.Errorf("%d requests although another agent may send them", n)
+		}
+		if got := p.agent.Status().Tokens[0]; !strings.Contains(got.LastError, `another credagent, in pod "other"`) {
+			t.Errorf("the token's error is %q", got.LastError)
+		}
+		stop()
 	})
 }
 

@@ -81,7 +81,8 @@ type AuthSidecar struct {
 
 // State is the encrypted token cache.
 type State struct {
-	Dir     string
+	Dir     string // "" with Secret
+	Secret  string // name of a Secret in the pod's own namespace; "" with Dir
 	KeyFile string
 }
 

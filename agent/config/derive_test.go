@@ -157,6 +157,7 @@ func refinements() map[string]refinement {
 		"tokens.*.grant":                enum(sortedKeys(grants)),
 		"tokens.*.assertion_claims":     withoutKeys(slices.Concat(secretKeys, sortedKeys(ownClaims))),
 		"tokens.*.params":               withoutKeys(reserved),
+		"state":                         exactlyOne("dir", "kubernetes_secret"),
 		"tokens.*.allow.*":              exactlyOne("user", "group"),
 		"sinks.*":                       sinkForms,
 		"sinks.*.type":                  enum(sortedKeys(sinkTypes)),

@@ -162,7 +162,7 @@ func (c *Config) ApartSink(s Sink) []Problem {
 	taken.add(others.inputs()...)
 	alone := Config{Sinks: []Sink{s}, Source: c.Source, variables: c.variables, positions: c.positions}
 	var problems []Problem
-	if c.State != nil {
+	if c.State != nil && c.State.Dir != "" {
 		problems = alone.Inside([]string{c.State.Dir})
 	}
 	out := alone.Sinks[0].output()
@@ -263,7 +263,7 @@ func (v *validator) separateOutputs(c *Config) {
 		}
 	}
 	read := c.inputs()
-	if c.State != nil {
+	if c.State != nil && c.State.Dir != "" {
 		for _, t := range c.Tokens {
 			read = append(read, use{path: "state.dir", file: filepath.Join(c.State.Dir, t.Name+".age")})
 		}

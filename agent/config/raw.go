@@ -62,8 +62,13 @@ type rawIssSub struct {
 }
 
 type rawState struct {
-	Dir     text `json:"dir" jsonschema:"Directory of the encrypted token cache."`
-	KeyFile text `json:"key_file" jsonschema:"File with the state key; credagent keygen prints a new one."`
+	Dir              text            `json:"dir,omitempty" jsonschema:"Directory of the encrypted token cache."`
+	KubernetesSecret *rawStateSecret `json:"kubernetes_secret,omitempty" jsonschema:"Secret that holds the encrypted token cache, in place of a directory."`
+	KeyFile          text            `json:"key_file" jsonschema:"File with the state key; credagent keygen prints a new one."`
+}
+
+type rawStateSecret struct {
+	Name text `json:"name" jsonschema:"Name of the Secret, in the pod's own namespace."`
 }
 
 type rawPlugins struct {

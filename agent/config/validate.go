@@ -114,10 +114,20 @@ func (v *validator) state(raw *rawState) *State {
 	if raw == nil {
 		return nil
 	}
-	return &State{
-		Dir:     v.file("state", "dir", raw.Dir),
-		KeyFile: v.secretFile("state", "key_file", raw.KeyFile),
+	s := &State{KeyFile: v.secretFile("state", "key_file", raw.KeyFile)}
+	if raw.KubernetesSecret == nil {
+		s.Dir = v.file("state", "dir", raw.Dir)
+		return s
 	}
+	const at = "state.kubernetes_secret"
+	if raw.Dir.set {
+		v.problem(at, "want exactly one of dir and kubernetes_secret")
+	}
+	if name, ok := v.required(at, "name", raw.KubernetesSecret.Name); ok && v.mapped(at) {
+		v.matches(join(at, "name"), raw.KubernetesSecret.Name, objectPattern(), objectHint, "the name of a Secret")
+		s.Secret = name
+	}
+	return s
 }
 
 func (v *validator) plugins(raw *rawPlugins) Plugins {

@@ -16,6 +16,7 @@ import (
 const (
 	defaultSecretType = "Opaque"
 	defaultUsername   = "oauth2" // most servers take any name with a token
+	objectHint        = "lower-case letters, digits, - and dots, at most 253"
 	secretKeyHint     = "letters, digits, -, _ and dots, at most 253"
 )
 
@@ -59,7 +60,7 @@ func (v *validator) secretSink(path string, raw rawSink, s *Sink) {
 	secret := &Secret{Namespace: v.namespace(join(path, "namespace"), raw.Namespace), Type: defaultSecretType}
 	s.Secret = secret
 	if name, ok := v.required(path, "name", raw.Name); ok {
-		v.matches(join(path, "name"), raw.Name, objectPattern(), "lower-case letters, digits, - and dots, at most 253", "the name of a Secret")
+		v.matches(join(path, "name"), raw.Name, objectPattern(), objectHint, "the name of a Secret")
 		secret.Name = name
 	}
 	data, labels := v.preset(path, raw)

@@ -171,3 +171,18 @@ func TestSecretIsNoFile(t *testing.T) {
 		t.Errorf("it is taken for a file: %v", err)
 	}
 }
+
+func TestStateInASecret(t *testing.T) {
+	check(t, []rule{
+		{"a Secret", "kubernetes_secret: { name: credagent-state }", ""},
+		{"a directory too", "dir: /s, kubernetes_secret: { name: x }", "state.kubernetes_secret: want exactly one of dir and kubernetes_secret"},
+		{"no name", "kubernetes_secret: { name: \"\" }", "state.kubernetes_secret.name: empty"},
+		{"a bad name", "kubernetes_secret: { name: A }", `state.kubernetes_secret.name: "A" is not the name of a Secret`},
+		{"neither", "", `state: missing key "dir"`},
+	}, func(line string) string {
+		if line != "" {
+			line += ", "
+		}
+		return "state: { " + line + "key_file: /k }\n" + minimal + minimalTail
+	})
+}

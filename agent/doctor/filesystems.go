@@ -31,7 +31,7 @@ func (e *exam) fileSystems(context.Context) []Finding {
 	for _, s := range e.files() {
 		all = append(all, about(label(s), forSink(fileSystemOf(filepath.Dir(s.Path)))...)...)
 	}
-	if s := e.Config.State; s != nil {
+	if s := e.Config.State; s != nil && s.Dir != "" {
 		all = append(all, about("state", forState(fileSystemOf(s.Dir))...)...)
 	}
 	return all

@@ -24,7 +24,7 @@ func (e *exam) agentUser() (uid int, why string) {
 		}
 	}
 	dirs := e.writtenDirs()
-	if e.Config.State != nil {
+	if e.Config.State != nil && e.Config.State.Dir != "" {
 		dirs = append(dirs, e.Config.State.Dir)
 	}
 	var owners []int

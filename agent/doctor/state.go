@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/kubeapi"
 )
 
 // state checks the encrypted state: its key, its directory and its records.
@@ -20,6 +21,9 @@ func (e *exam) state(context.Context) []Finding {
 			Why: "a restart requests each of them anew, and forgets how requests went before; for how long a server asked to be left alone is kept for this host",
 			Fix: "configure state; credagent keygen makes its key",
 		}}
+	}
+	if s.Secret != "" {
+		return e.stateSecret()
 	}
 	var all []Finding
 	for _, err := range store.Check(s.Dir, s.KeyFile) {
@@ -42,6 +46,27 @@ func (e *exam) state(context.Context) []Finding {
 		default:
 			all = append(all, about("state.dir", Finding{Level: Problem, What: err.Error(), Why: "the token is requested anew at the next start", Fix: "nothing, if the key was changed; else see who writes in the state directory, and remove the file"})...)
 		}
+	}
+	return all
+}
+
+// stateSecret checks the state in a Secret: its key, the rights, and its records.
+func (e *exam) stateSecret() []Finding {
+	s, cluster := e.Config.State, e.Cluster
+	if cluster == nil {
+		cluster = kubeapi.New(kubeapi.Options{})
+		defer cluster.Close()
+	}
+	opened, err := store.OpenSecret(cluster, kubeapi.Namespace(), s.Secret, s.KeyFile)
+	if err != nil {
+		return about("state", Finding{Level: Problem, What: err.Error(), Why: "the agent does not start", Fix: "correct it, then run this again in the agent's pod"})
+	}
+	var all []Finding
+	_, damaged := opened.LoadAll()
+	for _, err := range damaged {
+		all = append(all, about("state", Finding{
+			Level: Warning, What: err.Error(), Why: "its token is requested again at the next start", Fix: "if the key was changed on purpose, nothing: the record will be replaced",
+		})...)
 	}
 	return all
 }

@@ -9,6 +9,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/credagent/credagent/agent/exchange"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/internal/secret"
 	"github.com/credagent/credagent/internal/worker"
 )
@@ -245,7 +247,8 @@ func (g *Gate) note(r Request, sending policy.Gate, now time.Time) error {
 }
 
 // waitForNote waits for a request to be noted, but not for long. Only where a request must not go out
-// without a note, its error says why there is none.
+// without a note, or another process keeps its notes in the same place and may ask the same, its error says
+// why there is none.
 func (g *Gate) waitForNote(tried <-chan error) error {
 	timer := time.NewTimer(NoteTimeout)
 	defer timer.Stop()
@@ -259,7 +262,8 @@ func (g *Gate) waitForNote(tried <-chan error) error {
 		}
 	case <-g.ctx.Done():
 	}
-	if !g.set.o.StrictNotes {
+	var taken *store.TakenError
+	if !g.set.o.StrictNotes && !errors.As(err, &taken) {
 		return nil
 	}
 	return err

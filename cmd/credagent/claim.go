@@ -9,7 +9,7 @@ type own struct{ place, path string }
 // itself is claimed, not a file in it.
 func ownedAtStart(cfg *config.Config) []own {
 	var all []own
-	if cfg.State != nil {
+	if cfg.State != nil && cfg.State.Dir != "" {
 		all = append(all, own{"state.dir", cfg.State.Dir + "/"})
 	}
 	if cfg.Socket != nil {

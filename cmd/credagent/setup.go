@@ -17,6 +17,7 @@ import (
 	"github.com/credagent/credagent/agent/config"
 	"github.com/credagent/credagent/agent/hoststate"
 	"github.com/credagent/credagent/agent/store"
+	"github.com/credagent/credagent/internal/kubeapi"
 )
 
 // fromEnvironment is the source of a configuration without a file.
@@ -155,7 +156,7 @@ func openMemory(cfg *config.Config) (agent.Memory, error) {
 	if cfg.State == nil {
 		return nil, nil
 	}
-	opened, err := store.Open(cfg.State.Dir, cfg.State.KeyFile)
+	opened, err := openRecords(cfg.State)
 	var setup *store.SetupError
 	if errors.As(err, &setup) {
 		return nil, &config.Error{Problems: []config.Problem{cfg.Problem("state."+setup.Setting, setup.Error())}}
@@ -164,6 +165,13 @@ func openMemory(cfg *config.Config) (agent.Memory, error) {
 		return nil, err
 	}
 	return opened, nil
+}
+
+func openRecords(s *config.State) (agent.Memory, error) {
+	if s.Secret != "" {
+		return store.OpenSecret(kubeapi.New(kubeapi.Options{}), kubeapi.Namespace(), s.Secret, s.KeyFile)
+	}
+	return store.Open(s.Dir, s.KeyFile)
 }
 
 func builtinNames() []string { return slices.Sorted(maps.Keys(builtin())) }

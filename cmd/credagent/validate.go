@@ -242,7 +242,7 @@ func rememberedOnly(cfg *config.Config) (agent.Memory, error) {
 	if cfg.State == nil {
 		return nil, nil
 	}
-	if _, err := os.Stat(cfg.State.Dir); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(cfg.State.Dir); cfg.State.Secret == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	memory, err := openMemory(cfg)

@@ -24,7 +24,7 @@ var rooms = map[string]room{
 	"agent/oauth":    {[]string{"agent/policy", "internal/loopback", "internal/printable", "internal/secret"}, "it is the wire of OAuth and knows neither files nor processes"},
 	"agent/config":   {[]string{"internal/atomicfile", "internal/kubeapi", "internal/loopback", "internal/samefile", "internal/transport", "sink"}, "a configuration is plain values; of the rest it only asks sink whether a template is sound, transport whether a proxy is, and kubeapi which namespace the pod is in"},
 	"agent/provider": {[]string{"internal/handshake", "internal/printable", "internal/process", "plugins/providerpb"}, "it is the bridge to providers' processes and knows nothing of tokens or waiting"},
-	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/printable", "internal/secret", "token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
+	"agent/store":    {[]string{"agent/policy", "internal/atomicfile", "internal/host", "internal/kubeapi", "internal/printable", "internal/secret", "token"}, "it keeps values, and knows neither the daemon nor the configuration that they are of"},
 	"agent/metrics":  {[]string{"agent/config", "agent/policy", "agent/status"}, "it counts what the others tell it, and reads gauges from the status"},
 	"agent/exchange": {[]string{
 		"agent/config", "agent/oauth", "agent/policy", "agent/provider", "internal/logkey", "internal/redact", "internal/transport",
