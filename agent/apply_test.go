@@ -21,6 +21,7 @@ import (
 	"github.com/credagent/credagent/agent/gate"
 	"github.com/credagent/credagent/agent/policy"
 	"github.com/credagent/credagent/agent/provider"
+	"github.com/credagent/credagent/agent/signals"
 	"github.com/credagent/credagent/agent/store"
 	"github.com/credagent/credagent/sink"
 )
@@ -718,6 +719,9 @@ func TestStrictNotes(t *testing.T) {
 		}
 	})
 }
+
+// Both places of the state keep streams of Shared Signals, too.
+var _ = []signals.Memory{(*store.Store)(nil), (*store.Secret)(nil)}
 
 // Where another agent keeps its records in the same place, nothing is asked for, strict notes or not.
 func TestTakenMemory(t *testing.T) {

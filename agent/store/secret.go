@@ -22,8 +22,8 @@ const (
 	mostTries = 3
 )
 
-// Secret keeps the same encrypted records as a [Store], in one Secret of the pod's cluster: a pod that moves
-// to another node finds them. Its methods may be called from several goroutines.
+// Secret keeps the same encrypted records as a [Store], of tokens and of streams, in one Secret of the pod's cluster: a
+// pod that moves to another node finds them. Its methods may be called from several goroutines.
 //
 // One process at a time may keep records there. The one that saves is the holder; each save has the
 // resourceVersion as a precondition, so that a process whose place another one has taken finds out with its

@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +69,49 @@ func TestSecretState(t *testing.T) {
 	var damage *store.DamageError
 	if len(records) > 0 || len(failed) != 1 || !errors.As(failed[0], &damage) || !strings.Contains(damage.Path, "shop/state: graph.age") {
 		t.Errorf("with another key it finds %v, %v", records, failed)
+	}
+}
+
+// A stream's record is kept beside the tokens', also where the names are the same.
+func TestSecretStateOfStreams(t *testing.T) {
+	server, key := kubefake.New(), keyFile(t)
+	server.Put("shop/state", "kubectl", kubefake.Secret{Type: "Opaque"})
+	first := opened(t, server, key)
+	if _, err := first.LoadStream("graph"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("before the first save: %v", err)
+	}
+	want := store.Stream{Issuer: "https://signals.example.com", ClientID: "app-1", ID: "stream-1", Seen: []string{"a", "b"}, Acks: []string{"jti-1"}}
+	if err := first.SaveStream("graph", want); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Save("graph", recordOf("one")); err != nil {
+		t.Fatal(err)
+	}
+	later := opened(t, server, key)
+	if records, failed := later.LoadAll(); len(records) != 1 || len(failed) != 0 {
+		t.Errorf("a later process finds the tokens %v, %v", records, failed)
+	}
+	got, err := later.LoadStream("graph")
+	if err != nil || got.SavedAt.IsZero() {
+		t.Errorf("a later process finds a stream saved at %v, %v", got.SavedAt, err)
+	}
+	got.SavedAt = time.Time{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("a later process finds\n%+v, want\n%+v", got, want)
+	}
+	var damage *store.DamageError
+	if _, err := opened(t, server, keyFile(t)).LoadStream("graph"); !errors.As(err, &damage) {
+		t.Errorf("with another key it finds %v", err)
+	}
+	if err := later.SaveStream("../graph", want); err == nil {
+		t.Error("it saves a stream under no name")
+	}
+	var taken *store.TakenError
+	if err := later.SaveStream("graph", want); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.SaveStream("graph", want); !errors.As(err, &taken) {
+		t.Errorf("beside another process it saves with %v", err)
 	}
 }
 

@@ -93,15 +93,19 @@ func (s *Store) saveStream(name string, r Stream) error {
 	if err != nil {
 		return err
 	}
-	plain, err := encodeStream(name, r)
-	if err != nil {
-		return err
-	}
-	sealed, err := s.key.encrypt(plain)
+	sealed, err := s.sealStream(name, r)
 	if err != nil {
 		return err
 	}
 	return s.write(file, sealed)
+}
+
+func (s *Store) sealStream(name string, r Stream) ([]byte, error) {
+	plain, err := encodeStream(name, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.key.encrypt(plain)
 }
 
 // LoadStream returns a stream's record, as of now. Its error is a [*DamageError], or wraps [fs.ErrNotExist]

@@ -378,10 +378,13 @@ func (s *Server) merge(at string, body []byte) *http.Response {
 	return s.store(at, old, next)
 }
 
-// store keeps a Secret, unless it is the same or too large.
+// store keeps a Secret, unless it is the same, too large or has a key that Kubernetes does not allow.
 func (s *Server) store(at string, old *Secret, next Secret) *http.Response {
 	size := 0
-	for _, value := range next.Data {
+	for key, value := range next.Data {
+		if key == "" || strings.Trim(key, "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+			return Status(http.StatusUnprocessableEntity, "Invalid", "Secret is invalid", kubeapi.Cause{Reason: "FieldValueInvalid", Field: "data[" + key + "]", Message: "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"})
+		}
 		size += len(value)
 	}
 	if size > 1<<20 {
