@@ -16,7 +16,10 @@ import (
 // providerPrefix starts the file name of an external provider.
 const providerPrefix = "credagent-provider-"
 
-const outputHint = "give the output a path of its own"
+const (
+	outputHint    = "give the output a path of its own"
+	ownSecretHint = "give each a Secret of its own"
+)
 
 // use is a file and the place in the configuration that names it.
 type use struct {
@@ -164,6 +167,11 @@ func (c *Config) ApartSink(s Sink) []Problem {
 	var problems []Problem
 	if c.State != nil && c.State.Dir != "" {
 		problems = alone.Inside([]string{c.State.Dir})
+	}
+	if !s.IsFile() && s.Path == c.State.secretPath() {
+		problem := c.Problem(s.OutputKey(), "the same Secret as state.kubernetes_secret.name")
+		problem.Hint = ownSecretHint
+		problems = append(problems, problem)
 	}
 	out := alone.Sinks[0].output()
 	for _, other := range taken.of(out) {

@@ -126,6 +126,7 @@ func (v *validator) state(raw *rawState) *State {
 	if name, ok := v.required(at, "name", raw.KubernetesSecret.Name); ok && v.mapped(at) {
 		v.matches(join(at, "name"), raw.KubernetesSecret.Name, objectPattern(), objectHint, "the name of a Secret")
 		s.Secret = name
+		v.writesSecret(join(at, "name"), s.secretPath())
 	}
 	return s
 }

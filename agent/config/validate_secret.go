@@ -89,10 +89,18 @@ func (v *validator) secretSink(path string, raw rawSink, s *Sink) {
 	}
 }
 
-// writesSecret refuses a Secret that another sink writes.
+// secretPath names the state's Secret as namespace/name; "" without one.
+func (s *State) secretPath() string {
+	if s == nil || s.Secret == "" {
+		return ""
+	}
+	return (&Secret{Namespace: kubeapi.Namespace(), Name: s.Secret}).Path()
+}
+
+// writesSecret refuses a Secret that another sink writes, or that keeps the state.
 func (v *validator) writesSecret(path, object string) {
 	if first, taken := v.written[object]; taken {
-		v.problem(path, "the same Secret as %s", v.place(first))
+		v.hinted(path, ownSecretHint, "the same Secret as %s", v.place(first))
 		return
 	}
 	v.written[object] = path

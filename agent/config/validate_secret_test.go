@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/credagent/credagent/internal/secret"
+	"github.com/credagent/credagent/sink"
 	"github.com/credagent/credagent/token"
 )
 
@@ -58,6 +59,10 @@ func TestSecretsOutputs(t *testing.T) {
 		"twice": {
 			"[{ type: kubernetes_secret, namespace: shop, name: s, data: { a: graph } }, { type: kubernetes_secret, namespace: shop, name: s, data: { b: graph } }]",
 			"sinks[1].name: the same Secret as sinks[0].name in line 9",
+		},
+		"the state's": {
+			"[{ type: kubernetes_secret, name: s, data: { a: graph } }]\nstate: { kubernetes_secret: { name: s }, key_file: /k }",
+			"sinks[0].name: the same Secret as state.kubernetes_secret.name in line 10",
 		},
 		"other namespaces": {"[{ type: kubernetes_secret, namespace: a, name: s, data: { a: graph } }, { type: kubernetes_secret, namespace: b, name: s, data: { b: graph } }]", ""},
 		"a bad namespace":  {"[{ type: kubernetes_secret, namespace: A.b, name: s, data: { a: graph } }]", `sinks[0].namespace: "A.b" is not the name of a namespace`},
@@ -169,6 +174,23 @@ func TestSecretIsNoFile(t *testing.T) {
 	c, err := Parse("c", []byte("state: { dir: "+filepath.Join(dir, "state")+", key_file: /k }\n"+withSecret("data: { token: graph }")), lookup(nil))
 	if err != nil || c.Sinks[0].IsFile() || len(c.Inside([]string{dir})) > 0 {
 		t.Errorf("it is taken for a file: %v", err)
+	}
+	other := c.Sinks[0]
+	other.Path, other.Place = "shop/other", ""
+	if problems := c.ApartSink(other); len(problems) > 0 {
+		t.Errorf("one that is added is taken for a file: %v", problems)
+	}
+	if key := other.OutputKey(); key != `sinks["shop/other"].name` {
+		t.Errorf("what it writes is named by %s", key)
+	}
+	c.State = &State{Secret: "state", KeyFile: "/k"}
+	file := Sink{Type: SinkFile, Path: filepath.Join(dir, "state", "graph.age"), Token: "graph", Format: sink.FormatRaw}
+	if problems := c.ApartSink(file); len(problems) > 0 {
+		t.Errorf("a file is in the state's directory, though the state is in a Secret: %v", problems)
+	}
+	other.Path = c.State.secretPath()
+	if problems := c.ApartSink(other); len(problems) != 1 || problems[0].Message != "the same Secret as state.kubernetes_secret.name" {
+		t.Errorf("one that keeps the state is written over: %v", problems)
 	}
 }
 
