@@ -223,7 +223,7 @@ func sortedUnique(names []string) []string {
 	return slices.Compact(names)
 }
 
-// Field renders one field of a token's JSON form as text; "" is the access token itself.
+// Field returns a renderer of one field of a token's JSON form, as text; "" is the access token itself.
 func Field(name, field string) (Renderer, error) {
 	if _, err := (form{}).field(field); err != nil {
 		return nil, err

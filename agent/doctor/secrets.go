@@ -78,7 +78,7 @@ func standing(ctx context.Context, cluster *kubeapi.Client, s *config.Secret, ma
 	var refused *kubeapi.Error
 	if errors.As(err, &refused) && refused.Code == http.StatusNotFound && !mayCreate {
 		return []Finding{{
-			Level: Problem, What: "it is not there, and the pod's service account may not make it", Why: "the Secret will not get its token",
+			Level: Problem, What: "it does not exist, and the pod's service account may not create it", Why: "the Secret will not get its token",
 			Fix: fmt.Sprintf("kubectl create secret generic %s --namespace %s --type %s", s.Name, s.Namespace, s.Type),
 		}}
 	}

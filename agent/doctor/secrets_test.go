@@ -20,14 +20,14 @@ func TestSecrets(t *testing.T) {
 	}{
 		"all rights":       {there: true},
 		"made by us":       {},
-		"not there":        {denied: []string{"create"}, want: []string{"problem: it is not there, and the pod's service account may not make it"}},
+		"not there":        {denied: []string{"create"}, want: []string{"problem: it does not exist, and the pod's service account may not create it"}},
 		"minimal rights":   {denied: []string{"create"}, there: true},
 		"may not write":    {denied: []string{"patch"}, there: true, want: []string{"problem: the pod's service account may not write it"}},
 		"may not watch":    {denied: []string{"watch"}, there: true, want: []string{"warning: the pod's service account may not watch it"}},
 		"may not read":     {denied: []string{"get"}, there: true, want: []string{"warning: the pod's service account may not read it"}},
 		"nobody to ask":    {down: true, want: []string{"problem: the API server cannot be asked: the API server cannot be reached"}},
 		"nothing at all":   {denied: []string{"patch", "get", "watch", "create"}, want: []string{"problem: the pod's", "warning: the pod's", "warning: the pod's"}},
-		"nothing but read": {denied: []string{"patch", "watch", "create"}, want: []string{"problem: the pod's", "warning: the pod's", "problem: it is not there"}},
+		"nothing but read": {denied: []string{"patch", "watch", "create"}, want: []string{"problem: the pod's", "warning: the pod's", "problem: it does not exist"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := kubefake.New()

@@ -246,9 +246,9 @@ func (g *Gate) note(r Request, sending policy.Gate, now time.Time) error {
 	return g.waitForNote(r.Sending(sending, now))
 }
 
-// waitForNote waits for a request to be noted, but not for long. Only where a request must not go out
-// without a note, or another process keeps its notes in the same place and may ask the same, its error says
-// why there is none.
+// waitForNote waits for a request to be noted, but not for long. It returns the reason why there is no note only
+// if a request must not be sent without one, or if another process keeps its notes in the same place and may send
+// the same requests.
 func (g *Gate) waitForNote(tried <-chan error) error {
 	timer := time.NewTimer(NoteTimeout)
 	defer timer.Stop()

@@ -25,9 +25,9 @@ const (
 // Secret keeps the same encrypted records as a [Store], of tokens and of streams, in one Secret of the pod's cluster: a
 // pod that moves to another node finds them. Its methods may be called from several goroutines.
 //
-// One process at a time may keep records there. The one that saves is the holder; each save has the
-// resourceVersion as a precondition, so that a process whose place another one has taken finds out with its
-// next save, which is a [*TakenError] from then on.
+// Only one process at a time may use the Secret. The last one that saved is its holder; each save has the resourceVersion
+// as a precondition, so a process that is no longer the holder detects that with its next save, which is a [*TakenError]
+// from then on.
 type Secret struct {
 	api             *kubeapi.Client
 	namespace, name string
@@ -42,8 +42,8 @@ type Secret struct {
 	taken   *TakenError
 }
 
-// TakenError says that another process keeps its records in the same place. Nothing may be requested by
-// both, so the one that finds out requests nothing more.
+// TakenError means that another process uses the same Secret. The two must not send the same requests, so the process that
+// gets the error sends none.
 type TakenError struct {
 	Secret string
 	By     string // the other process's pod
@@ -54,8 +54,8 @@ func (e *TakenError) Error() string {
 	return fmt.Sprintf("another credagent, in pod %q, uses the state in Secret %q too; stop one of the two, or give each a Secret of its own", e.By, e.Secret)
 }
 
-// OpenSecret reads the key and the Secret, which must be there. It changes nothing. What cannot be used as it
-// is configured is a [*SetupError].
+// OpenSecret reads the key and the Secret, which must exist. It changes nothing. Its error is a [*SetupError] if the
+// configuration cannot be used.
 func OpenSecret(api *kubeapi.Client, namespace, name, keyFile string) (*Secret, error) {
 	crypt, err := prepare("", keyFile)
 	if err != nil {
@@ -64,7 +64,7 @@ func OpenSecret(api *kubeapi.Client, namespace, name, keyFile string) (*Secret, 
 	host, _ := os.Hostname() // a pod's name; without it the rest still tells processes apart
 	s := &Secret{api: api, namespace: namespace, name: name, crypt: *crypt, self: host + "/" + rand.Text()[:8]}
 	if namespace == "" {
-		return nil, &SetupError{"kubernetes_secret", fmt.Errorf("this is no pod, whose namespace the Secret %q would be in; configure state.dir in its place", name)}
+		return nil, &SetupError{"kubernetes_secret", fmt.Errorf("this process is not in a pod, in whose namespace the Secret %q would be; configure state.dir instead", name)}
 	}
 	if _, err := s.read(); err != nil {
 		return nil, &SetupError{"kubernetes_secret", err}
@@ -74,7 +74,7 @@ func OpenSecret(api *kubeapi.Client, namespace, name, keyFile string) (*Secret, 
 
 func (s *Secret) at() string { return s.namespace + "/" + s.name }
 
-// read fetches the Secret and notes its version, its holder and its sizes. The caller holds mu, or is alone.
+// read fetches the Secret and records its version, its holder and its sizes. The caller holds mu, or is the only user.
 func (s *Secret) read() (data map[string][]byte, err error) {
 	answer, err := s.api.Do(context.Background(), kubeapi.Request{Method: "GET", Path: kubeapi.SecretPath(s.namespace, s.name), Accept: kubeapi.JSON})
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *Secret) read() (data map[string][]byte, err error) {
 		Data     map[string][]byte `json:"data"`
 	}
 	if json.Unmarshal(answer, &got) != nil || got.Kind != "Secret" || got.Metadata.Version == "" {
-		return nil, fmt.Errorf("reading the state in Secret %q: the API server's answer is no Secret", s.at())
+		return nil, fmt.Errorf("reading the state in Secret %q: the API server's answer is not a Secret", s.at())
 	}
 	s.version, s.sizes = got.Metadata.Version, make(map[string]int, len(got.Data))
 	for key, value := range got.Data {
@@ -106,7 +106,7 @@ func (s *Secret) explain(err error) error {
 	if errors.As(err, &refused) {
 		switch refused.Code {
 		case 404:
-			err = fmt.Errorf("it is not there; kubectl create secret generic %s --namespace %s; %w", s.name, s.namespace, err)
+			err = fmt.Errorf("it does not exist; run kubectl create secret generic %s --namespace %s; %w", s.name, s.namespace, err)
 		case 403:
 			err = fmt.Errorf("the pod's service account may not use it; grant it get and patch on that Secret; %w", err)
 		}
@@ -139,7 +139,7 @@ func (s *Secret) LoadAll() (map[string]Record, []error) {
 	return records, failed
 }
 
-// Save is [Store.Save]. Where another process has taken this one's place it is a [*TakenError].
+// Save is [Store.Save]. If another process has taken this one's place, its error is a [*TakenError].
 func (s *Secret) Save(token string, r Record) error {
 	r.SavedAt = time.Now()
 	key, err := fileOf(token)
@@ -168,7 +168,7 @@ func (s *Secret) Remove(token string) error {
 	return nil
 }
 
-// patch changes one key of the Secret, nil for removing it, if nobody else has changed the Secret.
+// patch changes one key of the Secret, or removes it if value is nil, provided that nobody else has changed the Secret.
 func (s *Secret) patch(key string, value []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +185,7 @@ func (s *Secret) patch(key string, value []byte) error {
 		case err == nil:
 			return nil
 		case errors.As(err, &refused) && refused.Code == 409 && try < mostTries:
-			if _, err := s.read(); err != nil { // which finds out who changed it
+			if _, err := s.read(); err != nil { // it detects who changed it
 				return err
 			}
 		default:
@@ -194,7 +194,7 @@ func (s *Secret) patch(key string, value []byte) error {
 	}
 }
 
-// fits refuses what would make the Secret too large.
+// fits refuses a value that would make the Secret too large.
 func (s *Secret) fits(key string, value []byte) error {
 	size := len(key) + len(value)
 	for other, bytes := range s.sizes {
@@ -232,7 +232,7 @@ func (s *Secret) tryPatch(key string, value []byte) error {
 	}
 	got, err := kubeapi.ParseMetadata(answer)
 	if err != nil || got.Version == "" {
-		return errors.New("the API server took it, but its answer is not an object's metadata")
+		return errors.New("the API server accepted it, but its answer is not the metadata of an object")
 	}
 	s.version, s.holder = got.Version, s.self
 	if value == nil {

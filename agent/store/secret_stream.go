@@ -11,7 +11,7 @@ import (
 // may be part of a Secret's key.
 const secretStreamPrefix = "_signals."
 
-// SaveStream is [Store.SaveStream]. If another process has taken this one's place, it is a [*TakenError].
+// SaveStream is [Store.SaveStream]. If another process has taken this one's place, its error is a [*TakenError].
 func (s *Secret) SaveStream(name string, r Stream) error {
 	r.SavedAt = time.Now()
 	key, err := keyOfStream(name)

@@ -179,7 +179,7 @@ func TestSecretStateProblems(t *testing.T) {
 	if _, err := store.OpenSecret(server.Client(t), "shop", "state", key); err == nil || !strings.Contains(err.Error(), "grant it get and patch") {
 		t.Errorf("without rights: %v", err)
 	}
-	if _, err := store.OpenSecret(server.Client(t), "", "state", key); err == nil || !strings.Contains(err.Error(), "this is no pod") {
+	if _, err := store.OpenSecret(server.Client(t), "", "state", key); err == nil || !strings.Contains(err.Error(), "this process is not in a pod") {
 		t.Errorf("outside of a pod: %v", err)
 	}
 	if _, err := store.OpenSecret(server.Client(t), "shop", "state", key+"x"); !errors.As(err, &setup) || setup.Setting != "key_file" {

@@ -16,11 +16,11 @@ const (
 	maxText   = 500      // characters of one that are shown
 )
 
-// Error is an answer of the API server that is no success, as its Status object describes it.
+// Error is a failure that the API server answered, as its Status object describes it.
 type Error struct {
 	Code       int    // the HTTP status
-	Reason     string // such as Conflict; "" where there was no Status
-	Message    string // the server's own words, cleaned
+	Reason     string // such as Conflict; "" without a Status object
+	Message    string // by the server, made printable
 	Causes     []Cause
 	RetryAfter time.Duration // 0 for none
 }
@@ -41,7 +41,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// overloaded reports whether the whole API server is to be left alone for a while.
+// overloaded reports whether to send the API server no request for a while.
 func (e *Error) overloaded() bool {
 	switch e.Code {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -50,7 +50,7 @@ func (e *Error) overloaded() bool {
 	return e.Code >= http.StatusInternalServerError && e.RetryAfter > 0
 }
 
-// status is the object that the API server answers a failure with, and ends a stream with.
+// status is the object with which the API server reports a failure and ends a stream.
 type status struct {
 	Kind    string `json:"kind"`
 	Code    int    `json:"code"`
@@ -72,7 +72,7 @@ func newError(response *http.Response, body []byte) *Error {
 	return e
 }
 
-// parseStatus reads a Status object, or shows what is there in its place.
+// parseStatus reads a Status object, or keeps the text of anything else.
 func parseStatus(body []byte) *Error {
 	var s status
 	if json.Unmarshal(body, &s) != nil || s.Kind != "Status" {

@@ -13,13 +13,13 @@ import (
 	"github.com/credagent/credagent/sink"
 )
 
-var errImmutable = errors.New("it is immutable, so nobody can change it; delete it, and it is made anew")
+var errImmutable = errors.New("it is immutable and cannot be changed; delete and recreate it")
 
 // typeError is a Secret of another type, which nobody can change.
 type typeError struct{ got, want string }
 
 func (e *typeError) Error() string {
-	return fmt.Sprintf("its type is %q and cannot be changed to %q; configure secret_type: %s, or delete it, and it is made anew", e.got, e.want, e.got)
+	return fmt.Sprintf("its type is %q and cannot be changed to %q; configure secret_type: %s, or delete and recreate it", e.got, e.want, e.got)
 }
 
 // managerPattern finds the field manager in a conflict's message.
@@ -54,7 +54,7 @@ func (s *Secret) advise(e *kubeapi.Error) string {
 	case http.StatusForbidden:
 		return s.forbidden(e)
 	case http.StatusNotFound:
-		return fmt.Sprintf("namespace %q is not there: create it, or correct the sink's namespace", s.o.Namespace)
+		return fmt.Sprintf("namespace %q does not exist: create it, or correct the sink's namespace", s.o.Namespace)
 	case http.StatusRequestEntityTooLarge:
 		return "it is too large: a Secret holds at most 1 MiB, what others have in it included"
 	case http.StatusUnprocessableEntity:
@@ -76,7 +76,7 @@ func (s *Secret) conflict(e *kubeapi.Error) string {
 		return ""
 	}
 	slices.Sort(managers)
-	return fmt.Sprintf("%s of it belongs to %s, and is not taken away by force: remove that from what %s applies, or write to another Secret",
+	return fmt.Sprintf("%s of it belongs to %s and is not overwritten by force: remove that from what %s applies, or write to another Secret",
 		strings.Join(fields, ", "), strings.Join(slices.Compact(managers), " and "), strings.Join(slices.Compact(managers), " and "))
 }
 
@@ -87,7 +87,7 @@ func (s *Secret) forbidden(e *kubeapi.Error) string {
 	case strings.Contains(e.Message, "exceeded quota"):
 		return "the namespace's quota leaves no room for another Secret"
 	case strings.Contains(e.Message, "cannot create"):
-		return fmt.Sprintf("the Secret is not there, and the pod's service account may not make it: run kubectl create secret generic %s --namespace %s --type %s, or grant it create on secrets",
+		return fmt.Sprintf("the Secret does not exist, and the pod's service account may not create it: run kubectl create secret generic %s --namespace %s --type %s, or grant it create on secrets",
 			s.o.Name, s.o.Namespace, s.o.Type)
 	case strings.Contains(e.Message, "cannot patch"):
 		return fmt.Sprintf("the pod's service account may not write it: grant it patch, get and watch on the Secret %q, as the Role in deploy/k8s/secret does", s.o.Name)
@@ -101,7 +101,7 @@ func (s *Secret) invalid(e *kubeapi.Error) string {
 		case strings.Contains(cause.Message, "Too long") && strings.HasPrefix(cause.Field, "data"):
 			return "it is full: a Secret holds at most 1 MiB, what others have in it included"
 		case strings.Contains(cause.Message, "immutable") && cause.Field == "type":
-			return fmt.Sprintf("its type cannot be changed to %q: configure the type that it has as secret_type, or delete it, and it is made anew", s.o.Type)
+			return fmt.Sprintf("its type cannot be changed to %q: configure the type that it has as secret_type, or delete and recreate it", s.o.Type)
 		case strings.Contains(cause.Message, "immutable"):
 			return errImmutable.Error()
 		}

@@ -1,10 +1,10 @@
 // Package kubesecret owns Secrets of a Kubernetes cluster from which workloads take tokens: each is a sink,
 // written by one server-side apply when its content changes.
 //
-// Only the keys and labels that are configured are applied, as the field manager "credagent" and never by
-// force: what belongs to somebody else is named in the error and left alone. A Secret that others change
-// is noticed by a watch of metadata, see [Cluster]. One caveat: a pod that mounts a Secret sees a new
-// token up to 100 seconds late, and by an environment variable or a subPath never.
+// Only the configured keys and labels are applied, as the field manager "credagent" and never by force: an error names
+// the fields of others, which are left alone. A watch of metadata detects changes by others, see [Cluster]. One caveat:
+// a pod that mounts a Secret sees a new token up to 100 seconds late; in an environment variable or with subPath it never
+// does.
 package kubesecret
 
 import (
@@ -30,15 +30,15 @@ const (
 	// MaxData is how many bytes all values of a Secret may have together.
 	MaxData = 1 << 20
 
-	// ManagedLabel is on each Secret that is written, so that one watch sees all of a namespace.
+	// ManagedLabel is set on each Secret, so that one watch covers all those of a namespace.
 	ManagedLabel = "credagent.io/managed"
-	// ExpiryAnnotation is when the first of the tokens ends, RFC 3339.
+	// ExpiryAnnotation is when the first of the tokens expires, RFC 3339.
 	ExpiryAnnotation = "credagent.io/expires-on"
 	// RefreshAnnotation is when the next of them is to be replaced, RFC 3339.
 	RefreshAnnotation = "credagent.io/refresh-on"
 
-	// shortLife is what a token should have left when it is written: a kubelet brings a changed Secret into
-	// the pods that mount it within 100 seconds.
+	// shortLife is how long a token should be valid when it is written: a kubelet updates mounted Secrets within
+	// 100 seconds.
 	shortLife = 5 * time.Minute
 )
 
@@ -65,19 +65,19 @@ type Secret struct {
 	log     *slog.Logger
 
 	mu       sync.Mutex
-	version  string    // the resourceVersion with which it was last seen to be right; "" before. Guarded by mu, as is all that follows
+	version  string    // the resourceVersion when it was last found correct; "" before. Guarded by mu, as are all fields below
 	verified time.Time // when that was
-	applied  []byte    // the object that was applied last, as a digest; nil before
-	warned   bool      // of a short life
-	watched  bool      // it is among those that the cluster watches
+	applied  []byte    // digest of the object that was last applied; nil before
+	warned   bool      // about a short remaining lifetime
+	watched  bool      // the cluster watches it
 	closed   bool
 }
 
-// Open returns the sink of a Secret. It asks the API server nothing.
+// Open returns the sink of a Secret. It sends no request.
 func (c *Cluster) Open(o Options) (*Secret, error) {
 	path := o.Namespace + "/" + o.Name
 	if o.Namespace == "" {
-		return nil, fmt.Errorf("preparing Secret %q: it has no namespace, and this is no pod whose own it could be; configure namespace", o.Name)
+		return nil, fmt.Errorf("preparing Secret %q: it has no namespace, and this process is not in a pod, whose namespace would be used; configure namespace", o.Name)
 	}
 	var tokens []string
 	for _, v := range o.Data {
@@ -102,10 +102,10 @@ func (s *Secret) Close() {
 // Path returns "namespace/name".
 func (s *Secret) Path() string { return s.o.Namespace + "/" + s.o.Name }
 
-// Tokens returns the names of the tokens that the Secret shows, sorted.
+// Tokens returns the names of the tokens in the Secret, sorted.
 func (s *Secret) Tokens() []string { return slices.Clone(s.tokens) }
 
-// object is a Secret as it is applied, and as the API server has it.
+// object is a Secret, in a request or in an answer.
 type object struct {
 	APIVersion string            `json:"apiVersion"`
 	Kind       string            `json:"kind"`
@@ -123,7 +123,7 @@ type metadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// render returns the object that lookup's tokens make, and when the first of them ends.
+// render returns the object with the tokens of lookup, and when the first of them expires.
 func (s *Secret) render(lookup sink.Lookup) (object, time.Time, error) {
 	o := object{APIVersion: "v1", Kind: "Secret", Type: s.o.Type, Data: make(map[string][]byte, len(s.o.Data))}
 	size := 0
@@ -136,7 +136,7 @@ func (s *Secret) render(lookup sink.Lookup) (object, time.Time, error) {
 		size += len(v.Key) + len(content)
 	}
 	if size > MaxData {
-		return object{}, time.Time{}, fmt.Errorf("writing Secret %q: its values have %d bytes together, and a Secret holds at most %d; split it into several", s.Path(), size, MaxData)
+		return object{}, time.Time{}, fmt.Errorf("writing Secret %q: its values have %d bytes in total, and a Secret holds at most %d; split it into several", s.Path(), size, MaxData)
 	}
 	expiry, refresh := s.instants(lookup)
 	o.Metadata = metadata{
@@ -150,7 +150,7 @@ func (s *Secret) render(lookup sink.Lookup) (object, time.Time, error) {
 	return o, expiry, nil
 }
 
-// instants returns when the first token ends, and when the next is to be replaced.
+// instants returns when the first token expires, and when the first is due for a refresh.
 func (s *Secret) instants(lookup sink.Lookup) (expiry, refresh time.Time) {
 	for _, name := range s.tokens {
 		t, _ := lookup(name)
@@ -175,9 +175,9 @@ func earlier(a, b time.Time) time.Time {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// Write applies the Secret unless it is what it should be. The first time it is read before, so that one
-// that is right already is no change. It is tried for [kubeapi.RequestTimeout] a request. After an error
-// the old content stays; a [*sink.LaterError] says how long the API server is to be left alone.
+// Write applies the Secret unless it is already correct. The first call reads it before, so that a correct one counts as
+// unchanged. Each request may take [kubeapi.RequestTimeout]. After an error the old content stays; a
+// [*sink.LaterError] gives the wait that the API server asked for.
 func (s *Secret) Write(lookup sink.Lookup) (sink.Outcome, error) {
 	want, expiry, err := s.render(lookup)
 	if err != nil {
@@ -196,7 +196,7 @@ func (s *Secret) Write(lookup sink.Lookup) (sink.Outcome, error) {
 func (s *Secret) put(want object) (sink.Outcome, error) {
 	digest := digestOf(want)
 	if s.applied == nil || slices.Equal(s.applied, digest) {
-		// What is there may be right: it was written by an earlier process, or somebody changed it.
+		// It may be correct, if an earlier process wrote it, or may have been changed by somebody.
 		right, err := s.compare(want)
 		var refused *kubeapi.Error
 		switch {
@@ -204,7 +204,7 @@ func (s *Secret) put(want object) (sink.Outcome, error) {
 			s.applied = digest
 			return sink.Unchanged, nil
 		case errors.As(err, &refused) && (refused.Code == http.StatusForbidden || refused.Code == http.StatusNotFound):
-			// It may be written without being read, or made.
+			// The account may have the right to write it but not to read it, or to create it.
 		case err != nil:
 			return sink.Unchanged, err
 		}
@@ -222,7 +222,7 @@ func (s *Secret) put(want object) (sink.Outcome, error) {
 	}
 	got, err := kubeapi.ParseMetadata(answer)
 	if err != nil || got.Version == "" {
-		return sink.Unchanged, errors.New("the API server took it, but its answer is not an object's metadata")
+		return sink.Unchanged, errors.New("the API server accepted it, but its answer is not the metadata of an object")
 	}
 	s.applied = digest
 	s.isRight(got.Version)
@@ -231,10 +231,10 @@ func (s *Secret) put(want object) (sink.Outcome, error) {
 
 func (s *Secret) path() string { return kubeapi.SecretPath(s.o.Namespace, s.o.Name) }
 
-// isRight notes that the Secret is as it should be.
+// isRight records that the Secret is correct.
 func (s *Secret) isRight(version string) { s.version, s.verified = version, time.Now() }
 
-// compare reads the Secret and reports whether it has all that would be applied.
+// compare reads the Secret and reports whether it contains everything that would be applied.
 func (s *Secret) compare(want object) (right bool, err error) {
 	answer, err := s.cluster.api.Do(s.cluster.ctx, kubeapi.Request{Method: http.MethodGet, Path: s.path(), Accept: kubeapi.JSON})
 	if err != nil {
@@ -261,16 +261,16 @@ func (s *Secret) compare(want object) (right bool, err error) {
 func parseObject(answer []byte) (object, error) {
 	var got object
 	if json.Unmarshal(answer, &got) != nil || got.Kind != "Secret" || got.Metadata.Version == "" {
-		return object{}, errors.New("the API server's answer is no Secret")
+		return object{}, errors.New("the API server's answer is not a Secret")
 	}
 	return got, nil
 }
 
-// Mend implements the agent's interface: nothing of a Secret drifts but its content.
+// Mend is [Secret.Holds]: a Secret has no mode or owner to repair.
 func (s *Secret) Mend(lookup sink.Lookup) (holds bool, err error) { return s.Holds(lookup) }
 
-// Holds reads the Secret and reports whether it has what [Secret.Write] would apply. Where the API server
-// cannot be asked, what was so is taken to be so still.
+// Holds reads the Secret and reports whether it contains what [Secret.Write] would apply. If the API server does not
+// answer, the last known state counts.
 func (s *Secret) Holds(lookup sink.Lookup) (bool, error) {
 	want, _, err := s.render(lookup)
 	if err != nil {
@@ -287,14 +287,14 @@ func (s *Secret) Holds(lookup sink.Lookup) (bool, error) {
 	case err == nil, errors.As(err, &refused) && refused.Code == http.StatusNotFound,
 		errors.Is(err, errImmutable), errors.As(err, new(*typeError)):
 		return right, nil
-	default: // nobody says that it has changed
+	default: // there is no sign that it has changed
 		s.verified = time.Now()
 		return true, nil
 	}
 }
 
-// Untouched reports that nobody has changed the Secret since it was last seen to be right, as far as the
-// watch knows. The first call begins the watch.
+// Untouched reports whether, according to the watch, nobody has changed the Secret since it was last found correct. The
+// first call starts the watch.
 func (s *Secret) Untouched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,7 +308,7 @@ func (s *Secret) Untouched() bool {
 	return s.cluster.untouched(s)
 }
 
-// warnOfShortLife warns, once, of a token that may end before the pods that mount the Secret see the next.
+// warnOfShortLife warns once about a token that may expire before pods that mount the Secret see the next one.
 func (s *Secret) warnOfShortLife(left time.Duration) {
 	if left >= shortLife {
 		s.warned = false

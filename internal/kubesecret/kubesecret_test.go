@@ -126,28 +126,31 @@ func TestWriteWithoutItsToken(t *testing.T) {
 	}
 }
 
+// fault answers a request in place of the API server.
+type fault func(*http.Request) (*http.Response, error)
+
 // refusal is what makes a write fail, and what the error says.
 type refusal struct {
 	there *kubefake.Secret
 	deny  []string
-	fault func(*http.Request) (*http.Response, error)
+	fault fault
 	want  []string
 }
 
 func refusals() map[string]refusal {
-	status := func(code int, reason, message string) func(*http.Request) (*http.Response, error) {
+	status := func(code int, reason, message string) fault {
 		return func(*http.Request) (*http.Response, error) { return kubefake.Status(code, reason, message), nil }
 	}
-	answer := func(code int, body string) func(*http.Request) (*http.Response, error) {
+	answer := func(code int, body string) fault {
 		return func(*http.Request) (*http.Response, error) { return kubefake.Answer(code, body), nil }
 	}
 	return map[string]refusal{
 		"conflict": {
 			there: &kubefake.Secret{Type: "Opaque", Data: map[string][]byte{"token": []byte("theirs")}},
-			want:  []string{".data.token of it belongs to \"helm\", and is not taken away by force: remove that from what \"helm\" applies, or write to another Secret", "409 Conflict"},
+			want:  []string{".data.token of it belongs to \"helm\" and is not overwritten by force: remove that from what \"helm\" applies, or write to another Secret", "409 Conflict"},
 		},
-		"immutable":         {there: &kubefake.Secret{Type: "Opaque", Immutable: true}, want: []string{"it is immutable", "delete it, and it is made anew"}},
-		"immutable, unread": {there: &kubefake.Secret{Type: "Opaque", Immutable: true}, deny: []string{"get"}, want: []string{"it is immutable", "delete it"}},
+		"immutable":         {there: &kubefake.Secret{Type: "Opaque", Immutable: true}, want: []string{"it is immutable", "delete and recreate it"}},
+		"immutable, unread": {there: &kubefake.Secret{Type: "Opaque", Immutable: true}, deny: []string{"get"}, want: []string{"it is immutable", "delete and recreate it"}},
 		"another type":      {there: &kubefake.Secret{Type: "example/x"}, want: []string{`its type is "example/x" and cannot be changed to "Opaque"; configure secret_type: example/x`}},
 		"another type, unread": {
 			there: &kubefake.Secret{Type: "example/x"}, deny: []string{"get"}, want: []string{`its type cannot be changed to "Opaque": configure the type that it has as secret_type`},
@@ -158,7 +161,7 @@ func refusals() map[string]refusal {
 		},
 		"may not patch": {deny: []string{"patch"}, want: []string{`the pod's service account may not write it: grant it patch, get and watch on the Secret "graph", as the Role in deploy/k8s/secret does`}},
 		"may not make":  {deny: []string{"create"}, want: []string{"kubectl create secret generic graph --namespace shop --type Opaque", "or grant it create on secrets"}},
-		"no namespace":  {fault: status(404, "NotFound", `namespaces "shop" not found`), want: []string{`namespace "shop" is not there: create it, or correct the sink's namespace`}},
+		"no namespace":  {fault: status(404, "NotFound", `namespaces "shop" not found`), want: []string{`namespace "shop" does not exist: create it, or correct the sink's namespace`}},
 		"namespace ends": {
 			fault: status(403, "Forbidden", `unable to create new content in namespace shop because it is being terminated`), want: []string{`namespace "shop" is being deleted`},
 		},
@@ -167,7 +170,7 @@ func refusals() map[string]refusal {
 		"too large":    {fault: answer(413, "<html>too large</html>"), want: []string{"a Secret holds at most 1 MiB", "413"}},
 		"invalid":      {fault: status(422, "Invalid", `metadata.labels: Invalid value`), want: []string{"the API server does not accept its content", "metadata.labels"}},
 		"a webhook":    {fault: status(500, "InternalError", `failed calling webhook "x"`), want: []string{`500 Internal Server Error: failed calling webhook "x"`}},
-		"nonsense":     {fault: answer(200, "<html>"), want: []string{"is no Secret"}},
+		"nonsense":     {fault: answer(200, "<html>"), want: []string{"is not a Secret"}},
 	}
 }
 
@@ -217,7 +220,7 @@ func TestTooManyBytes(t *testing.T) {
 	b := newBed(t)
 	b.issue("graph", strings.Repeat("x", 1<<20), time.Hour)
 	_, err := b.open("graph").Write(b.lookup)
-	if err == nil || !strings.Contains(err.Error(), "1048581 bytes together, and a Secret holds at most 1048576") || len(b.Seen()) > 0 {
+	if err == nil || !strings.Contains(err.Error(), "1048581 bytes in total, and a Secret holds at most 1048576") || len(b.Seen()) > 0 {
 		t.Errorf("it ends with %.200v", err)
 	}
 }
@@ -404,7 +407,7 @@ func TestWatchForbidden(t *testing.T) {
 		if gets != 3 {
 			t.Errorf("it was read %d times, want 3", gets)
 		}
-		if n := strings.Count(b.log.String(), "Secrets may not be watched"); n != 1 {
+		if n := strings.Count(b.log.String(), "watching Secrets is forbidden"); n != 1 {
 			t.Errorf("that is logged %d times:\n%s", n, b.log)
 		}
 		b.Delete("shop/graph")

@@ -17,23 +17,23 @@ import (
 )
 
 const (
-	// mostByName is up to how many Secrets of a namespace have a stream each, by their names, for which
-	// rights on these suffice. More have one by their label, for which the right on all is needed.
+	// mostByName is how many Secrets of a namespace have a stream each, by name, which needs rights on these Secrets
+	// only. More share one stream by label, which needs the right on all Secrets of the namespace.
 	mostByName = 4
-	// settleTime is within what a new stream has told of each Secret that there is.
+	// settleTime is how long a new stream may take to report every existing Secret.
 	settleTime = 10 * time.Second
-	// readEvery is how often a Secret is read while no watch knows of it.
+	// readEvery is how often a Secret is read while no watch covers it.
 	readEvery = 10 * time.Minute
-	// askAgain is how soon a watch that is forbidden is tried again.
+	// askAgain is how long to wait before a forbidden watch is tried again.
 	askAgain = 10 * time.Minute
 
 	shortestPause = time.Second // between two streams
 	longestPause  = time.Minute
 )
 
-// Cluster is what the Secrets of one API server share: the connection, its waits, and the watch. The
-// watch is of metadata, of each Secret by its name where a namespace has few, else of all with
-// [ManagedLabel]. It begins with the first [Secret.Untouched].
+// Cluster is what the Secrets of one API server share: the connection, its waits, and the watch. The watch covers only
+// metadata: of each Secret by name if a namespace has few, otherwise of all with [ManagedLabel]. The first
+// [Secret.Untouched] starts it.
 type Cluster struct {
 	api *kubeapi.Client
 	log *slog.Logger
@@ -52,14 +52,14 @@ type space struct {
 	streams map[selector]*watch // those that run
 }
 
-// selector is what a stream is about; the zero value is all Secrets with our label.
+// selector is which Secrets a stream reports; the zero value is all with our label.
 type selector struct{ name string }
 
-// watch is one stream, and what it told.
+// watch is one stream, and what it reported.
 type watch struct {
 	cancel    context.CancelFunc
 	up        bool      // it is open
-	since     time.Time // when it began to tell of everything
+	since     time.Time // when it began to report everything
 	forbidden bool
 	versions  map[string]string // by name; "" of a Secret that was deleted
 }
@@ -156,8 +156,8 @@ func (c *Cluster) settle(namespace string, in *space) {
 	}
 }
 
-// follow keeps a stream open until ctx ends. One that ended goes on where it was; where that is too long
-// ago, it tells of everything once more.
+// follow keeps a stream open until ctx ends. A new stream continues where the last one ended, unless that is too long
+// ago: then it reports everything again.
 func (c *Cluster) follow(ctx context.Context, w *watch, namespace string, which selector) {
 	watching := kubeapi.Watching{Path: kubeapi.SecretPath(namespace, "")}
 	if which.name != "" {
@@ -248,6 +248,6 @@ func (c *Cluster) reportForbidden(w *watch, namespace string, which selector, er
 	if which.name != "" {
 		right = "watch on the Secret " + which.name
 	}
-	c.log.Warn("Secrets may not be watched, so they are read every ten minutes to see whether somebody changed them",
+	c.log.Warn("watching Secrets is forbidden, reading them every ten minutes to detect changes",
 		logkey.Namespace, namespace, logkey.Error, err, logkey.Advice, "grant the pod's service account "+right)
 }
