@@ -92,7 +92,7 @@ func (d slowDisk) note(policy.Gate, time.Time) <-chan error {
 	noted := make(chan error, 1)
 	go func() {
 		d <- struct{}{}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 		<-d
 		close(noted)
 	}()
