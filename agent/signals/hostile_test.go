@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,10 +79,11 @@ func TestTransmitterAwayForADay(t *testing.T) {
 		w.memory = &memory{}
 		w.start()
 		w.settle(time.Minute)
-		before, away := len(w.requests()), true
+		before := len(w.requests())
+		var back atomic.Bool
 		w.stop()
 		w.intercept = func(*http.Request) (*http.Response, error) {
-			if away {
+			if !back.Load() {
 				return nil, fmt.Errorf("connection refused")
 			}
 			return nil, nil
@@ -97,7 +99,7 @@ func TestTransmitterAwayForADay(t *testing.T) {
 		if _, err := w.server.Signal(devserver.Signal{Event: "session-revoked", Client: "app-1"}); err != nil {
 			t.Fatal(err)
 		}
-		away = false
+		back.Store(true)
 		w.settle(10 * time.Minute)
 		if w.found() != 1 || !w.stream.Status().Healthy {
 			t.Errorf("found %d, the status is %+v", w.found(), w.stream.Status())

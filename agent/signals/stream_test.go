@@ -3,6 +3,7 @@ package signals
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,9 +261,9 @@ func TestSubjectsAreAdded(t *testing.T) {
 // TestStatusIsRead: a stream that is not enabled is not healthy, whether the receiver asks or is told.
 func TestStatusIsRead(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		paused := true
+		var enabled atomic.Bool
 		w.intercept = w.changing("/ssf/status", func(c map[string]any) {
-			if paused {
+			if !enabled.Load() {
 				c["status"], c["reason"] = "paused", "maintenance"
 			}
 		})
@@ -271,7 +272,7 @@ func TestStatusIsRead(t *testing.T) {
 		if s := w.stream.Status(); s.Healthy || s.State != "paused" || !strings.Contains(s.LastError, "maintenance") {
 			t.Errorf("the status is %+v", s)
 		}
-		paused = false
+		enabled.Store(true)
 		w.settle(20 * time.Minute)
 		if s := w.stream.Status(); !s.Healthy {
 			t.Errorf("after it was enabled again the status is %+v", s)
