@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,6 +40,10 @@ const (
 	versed   = "versed"   // speaks versions 1 and 2 of the protocol
 	ahead    = "ahead"    // speaks version 2 alone
 )
+
+// The main goroutine stays on the first thread, which has the kernel's order to end with the agent. Programs with cgo,
+// such as tests with the race detector, can cancel it only there.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	switch {
