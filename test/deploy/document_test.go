@@ -62,7 +62,7 @@ func TestDocumentNamesEveryUnit(t *testing.T) {
 // wishes are the drop-ins that the document's table has for what people want.
 func wishes(t *testing.T) map[string]string {
 	t.Helper()
-	_, table, _ := strings.Cut(read(t, document), "| wish | lines |\n| --- | --- |\n")
+	_, table, _ := strings.Cut(read(t, document), "| to | lines |\n| --- | --- |\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	setting := regexp.MustCompile("`([A-Za-z]+=[^`]*)`")
 	all := map[string]string{}

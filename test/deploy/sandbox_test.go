@@ -90,7 +90,7 @@ func TestSystemdNetworkOfOnesOwn(t *testing.T) {
 	h := fromCheckout(t, calm)
 	h.setUp("Start")
 	h.replaceInConfig("    client_id:", "    request_timeout: 1s\n    client_id:")
-	h.dropIn("credagent.service", "network", wish(t, "reach nothing but your own server and name server"))
+	h.dropIn("credagent.service", "network", wish(t, "reach only your own server and name server"))
 	h.Run("systemctl", "start", "--no-block", "credagent")
 	h.Await("the request has failed", func() bool {
 		return strings.Contains(h.Run("journalctl", "--no-pager", "--unit=credagent", "--output=cat"), "token request failed")
@@ -142,12 +142,12 @@ func TestSystemdWishes(t *testing.T) {
 	h.setUp("Start")
 	h.Shell("install -d -o credagent -g credagent /srv/app")
 	h.replaceInConfig("/run/credagent/app.token", "/srv/app/token")
-	h.dropIn("credagent.service", "sink", wish(t, "a sink in `/srv/app`"))
+	h.dropIn("credagent.service", "sink", wish(t, "write a sink in `/srv/app`"))
 	h.Run("systemctl", "start", "credagent")
 	h.wantToken("/srv/app/token")
 
 	h.replaceInConfig("path: /srv/app/token", "path: /srv/app/token\n    mode: \"0640\"\n    group: app")
-	h.dropIn("credagent.service", "group", wish(t, "`group: app` for a sink or the socket"))
+	h.dropIn("credagent.service", "group", wish(t, "use `group: app` for a sink or the socket"))
 	h.Run("systemctl", "restart", "credagent")
 	if owner := h.Run("stat", "--format=%U:%G", "/srv/app/token"); owner != "credagent:app" {
 		t.Errorf("the sink belongs to %s", owner)
@@ -162,7 +162,7 @@ func TestSystemdWishes(t *testing.T) {
 		}
 		h.Copy(binary, "/usr/lib/credagent/plugins/credagent-provider-ownsecret", 0o755)
 		h.replaceInConfig("secretcred", "ownsecret")
-		h.dropIn("credagent.service", "provider", wish(t, "an external provider that is not statically linked, such as `pkcs11cred`"))
+		h.dropIn("credagent.service", "provider", wish(t, "run an external provider that is not statically linked, such as `pkcs11cred`"))
 		h.Shell("systemctl stop credagent; rm -r /srv/app/token /var/lib/credagent; systemctl start credagent")
 		h.wantToken("/srv/app/token")
 	})
