@@ -58,7 +58,7 @@ var mutants = []mutant{
 	{"a wait of another boot counts by this one's clock", "agent/hoststate/waits.go", "id == r.Boot {", "id != \"\" {"},
 	{"a token's state is used for another scope", "agent/store/record.go", "case b.Request != wanted.Request:", "case false:"},
 	{"an expired token is written", "agent/delivery/writer.go", "if shows.expired(time.Now()) {", "if false {"},
-	{"a failed write leaves a sink held", "agent/delivery/writer.go", "v.wrote = nil // what is there now is anybody's guess", "_ = v.wrote"},
+	{"a failed write leaves a sink held", "agent/delivery/writer.go", "v.wrote = nil // its content is unknown now", "_ = v.wrote"},
 	{"actions that change their sink run for ever", "agent/delivery/repeats.go", "case byHook:", "case byHook && false:"},
 	{"a sink that failed is not tried again", "agent/delivery/writer.go", "w.work.Retry(wait)", "_ = wait"},
 }
