@@ -67,7 +67,7 @@ func (s *apis) TokenAs(name string, want agent.APIRequest) (token.Token, error) 
 }
 
 // askSidecar sends a request as a user does; a negative one is one that is not known.
-func askSidecar(source SidecarSource, user int, r *http.Request) *http.Response {
+func askSidecar(source SidecarSource, user int, r *http.Request) *httptest.ResponseRecorder {
 	s := Sidecar(source, agentUser, slog.New(slog.DiscardHandler)).(*sidecar)
 	s.caller = func(*http.Request) (int, error) {
 		if user < 0 {
@@ -77,7 +77,7 @@ func askSidecar(source SidecarSource, user int, r *http.Request) *http.Response 
 	}
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
-	return w.Result()
+	return w
 }
 
 func sidecarRequest(pathAndQuery string) *http.Request {
@@ -105,11 +105,11 @@ func TestSidecarHandsOutTokens(t *testing.T) {
 			if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
 				t.Fatal(err)
 			}
-			if response.StatusCode != http.StatusOK || len(body) != 1 || body["authorizationHeader"] != "Bearer "+tokenCanary {
-				t.Errorf("status %d, %v", response.StatusCode, body)
+			if response.Code != http.StatusOK || len(body) != 1 || body["authorizationHeader"] != "Bearer "+tokenCanary {
+				t.Errorf("status %d, %v", response.Code, body)
 			}
-			if response.Header.Get("Cache-Control") != "no-store" || response.Header.Get("Content-Type") != "application/json" {
-				t.Errorf("header %v", response.Header)
+			if response.Header().Get("Cache-Control") != "no-store" || response.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("header %v", response.Header())
 			}
 			if len(source.asked) != 1 || fmt.Sprint(source.asked[0]) != fmt.Sprint(tc.want) {
 				t.Errorf("it is asked for %v, want %v", source.asked, tc.want)
@@ -176,10 +176,10 @@ func TestSidecarRefuses(t *testing.T) {
 			if err != nil || json.Unmarshal(text, &body) != nil {
 				t.Fatalf("%v\n%s", err, text)
 			}
-			if response.StatusCode != tc.status || body.Status != tc.status || !strings.Contains(body.Title, tc.title) || body.CorrelationID == "" {
-				t.Errorf("%d, %+v, want %d with %q", response.StatusCode, body, tc.status, tc.title)
+			if response.Code != tc.status || body.Status != tc.status || !strings.Contains(body.Title, tc.title) || body.CorrelationID == "" {
+				t.Errorf("%d, %+v, want %d with %q", response.Code, body, tc.status, tc.title)
 			}
-			if got := response.Header.Get("Content-Type"); got != "application/problem+json" {
+			if got := response.Header().Get("Content-Type"); got != "application/problem+json" {
 				t.Errorf("content type %q", got)
 			}
 			if strings.Contains(string(text), tokenCanary) || strings.Contains(body.Title, "stranger-1") {
@@ -196,7 +196,7 @@ func TestSidecarRefuses(t *testing.T) {
 				wantHeader["Connection"] = "close"
 			}
 			for _, key := range slices.Sorted(maps.Keys(wantHeader)) {
-				if got := response.Header.Get(key); got != wantHeader[key] {
+				if got := response.Header().Get(key); got != wantHeader[key] {
 					t.Errorf("%s: %q, want %q", key, got, wantHeader[key])
 				}
 			}
@@ -206,8 +206,8 @@ func TestSidecarRefuses(t *testing.T) {
 
 func TestSidecarHealth(t *testing.T) {
 	for dead, want := range map[bool]int{false: http.StatusOK, true: http.StatusServiceUnavailable} {
-		if response := askSidecar(&apis{dead: dead}, -1, sidecarRequest(sidecarHealthPath)); response.StatusCode != want {
-			t.Errorf("dead %t: status %d, want %d", dead, response.StatusCode, want)
+		if response := askSidecar(&apis{dead: dead}, -1, sidecarRequest(sidecarHealthPath)); response.Code != want {
+			t.Errorf("dead %t: status %d, want %d", dead, response.Code, want)
 		}
 	}
 }

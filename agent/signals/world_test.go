@@ -35,7 +35,7 @@ type world struct {
 	memory *memory // nil for none
 	waits  *waits  // nil for none
 	// intercept answers a request in the server's place; nil for none.
-	intercept func(*http.Request) (*http.Response, error)
+	intercept interceptor
 	stream    *Stream
 	log       strings.Builder
 
@@ -269,8 +269,11 @@ func answer(status int, body string, headers ...string) (*http.Response, error) 
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
+// interceptor answers a request in the server's place; a nil answer passes it on.
+type interceptor func(*http.Request) (*http.Response, error)
+
 // changing answers with the server's answer, in which some JSON is another.
-func (w *world) changing(path string, change func(map[string]any)) func(*http.Request) (*http.Response, error) {
+func (w *world) changing(path string, change func(map[string]any)) interceptor {
 	transport := &http.Transport{DialContext: w.server.DialContext, DisableKeepAlives: true}
 	return func(r *http.Request) (*http.Response, error) {
 		if !strings.HasPrefix(r.URL.Path, path) {

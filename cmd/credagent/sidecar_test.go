@@ -95,6 +95,7 @@ func askSidecar(at string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	_ = response.Body.Close()
 	fmt.Print(response.StatusCode)
 	os.Exit(0)
 }
