@@ -158,7 +158,8 @@ func openMemory(cfg *config.Config) (agent.Memory, error) {
 	}
 	opened, err := openRecords(cfg.State)
 	var setup *store.SetupError
-	if errors.As(err, &setup) {
+	var later *statedError
+	if errors.As(err, &setup) && !errors.As(err, &later) {
 		return nil, &config.Error{Problems: []config.Problem{cfg.Problem("state."+setup.Setting, setup.Error())}}
 	}
 	if err != nil {
@@ -169,9 +170,19 @@ func openMemory(cfg *config.Config) (agent.Memory, error) {
 
 func openRecords(s *config.State) (agent.Memory, error) {
 	if s.Secret != "" {
-		return store.OpenSecret(kubeapi.New(kubeapi.Options{}), kubeapi.Namespace(), s.Secret, s.KeyFile)
+		return openSecret(kubeapi.New(kubeapi.Options{}), kubeapi.Namespace(), s)
 	}
 	return store.Open(s.Dir, s.KeyFile)
+}
+
+// openSecret opens the state in a Secret. An API server that is unreachable or overloaded is no mistake in the
+// configuration: a later start may succeed.
+func openSecret(api *kubeapi.Client, namespace string, s *config.State) (agent.Memory, error) {
+	opened, err := store.OpenSecret(api, namespace, s.Secret, s.KeyFile)
+	if err != nil && api.Wait() > 0 {
+		return nil, &statedError{exitNoToken, err}
+	}
+	return opened, err
 }
 
 func builtinNames() []string { return slices.Sorted(maps.Keys(builtin())) }
