@@ -3,8 +3,6 @@ package certcred
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/plugins/internal/credtest"
+	"github.com/credagent/credagent/testkit/workloadapi"
 )
 
 // workloadAPI hands out a key and its certificates as X.509-SVIDs.
@@ -34,36 +33,10 @@ func (a workloadAPI) FetchX509SVID(_ *workload.X509SVIDRequest, updates grpc.Ser
 	return updates.Send(&workload.X509SVIDResponse{Svids: []*workload.X509SVID{svid}})
 }
 
-// serveWorkloadAPI returns the socket at which the leaf is handed out.
-func serveWorkloadAPI(t *testing.T, leaf *credtest.Leaf) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "spiffe") // a short path: a unix socket's has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, done := grpc.NewServer(), make(chan struct{})
-	workload.RegisterSpiffeWorkloadAPIServer(server, workloadAPI{leaf: leaf})
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	return socket
-}
-
 // Each request is made with the X.509-SVID that the Workload API has then; its end is not the credential's.
 func TestSVIDs(t *testing.T) {
 	leaf := credtest.Shared().Leaves["P-256"]
-	config := map[string]any{"source": map[string]any{"spiffe": map[string]any{"socket": serveWorkloadAPI(t, &leaf)}}, "auth_method": "tls_client_auth"}
+	config := map[string]any{"source": map[string]any{"spiffe": map[string]any{"socket": workloadapi.Serve(t, workloadAPI{leaf: &leaf})}}, "auth_method": "tls_client_auth"}
 	s := serveTLS(t, tls.RequireAndVerifyClientCert, tls.VersionTLS13)
 	client := credtest.Serve(t, Provider{})
 	for _, kind := range []string{"P-256", "RSA"} { // rotated

@@ -60,7 +60,7 @@ var rooms = map[string]room{
 	"plugins/internal/certauth":  {[]string{"plugins"}, "it authenticates with a certificate and knows nothing of where its key is"},
 	"plugins/plugintest":         {[]string{"agent/provider", "plugins", "plugins/providerpb"}, "it asks a provider just as the agent would, so it does that with the agent's own bridge"},
 	"plugins/internal/credtest":  {[]string{"plugins", "plugins/providerpb"}, "it tests providers as the agent would use them"},
-	"plugins/internal/assertion": {[]string{"internal/keyfile", "internal/printable", "internal/process", "internal/redact", "internal/secret", "internal/transport", "plugins", "plugins/internal/credfile", "plugins/internal/spiffe"}, "it gets assertions and knows nothing of what they are for"},
+	"plugins/internal/assertion": {[]string{"internal/keyfile", "internal/loopback", "internal/printable", "internal/process", "internal/redact", "internal/secret", "internal/transport", "plugins", "plugins/internal/credfile", "plugins/internal/spiffe"}, "it gets assertions and knows nothing of what they are for"},
 	"plugins/internal/spiffe":    {[]string{"internal/printable", "internal/secret", "plugins"}, "it asks for an identity and knows nothing of what it is for"},
 	"plugins/internal/credfile":  {[]string{"internal/keyfile", "internal/secret"}, "it reads small files for the providers"},
 
@@ -99,6 +99,7 @@ var rooms = map[string]room{
 	"internal/setup":       {[]string{"agent/config", "internal/host", "internal/process", "internal/secret"}, "it writes a configuration, so it asks config whether it is sound, and has the program validate it as another user"},
 	"internal/kubeapi":     {[]string{"internal/printable", "internal/transport"}, "it sends requests as a pod's service account, whatever they are for"},
 	"testkit/kubefake":     {[]string{"internal/kubeapi"}, "it answers requests in the test's process, and of what it judges it has the names alone"},
+	"testkit/workloadapi":  {nil, "it serves what a test gives it"},
 	"internal/loopback":    {nil, "it judges a name, whoever listens there"},
 	"internal/printable":   {nil, "it cleans texts, whoever they are from"},
 	"internal/worker":      {nil, "it runs what is posted to it, whatever that is"},
@@ -164,8 +165,8 @@ type guest struct {
 var guests = map[string]guest{
 	"github.com/hashicorp/go-plugin":       {[]string{"agent/provider", "internal/handshake", "plugins"}, "only the bridge's two ends know how processes are started and joined"},
 	"github.com/hashicorp/go-hclog":        {[]string{"agent/provider", "plugins"}, "go-plugin wants a logger of this kind; everything else logs with slog"},
-	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/internal/spiffe", "plugins/plugintest", "plugins/providerpb"}, "only the bridge's two ends speak gRPC, and who asks a Workload API"},
-	"github.com/spiffe/go-spiffe/v2":       {[]string{"plugins/internal/spiffe"}, "one place asks a Workload API, in a provider's process"},
+	"google.golang.org/grpc":               {[]string{"agent/provider", "plugins", "plugins/internal/credtest", "plugins/internal/spiffe", "plugins/plugintest", "plugins/providerpb", "testkit/workloadapi"}, "only the bridge's two ends speak gRPC, and who asks a Workload API"},
+	"github.com/spiffe/go-spiffe/v2":       {[]string{"plugins/internal/spiffe", "testkit/workloadapi"}, "one place asks a Workload API, in a provider's process"},
 	"google.golang.org/protobuf":           {[]string{"plugins/providerpb"}, "only generated code handles messages' insides"},
 	"github.com/go-jose/go-jose/v4":        {[]string{"agent/signals", "plugins/internal/certauth", "testkit/oidctest"}, "assertions are made and read in providers' processes, security event tokens where they are received; an access token is opaque to the agent"},
 	"github.com/kelseyhightower/envconfig": {[]string{"agent/config"}, "one place reads the environment"},

@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,10 +18,10 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
-	"google.golang.org/grpc"
 
 	"github.com/credagent/credagent/agent/provider"
 	"github.com/credagent/credagent/internal/devserver"
+	"github.com/credagent/credagent/testkit/workloadapi"
 )
 
 // platform vouches for a workload, in the forms of all platforms: it is a double of each, written from
@@ -86,32 +85,6 @@ func (p *platform) FetchJWTSVID(_ context.Context, in *workload.JWTSVIDRequest) 
 	return &workload.JWTSVIDResponse{Svids: []*workload.JWTSVID{{Svid: p.sign(in.GetAudience()[0])}}}, nil
 }
 
-// workloadAPI serves the Workload API and returns its socket.
-func (p *platform) workloadAPI(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "spiffe") // a short path: a unix socket's has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, done := grpc.NewServer(), make(chan struct{})
-	workload.RegisterSpiffeWorkloadAPIServer(server, p)
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	return socket
-}
-
 // TestNoSecret has the whole program get a token without any secret, by each platform's example.
 func TestNoSecret(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -144,7 +117,7 @@ func TestNoSecret(t *testing.T) {
 			example := place.adapt(t, read(t, "examples/no-secret/"+name+".yaml"))
 			switch name {
 			case "spiffe":
-				example = strings.Replace(example, "/run/spire/agent/public/api.sock", platform.workloadAPI(t), 1)
+				example = strings.Replace(example, "/run/spire/agent/public/api.sock", workloadapi.Serve(t, platform), 1)
 			case "command":
 				script := filepath.Join(t.TempDir(), "print-assertion")
 				write(t, script, "#!/bin/sh\necho "+platform.sign(audience)+"\n")

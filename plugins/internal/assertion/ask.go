@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/credagent/credagent/internal/loopback"
 	"github.com/credagent/credagent/internal/printable"
 	"github.com/credagent/credagent/internal/redact"
 	"github.com/credagent/credagent/internal/transport"
@@ -229,7 +230,7 @@ func endpoint(variable, text string, near bool) (*url.URL, error) {
 		return nil, fmt.Errorf("the variable %s holds no URL of http or https", variable)
 	case !near && isLinkLocal(at.Hostname()):
 		return nil, fmt.Errorf("the variable %s leads to a link-local address, where the metadata services of clouds are, and no such service is meant", variable)
-	case at.Scheme == "http" && !near && !isLoopback(at.Hostname()):
+	case at.Scheme == "http" && !near && !loopback.IsHost(at.Hostname()):
 		return nil, fmt.Errorf("the variable %s holds a URL of plain http, over which a token would be anybody's to read", variable)
 	}
 	return at, nil
@@ -238,9 +239,4 @@ func endpoint(variable, text string, near bool) (*url.URL, error) {
 func isLinkLocal(name string) bool {
 	ip, err := netip.ParseAddr(name)
 	return err == nil && ip.Unmap().IsLinkLocalUnicast()
-}
-
-func isLoopback(name string) bool {
-	ip, err := netip.ParseAddr(name)
-	return name == "localhost" || err == nil && ip.IsLoopback()
 }

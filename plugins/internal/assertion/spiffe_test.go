@@ -2,14 +2,10 @@ package assertion
 
 import (
 	"context"
-	"net"
-	"os"
-	"path/filepath"
+	"github.com/credagent/credagent/testkit/workloadapi"
+	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"testing"
 	"time"
-
-	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
-	"google.golang.org/grpc"
 )
 
 // svids is a Workload API with JWT-SVIDs.
@@ -23,30 +19,11 @@ func (s svids) FetchJWTSVID(_ context.Context, in *workload.JWTSVIDRequest) (*wo
 }
 
 func TestSPIFFE(t *testing.T) {
-	dir, err := os.MkdirTemp("", "spiffe") // a short path: a unix socket's has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var audience, next string
-	server, done := grpc.NewServer(), make(chan struct{})
-	workload.RegisterSpiffeWorkloadAPIServer(server, svids{token: func(asked string) string {
+	socket := workloadapi.Serve(t, svids{token: func(asked string) string {
 		audience = asked
 		return next
 	}})
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
 	configured := opened(t, variables(nil), `{"source":{"spiffe":{"socket":"`+socket+`"}},"audience":"https://login.example.com"}`)
 	found := opened(t, variables(map[string]string{"SPIFFE_ENDPOINT_SOCKET": "unix://" + socket}), `{"source":{"spiffe":{}},"audience":"https://login.example.com"}`)
 	for _, source := range []Source{configured, found} {

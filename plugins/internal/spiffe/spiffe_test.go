@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/credagent/credagent/plugins"
+	"github.com/credagent/credagent/testkit/workloadapi"
 )
 
 const canary = "canary-7c1d"
@@ -51,37 +52,10 @@ func (a api) FetchX509SVID(_ *workload.X509SVIDRequest, updates grpc.ServerStrea
 	return updates.Context().Err()
 }
 
-// serve serves an API at a socket, whose path it returns.
-func serve(t *testing.T, a api) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "spiffe") // a short path: a unix socket's has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "api.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	workload.RegisterSpiffeWorkloadAPIServer(server, a)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	return socket
-}
-
 func TestJWT(t *testing.T) {
 	var asked *workload.JWTSVIDRequest
 	var header []string
-	socket := serve(t, api{jwt: func(ctx context.Context, in *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
+	socket := workloadapi.Serve(t, api{jwt: func(ctx context.Context, in *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
 		asked = in
 		sent, _ := metadata.FromIncomingContext(ctx)
 		header = sent.Get("workload.spiffe.io")
@@ -102,7 +76,7 @@ func TestX509(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := svid(t, key, time.Hour)
-	socket := serve(t, api{svids: func(context.Context) (*workload.X509SVIDResponse, error) {
+	socket := workloadapi.Serve(t, api{svids: func(context.Context) (*workload.X509SVIDResponse, error) {
 		return &workload.X509SVIDResponse{Svids: []*workload.X509SVID{good, {}}}, nil
 	}})
 	got, err := FetchX509(t.Context(), socket)
@@ -146,7 +120,7 @@ func TestRefusals(t *testing.T) {
 		"long":          {status.Error(codes.InvalidArgument, strings.Repeat("x", 1000)), "InvalidArgument: xxx", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			socket := serve(t, api{
+			socket := workloadapi.Serve(t, api{
 				jwt:   func(context.Context, *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) { return nil, tc.err },
 				svids: func(context.Context) (*workload.X509SVIDResponse, error) { return nil, tc.err },
 			})
@@ -181,7 +155,7 @@ func TestAnswersThatAreNoSVID(t *testing.T) {
 		"too large":      {[]*workload.X509SVID{{Bundle: make([]byte, maxAnswer)}}, "longer than 1 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			socket := serve(t, api{svids: func(context.Context) (*workload.X509SVIDResponse, error) {
+			socket := workloadapi.Serve(t, api{svids: func(context.Context) (*workload.X509SVIDResponse, error) {
 				return &workload.X509SVIDResponse{Svids: tc.svids}, nil
 			}})
 			_, err := FetchX509(t.Context(), socket)
@@ -190,7 +164,7 @@ func TestAnswersThatAreNoSVID(t *testing.T) {
 			}
 		})
 	}
-	socket := serve(t, api{jwt: func(context.Context, *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
+	socket := workloadapi.Serve(t, api{jwt: func(context.Context, *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
 		return &workload.JWTSVIDResponse{}, nil
 	}})
 	if _, err := JWT(t.Context(), socket, "x"); err == nil || !strings.Contains(err.Error(), "no JWT-SVID") {
@@ -205,7 +179,7 @@ func TestSilence(t *testing.T) {
 	if _, err := JWT(t.Context(), missing, "x"); !errors.As(err, &unavailable) || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("error %v", err)
 	}
-	socket := serve(t, api{jwt: func(ctx context.Context, _ *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
+	socket := workloadapi.Serve(t, api{jwt: func(ctx context.Context, _ *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}})
